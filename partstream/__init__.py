@@ -1,0 +1,50 @@
+"""Views whose parts arrive as they are ready: by cursor, by key, or as a stream.
+
+The names are loaded when they are first used, so importing this package costs nothing and needs
+no configured Django.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exceptions import PartError as PartError
+    from .loaders import safe_call as safe_call
+    from .parts import PartList as PartList
+    from .parts import lazy as lazy
+    from .views import HybridProgressiveView as HybridProgressiveView
+    from .views import ProgressiveView as ProgressiveView
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HybridProgressiveView": "views",
+    "PartError": "exceptions",
+    "PartList": "parts",
+    "ProgressiveView": "views",
+    "lazy": "parts",
+    "safe_call": "loaders",
+}
+
+__all__ = [
+    "HybridProgressiveView",
+    "PartError",
+    "PartList",
+    "ProgressiveView",
+    "lazy",
+    "safe_call",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,1 @@
+"""What the settings choose by dotted path: cursor codecs now."""

@@ -1,0 +1,1 @@
+"""Cursor codecs: they turn a cursor's payload into a token and back."""

@@ -1,0 +1,104 @@
+"""The contract of the cursor codecs."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from partstream.encoders import keep
+from partstream.exceptions import CursorError, CursorExpired, InvalidCursor
+from partstream.keys import KeyRing
+
+from ..base import Backend
+
+#: What a codec carries: a JSON array of strings and whole numbers; its last item is the binding.
+Payload = list[Any]
+
+#: Seconds that a token may be ahead of this machine's clock.
+MAX_CLOCK_SKEW = 60
+
+#: A payload as compact JSON.
+dump: Callable[[Any], str] = keep(json.JSONEncoder(separators=(",", ":"), allow_nan=False))
+
+
+def to_base64url(data: bytes) -> str:
+    """URL-safe base64 without padding (RFC 7515, appendix C)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> bytes:
+    """The bytes of an unpadded base64url text, which has to be the canonical one.
+
+    Raises:
+        InvalidCursor: When encoding the bytes again does not give the same text.
+        ValueError: When it is not base64 at all.
+    """
+    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if to_base64url(data) != text:
+        raise InvalidCursor("the token is not spelt canonically")
+    return data
+
+
+class CursorCodec(Backend, ABC):
+    """Turns a payload into a token and back; the token tells when it was made.
+
+    A subclass writes `seal` and `unseal`; this class keeps the clock and turns whatever they
+    raise into the two errors of the contract. A token is made of RFC 3986's unreserved
+    characters (``A-Z a-z 0-9 - . _ ~``), and has one spelling only: `unseal` refuses every other.
+
+    Args:
+        keys: The project's key ring; derive a key by a label of your own.
+    """
+
+    #: Whether the holder of a token cannot read what is in it.
+    hides_contents: ClassVar[bool] = False
+
+    def __init__(self, *, keys: KeyRing) -> None:
+        self.keys = keys
+
+    @abstractmethod
+    def seal(self, payload: Payload, *, issued: int, ttl: int) -> str:
+        """The token of a payload.
+
+        Args:
+            payload: A JSON array whose last item is the binding.
+            issued: When the token is made, in seconds since 1970.
+            ttl: Seconds that it shall be good for.
+        """
+
+    @abstractmethod
+    def unseal(self, token: str) -> tuple[Payload, int]:
+        """The payload of a token, and when it was issued.
+
+        Raises:
+            CursorError: When the token was not made by `seal` under a key of the ring.
+            Exception: Anything else is taken for `InvalidCursor`.
+        """
+
+    def encode(self, payload: Payload, ttl: int) -> str:
+        """A token of this payload, made now. ``ttl`` in seconds."""
+        return self.seal(payload, issued=int(time.time()), ttl=ttl)
+
+    def decode(self, token: str, ttl: int) -> Payload:
+        """The payload of a token that is at most ``ttl`` seconds old.
+
+        Raises:
+            CursorExpired: When the token is good, but older.
+            InvalidCursor: In every other case.
+        """
+        try:
+            payload, issued = self.unseal(token)
+        except CursorError:
+            raise
+        except Exception as error:
+            raise InvalidCursor(f"the codec refused the token: {type(error).__name__}") from error
+        age = int(time.time()) - issued
+        if age < -MAX_CLOCK_SKEW:
+            raise InvalidCursor("the token was issued in the future")
+        if age > ttl:
+            raise CursorExpired(f"the token is {age} s old, its time to live {ttl} s")
+        return payload

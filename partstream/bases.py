@@ -1,0 +1,211 @@
+"""What all mixins share: the parts of a view, negotiation, errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings as django_settings
+from django.db import connections
+from django.utils.cache import patch_vary_headers
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from . import envelopes
+from .exceptions import CursorError, Misuse, PartstreamError
+from .identity import get_identity
+from .negotiation import PartsContentNegotiation
+from .parts import PartList
+from .resolution import Resolver
+from .responses import NOT_STORED, VARY, PartsResponse
+from .security.validation import validate_query
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+    _Base = APIView
+else:
+    _Base = object
+
+logger = logging.getLogger(__name__)
+
+_NEGOTIATION = PartsContentNegotiation()
+#: Part lists kept a view class: as many as it is mounted with different ``parts``.
+_KEPT_LISTS = 16
+
+
+@lru_cache(maxsize=8)
+def _protocol_parameters(format_parameter: str | None) -> frozenset[str]:
+    return frozenset(name for name in ("keys", "debug", format_parameter) if name)
+
+
+class PartsMixin(_Base):
+    """What all mixins share: the parts, whose they are, negotiation, errors. Not for direct use."""
+
+    #: The parts: pairs of a name and a value or a `lazy` part. Built once, then shared.
+    parts: Iterable[tuple[str, Any]] | None = None
+
+    _lists: ClassVar[dict[int, tuple[Any, PartList]]]
+    _resolver: Resolver | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._lists = {}
+
+    # Hooks
+
+    def get_parts(self) -> Iterable[tuple[str, Any]]:
+        """The parts of this request: by default the attribute ``parts``.
+
+        Override it where parts depend on the request. Immediate values are computed on each
+        request, so keep queries out of it: they belong into a `lazy` part.
+        """
+        if self.parts is None:
+            raise Misuse(
+                f"{type(self).__name__} declares no parts. Set the attribute parts = [...], "
+                "or define get_parts(self)."
+            )
+        return self.parts
+
+    def get_parts_manifest(self) -> Mapping[str, Mapping[str, Any]]:
+        """What more the manifest says: name -> ``{"size": ..., "dependencies": [...], ...}``.
+
+        It is merged over what `lazy` says. Dependencies named here gate and order a part; they
+        are not passed to its loader.
+        """
+        return {}
+
+    def get_identity(self, request: Request) -> str | None:
+        """Whose data this is: see `partstream.identity.get_identity`."""
+        return get_identity(request)
+
+    def get_links(self, request: Request) -> Mapping[str, str]:
+        """Paths of the view's deliveries, those of ``walk``, ``parts``, ``manifest`` it has."""
+        return {}
+
+    def get_protocol_parameters(self) -> frozenset[str]:
+        """Names of the query parameters that are the protocol's; all others are yours."""
+        return _protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
+
+    # The parts of this request
+
+    @classmethod
+    def build_part_list(cls, pairs: Any) -> PartList:
+        """The `PartList` of a static declaration, kept as long as the class.
+
+        Raises:
+            Misuse: When the declaration cannot work.
+        """
+        kept = cls._lists.get(id(pairs))
+        # The declaration is kept beside its list, so its id stays its own.
+        if kept is not None and kept[0] is pairs:
+            return kept[1]
+        part_list = PartList(pairs, owner=cls)
+        part_list.static = True
+        if len(cls._lists) >= _KEPT_LISTS:
+            cls._lists.clear()
+        cls._lists[id(pairs)] = (pairs, part_list)
+        return part_list
+
+    def get_resolver(self, request: Request) -> Resolver:
+        """The resolver of this request; the parts are declared once a request."""
+        resolver = self._resolver
+        if resolver is None or resolver.request is not request:
+            resolver = self._resolver = Resolver(self, request, self._make_part_list())
+        return resolver
+
+    def _make_part_list(self) -> PartList:
+        pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
+        described = self.get_parts_manifest()
+        if described:
+            return PartList(pairs, owner=type(self), gates=self._gates(described))
+        if pairs is self.parts:
+            return self.build_part_list(pairs)
+        return PartList(pairs, owner=type(self))
+
+    def _gates(self, described: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        gates = []
+        for name, entry in described.items():
+            dependencies = entry.get("dependencies", ()) if isinstance(entry, Mapping) else ""
+            if isinstance(dependencies, str):
+                raise Misuse(
+                    f"{type(self).__name__}: get_parts_manifest()[{name!r}] is {entry!r:.80}. "
+                    'Write {"size": "small", "dependencies": ["other"]}.'
+                )
+            gates.append((name, tuple(dependencies)))
+        return tuple(gates)
+
+    def _watched(self, get_parts: Callable[[], Any]) -> Any:
+        """Under DEBUG: warn of queries that run before any part is asked for."""
+        queries: list[str] = []
+
+        def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            queries.append(sql)
+            return execute(sql, params, many, context)
+
+        with ExitStack() as stack:
+            for connection in connections.all(initialized_only=True):
+                stack.enter_context(connection.execute_wrapper(note))
+            pairs = get_parts()
+        if queries:
+            logger.warning(
+                "%s.get_parts() ran %d queries, and will on every request. "
+                "Put them into a loader: lazy(...).",
+                type(self).__name__,
+                len(queries),
+            )
+        return pairs
+
+    # Between DRF and the verbs
+
+    def get_content_negotiator(self) -> BaseContentNegotiation:
+        """The project's own negotiation; where it is DRF's, the same with a short way."""
+        if self.content_negotiation_class is DefaultContentNegotiation:
+            return _NEGOTIATION
+        negotiator: BaseContentNegotiation = super().get_content_negotiator()
+        return negotiator
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a malformed request before anything else is done for it."""
+        if request._request.META.get("QUERY_STRING") and not self._is_plain(request):
+            validate_query(request._request, ("debug", api_settings.URL_FORMAT_OVERRIDE))
+        super().initial(request, *args, **kwargs)
+
+    def _is_plain(self, request: Request) -> bool:
+        """Whether the query is known to break no rule, without a look at its parameters."""
+        return False
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer an error by the project's ``EXCEPTION_HANDLER``, and add its ``code``."""
+        if isinstance(exc, CursorError):
+            logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
+        if isinstance(exc, PartstreamError):
+            exc = envelopes.to_api_exception(exc)
+        response: Response = super().handle_exception(exc)
+        if isinstance(response, Response):
+            response.data = envelopes.with_code(response.data)
+        return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Say that the answer is this client's alone, and let go of what made it."""
+        # DRF's request and view know each other; what hangs on them waits for the collector.
+        self._resolver = None
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if not isinstance(response, PartsResponse):
+            if not response.has_header("Cache-Control"):
+                response.headers["Cache-Control"] = NOT_STORED
+            patch_vary_headers(response, VARY.split(", "))
+        return response
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """DRF's, less its ``Vary``, which `finalize_response` writes whole."""
+        headers: dict[str, str] = super().default_response_headers
+        if headers.get("Vary") == "Accept":
+            del headers["Vary"]
+        return headers

@@ -1,0 +1,114 @@
+"""The system checks: what ``manage.py check`` says of settings, backends and static parts.
+
+=================  ================================================================
+partstream.E001    A name in ``DJANGO_PARTSTREAM`` is not a setting.
+partstream.E002    A setting, or its environment variable, has a wrong value.
+partstream.E003    A backend cannot be made.
+partstream.E004    A view's ``parts`` cannot work.
+partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
+partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
+partstream.W003    An environment variable looks like a misspelt setting.
+=================  ================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from .backends.loader import get_cursor_codec
+from .bases import PartsMixin
+from .conf import get_problems, get_settings, misspelt_variables
+from .exceptions import Misuse
+from .mixins import ChunkMixin
+
+Messages = list[checks.CheckMessage]
+
+
+def register() -> None:
+    """Register the checks; called by the application's ``ready()``."""
+    checks.register(check_settings)
+    checks.register(check_backends)
+    checks.register(check_views, checks.Tags.urls)
+
+
+def check_settings(**_: Any) -> Messages:
+    """Unknown names, wrong values, variables that look like a setting."""
+    messages: Messages = [
+        checks.Error(
+            f"{problem.source} {problem.message}",
+            hint=problem.hint,
+            id="partstream.E001" if problem.unknown else "partstream.E002",
+        )
+        for problem in get_problems()
+    ]
+    messages += [
+        checks.Warning(
+            f"The environment variable {variable} is not read by partstream.",
+            hint=f"Did you mean {likely}?",
+            id="partstream.W003",
+        )
+        for variable, likely in misspelt_variables()
+    ]
+    if not get_problems():
+        settings = get_settings()
+        if settings.DEFAULT_CHUNK_SIZE > settings.MAX_PARTS_PER_REQUEST:
+            messages.append(
+                checks.Warning(
+                    f"DEFAULT_CHUNK_SIZE is {settings.DEFAULT_CHUNK_SIZE}, and chunks have "
+                    f"{settings.MAX_PARTS_PER_REQUEST} parts at the most.",
+                    hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
+                    id="partstream.W001",
+                )
+            )
+    return messages
+
+
+def check_backends(**_: Any) -> Messages:
+    """Whether each backend can be made, and what it says of itself."""
+    if get_problems():
+        return []
+    try:
+        return get_cursor_codec().check()
+    except Misuse as error:
+        return [checks.Error(str(error), id="partstream.E003")]
+
+
+def check_views(**_: Any) -> Messages:
+    """Whether the static ``parts`` and the ``chunk_size`` of each mounted view can work."""
+    if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
+        return []
+    most = get_settings().MAX_PARTS_PER_REQUEST
+    messages: Messages = []
+    for view in _mounted(get_resolver().url_patterns):
+        if view.parts is not None and type(view).get_parts is PartsMixin.get_parts:
+            try:
+                type(view).build_part_list(view.parts)
+            except Misuse as error:
+                messages.append(checks.Error(str(error), obj=type(view), id="partstream.E004"))
+        if isinstance(view, ChunkMixin) and (view.chunk_size or 0) > most:
+            messages.append(
+                checks.Warning(
+                    f"{type(view).__name__}.chunk_size is {view.chunk_size}, and chunks have "
+                    f"{most} parts at the most.",
+                    hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
+                    obj=type(view),
+                    id="partstream.W002",
+                )
+            )
+    return messages
+
+
+def _mounted(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[PartsMixin]:
+    """An instance of each mounted view of ours, as it is mounted."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _mounted(pattern.url_patterns)
+            continue
+        view_class = getattr(pattern.callback, "view_class", None)
+        if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
+            yield view_class(**getattr(pattern.callback, "view_initkwargs", {}))

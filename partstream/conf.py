@@ -1,0 +1,251 @@
+"""The settings: ``DJANGO_PARTSTREAM`` in the project's settings, and the environment.
+
+A setting is looked up, in this order, in an ``override_settings`` that is in force, in the
+environment as it stood at start-up (``PARTSTREAM_<NAME>``), in ``settings.py``, in the defaults
+below. An ``override_settings`` replaces the whole dictionary, so names that it leaves out fall
+back to the environment and then to the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from .exceptions import Misuse
+
+T = TypeVar("T")
+
+SETTING = "DJANGO_PARTSTREAM"
+PREFIX = "PARTSTREAM_"
+
+#: The environment's variables are read once, when the process starts.
+ENVIRONMENT: Mapping[str, str] = {
+    name: value for name, value in os.environ.items() if name.startswith(PREFIX)
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of the configuration: where it stands, what it is, what to do."""
+
+    source: str
+    message: str
+    hint: str
+    unknown: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message} {self.hint}"
+
+
+def _setting(default: Any, kind: type, *, least: int | None = None, variable: str = "") -> Any:
+    """A field of `Settings`: its default, its type, its least value, its variable's short name."""
+    return field(default=default, metadata={"kind": kind, "least": least, "variable": variable})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force. Get them by `get_settings()` at the moment of use."""
+
+    #: Parts in one response of a walk. Environment: ``PARTSTREAM_CHUNK_SIZE``.
+    DEFAULT_CHUNK_SIZE: int = _setting(2, int, least=1, variable="CHUNK_SIZE")
+    #: Seconds that a cursor can be followed. Environment: ``PARTSTREAM_CURSOR_TTL``.
+    DEFAULT_CURSOR_TTL: int = _setting(3600, int, least=1, variable="CURSOR_TTL")
+    #: The upper bound of every view's ``chunk_size``.
+    MAX_PARTS_PER_REQUEST: int = _setting(50, int, least=1)
+    #: Characters of the longest token that is taken or given.
+    MAX_CURSOR_SIZE: int = _setting(1024, int, least=128)
+    #: Keys in one request by key.
+    MAX_KEYS_PER_REQUEST: int = _setting(10, int, least=1)
+    #: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+    CURSOR_CODEC: str | Mapping[str, Any] = _setting(
+        "partstream.backends.cursors.fernet.FernetCursorCodec", str
+    )
+    #: Secrets of 32 characters or more: the first encrypts, all decrypt. None: ``SECRET_KEY``
+    #: and ``SECRET_KEY_FALLBACKS``. Not read from the environment.
+    CURSOR_KEYS: tuple[str, ...] | None = _setting(None, tuple)
+
+
+_FIELDS = {entry.name: entry for entry in fields(Settings)}
+#: Variable -> setting. A list of secrets is not a scalar and has none.
+VARIABLES = {
+    PREFIX + (entry.metadata["variable"] or name): name
+    for name, entry in _FIELDS.items()
+    if entry.metadata["kind"] is not tuple
+}
+_BACKEND_NAMES = frozenset({"CURSOR_CODEC"})
+
+
+def _mend(name: str, value: Any) -> Any:
+    """The value as the setting takes it.
+
+    Raises:
+        ValueError: with a text that says what the setting takes.
+    """
+    kind, least = _FIELDS[name].metadata["kind"], _FIELDS[name].metadata["least"]
+    if name in _BACKEND_NAMES:
+        return _backend(value)
+    if kind is tuple:
+        return _secrets(value)
+    if type(value) is not kind:
+        raise ValueError(f"must be {kind.__name__}, not {type(value).__name__}.")
+    if least is not None and value < least:
+        raise ValueError(f"must be {least} or more, not {value}.")
+    return value
+
+
+def _backend(value: Any) -> Any:
+    if isinstance(value, str) and "." in value:
+        return value
+    if (
+        isinstance(value, Mapping)
+        and value.keys() <= {"BACKEND", "OPTIONS"}
+        and isinstance(value.get("BACKEND"), str)
+        and isinstance(value.get("OPTIONS", {}), Mapping)
+    ):
+        return value
+    raise ValueError('must be a dotted path, or {"BACKEND": path, "OPTIONS": {...}}.')
+
+
+def _secrets(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError("must be None or a list of at least one secret.")
+    for secret in value:
+        if not isinstance(secret, str) or len(secret) < 32:
+            raise ValueError("has an entry that is not a string of 32 characters or more.")
+        if len(set(secret)) < 8:
+            raise ValueError("has an entry of fewer than 8 different characters.")
+    return tuple(value)
+
+
+_HINTS = {
+    "CURSOR_KEYS": 'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+}
+
+
+def _read() -> tuple[dict[str, Any], list[Problem]]:
+    """Every value that is set, and every fault found on the way."""
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+
+    def take(name: str, value: Any, source: str) -> None:
+        try:
+            values[name] = _mend(name, value)
+        except ValueError as error:
+            hint = _HINTS.get(name, f"The default is {_FIELDS[name].default!r}.")
+            problems.append(Problem(source, str(error), hint))
+
+    for variable, name in VARIABLES.items():
+        if variable in ENVIRONMENT:
+            text = ENVIRONMENT[variable]
+            if _FIELDS[name].metadata["kind"] is not int:
+                take(name, text, variable)
+            elif text.isascii() and text.isdigit() and len(text) < 19:
+                take(name, int(text), variable)
+            else:
+                problems.append(Problem(variable, "must be a whole number.", f"It is {text!r}."))
+
+    declared = getattr(django_settings, SETTING, {})
+    if not isinstance(declared, Mapping):
+        problems.append(
+            Problem(SETTING, "must be a dictionary.", 'Write {"DEFAULT_CHUNK_SIZE": 2}.')
+        )
+        return values, problems
+    faulty = {VARIABLES[problem.source] for problem in problems}
+    for name, value in declared.items():
+        source = f"{SETTING}[{name!r}]"
+        if name not in _FIELDS:
+            problems.append(Problem(source, "is not a setting.", _guess(name), unknown=True))
+        elif _overrides or not (name in values or name in faulty):
+            take(name, value, source)
+    return values, problems
+
+
+def _guess(name: object) -> str:
+    close = difflib.get_close_matches(str(name).upper(), _FIELDS, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"The settings are {', '.join(_FIELDS)}."
+
+
+class Kept(Generic[T]):
+    """A value made once a process, at first use, and again after a setting it came from changed.
+
+    Args:
+        make: Makes the value; what it raises is raised at every use until it succeeds.
+        names: The settings that it comes from.
+    """
+
+    def __init__(self, make: Callable[[], T], *names: str) -> None:
+        self._make = make
+        self._names = frozenset(names)
+        self._value: T | None = None
+        self._lock = threading.RLock()
+        setting_changed.connect(self._forget)
+
+    def __call__(self) -> T:
+        """The value."""
+        value = self._value
+        if value is None:
+            with self._lock:
+                if self._value is None:
+                    self._value = self._make()
+                value = self._value
+        return value
+
+    def _forget(self, *, setting: str, **_: Any) -> None:
+        if setting in self._names:
+            # Waits for a value in the making: what came from the old setting is not kept.
+            with self._lock:
+                self._value = None
+
+
+_overrides = 0
+
+
+def _count_overrides(*, setting: str, enter: bool, **_: Any) -> None:
+    global _overrides
+    if setting == SETTING:
+        _overrides = max(0, _overrides + (1 if enter else -1))
+
+
+setting_changed.connect(_count_overrides)
+
+
+def _make_settings() -> Settings:
+    values, problems = _read()
+    if problems:
+        raise Misuse("\n".join(map(str, problems)))
+    return Settings(**values)
+
+
+_settings = Kept(_make_settings, SETTING)
+
+
+def get_settings() -> Settings:
+    """The settings in force now.
+
+    Raises:
+        Misuse: While any setting is unknown or faulty; it names all of them.
+    """
+    return _settings()
+
+
+def get_problems() -> list[Problem]:
+    """Every fault of the configuration, for ``manage.py check``."""
+    return _read()[1]
+
+
+def misspelt_variables() -> Iterator[tuple[str, str]]:
+    """Variables of the environment that look like a misspelt setting, with the likely name."""
+    for variable in ENVIRONMENT:
+        if variable not in VARIABLES:
+            close = difflib.get_close_matches(variable, VARIABLES, n=1, cutoff=0.85)
+            if close:
+                yield variable, close[0]

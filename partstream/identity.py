@@ -1,0 +1,147 @@
+"""Whose data this is, and what a cursor is bound to."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
+from django.db.models import Model
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from .keys import KeyRing, keyed_digest
+
+
+def get_identity(request: Request) -> str | None:
+    """One stable string for whoever asks, or None for an unknown visitor.
+
+    The first of these that there is: the authenticated user's model and primary key;
+    ``request.auth``, as a model's primary key or as a string; the session key. Objects of another
+    kind in ``request.auth`` say nothing: override the view's ``get_identity()`` for them. A
+    session of ``signed_cookies`` has no key of its own, and a request without sessions or users
+    is no error.
+
+    Example:
+        ``"user:auth.user:7"``
+    """
+    user = request.user
+    if user is not None and user.is_authenticated:
+        key = getattr(user, "pk", None)
+        if key is not None:
+            return f"user:{_label(user)}:{key}"
+    auth = request.auth
+    if auth is None:
+        pass
+    elif isinstance(auth, Model) and auth.pk is not None:
+        return f"auth:{_label(auth)}:{auth.pk}"
+    elif isinstance(auth, str) and auth:
+        return f"auth::{auth}"
+    session = getattr(request._request, "session", None)
+    if session is None or isinstance(session, CookieSession):
+        return None
+    key = session.session_key
+    return f"session:{key}" if key else None
+
+
+def _label(instance: Any) -> str:
+    """The concrete model's label; a user that is no model goes by its class."""
+    meta = getattr(instance, "_meta", None)
+    if meta is None:
+        return f"{type(instance).__module__}.{type(instance).__qualname__}"
+    return str(meta.concrete_model._meta.label_lower)
+
+
+def _joined(values: Iterable[str | None]) -> bytes:
+    """An injective encoding: each value behind its length, None unlike any text."""
+    pieces: list[str] = []
+    for value in values:
+        pieces.append("-" if value is None else f"{len(value)}:{value}")
+    return "".join(pieces).encode("utf-8", "surrogatepass")
+
+
+def _digest(key: bytes, values: tuple[str | None, ...]) -> str:
+    return keyed_digest(key, _joined(values))
+
+
+_kept_digest = lru_cache(maxsize=256)(_digest)
+
+
+def _host(request: HttpRequest) -> str:
+    """The host as the client named it; whether it is allowed is for ``get_host()`` to say."""
+    meta = request.META
+    if django_settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in meta:
+        return str(meta["HTTP_X_FORWARDED_HOST"])
+    return str(meta.get("HTTP_HOST") or f"{meta['SERVER_NAME']}:{meta['SERVER_PORT']}")
+
+
+class Binding:
+    """What a cursor is bound to: view, host, path, query, identity and the user's login.
+
+    Made once a request, before any loader runs, so that a loader that touches the session does
+    not change whose walk this is.
+
+    Args:
+        request: The request.
+        view_class: The class of the view that walks.
+        identity: What the view's ``get_identity()`` says.
+        parameters: Names of the protocol's parameters, which do not bind; None: the request has
+            no others.
+        keys: The key ring.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        view_class: type,
+        identity: str | None,
+        parameters: frozenset[str] | None,
+        keys: KeyRing,
+    ) -> None:
+        django_request = request._request
+        self._values: tuple[str | None, ...] = (
+            view_class.__module__,
+            view_class.__qualname__,
+            _host(django_request),
+            django_request.path_info,
+            identity,
+        )
+        #: The same for all visitors of one path: worth keeping.
+        self._is_common = identity is None
+        if parameters is not None:
+            for name, given in sorted(request.query_params.lists()):
+                if name not in parameters:
+                    self._values += (name, str(len(given)), *given)
+                    self._is_common = False
+        self._keys = keys.derive("binding")
+        self._digest: str | None = None
+        user = request.user
+        self._user = user if user is not None and user.is_authenticated else None
+
+    def digest(self) -> str:
+        """The binding under the first key and the user's current login."""
+        if self._digest is None:
+            make = _kept_digest if self._is_common and self._user is None else _digest
+            self._digest = make(self._keys[0], (*self._values, self._login()))
+        return self._digest
+
+    def matches(self, digest: str) -> bool:
+        """Whether a binding is of this request, under any key and any fallback of the login."""
+        return hmac.compare_digest(self.digest(), digest) or any(
+            hmac.compare_digest(_digest(key, (*self._values, login)), digest)
+            for login in self._logins()
+            for key in self._keys
+        )
+
+    def _login(self) -> str | None:
+        hash_of = getattr(self._user, "get_session_auth_hash", None)
+        return hash_of() if hash_of is not None else None
+
+    def _logins(self) -> Iterator[str | None]:
+        yield self._login()
+        fallbacks = getattr(self._user, "get_session_auth_fallback_hash", None)
+        if fallbacks is not None:
+            yield from fallbacks()

@@ -1,0 +1,89 @@
+"""The key ring: the project's secrets, and the keys derived from them, one a use.
+
+A secret never signs or encrypts anything itself. Each use (a codec, the digest of the names, the
+binding, …) has a label, and its key is HKDF-SHA256 (RFC 5869) of the secret with that label, so
+that no use can be played against another.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from django.conf import settings as django_settings
+from django.utils.encoding import force_bytes
+
+from .conf import SETTING, Kept, get_settings
+
+_SALT = b"django-partstream"
+
+
+def hkdf(secret: bytes, label: str) -> bytes:
+    """A key of 32 bytes: HKDF-SHA256 (RFC 5869) of one block.
+
+    Args:
+        secret: The input keying material.
+        label: The use, HKDF's ``info``.
+    """
+    pseudorandom_key = hmac.digest(_SALT, secret, "sha256")
+    return hmac.digest(pseudorandom_key, label.encode() + b"\x01", "sha256")
+
+
+def keyed_digest(key: bytes, message: bytes, size: int = 16) -> str:
+    """A digest that only the holder of the key can make: keyed BLAKE2b (RFC 7693).
+
+    Args:
+        key: At most 64 bytes.
+        message: What is digested.
+        size: Bytes of the digest, 64 at most.
+
+    Returns:
+        Unpadded base64url: 22 characters for 16 bytes.
+    """
+    digest = blake2b(message, key=key, digest_size=size).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class KeyRing:
+    """Secrets in order: the first makes what is new, all of them check what is old.
+
+    Args:
+        secrets: At least one.
+
+    Example:
+        ``KeyRing([b"new secret", b"old secret"]).derive("binding")``
+    """
+
+    def __init__(self, secrets: list[bytes]) -> None:
+        self._secrets = tuple(secrets)
+        self._derived: dict[str, tuple[bytes, ...]] = {}
+
+    def derive(self, label: str) -> tuple[bytes, ...]:
+        """The key of 32 bytes that each secret gives for this use, derived once a process."""
+        try:
+            return self._derived[label]
+        except KeyError:
+            keys = tuple(hkdf(secret, label) for secret in self._secrets)
+            return self._derived.setdefault(label, keys)
+
+
+def _make_ring() -> KeyRing:
+    secrets: Sequence[str | bytes] = get_settings().CURSOR_KEYS or (
+        django_settings.SECRET_KEY,
+        *django_settings.SECRET_KEY_FALLBACKS,
+    )
+    return KeyRing([force_bytes(secret) for secret in secrets])
+
+
+_ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+
+
+def get_key_ring() -> KeyRing:
+    """The ring of ``CURSOR_KEYS``, else of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
+
+    Raises:
+        Misuse: When a setting is faulty.
+    """
+    return _ring()

@@ -1,0 +1,350 @@
+"""The mixins: verbs and ``get_X()`` hooks, to be combined with an ``APIView`` in any order.
+
+None of them binds an HTTP method: a view writes its own ``get()``, or inherits a ready one from
+``partstream.views``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.http import HttpResponseBase
+from django.utils.cache import get_conditional_response
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from . import envelopes
+from .backends.cursors.base import CursorCodec
+from .backends.loader import get_cursor_codec
+from .bases import PartsMixin
+from .conf import get_settings
+from .cursors import Cursor
+from .exceptions import Misuse, UnknownPart
+from .fragments import NotSerializable
+from .identity import Binding
+from .keys import get_key_ring
+from .layouts import names_json
+from .parts import LazyPart
+from .resolution import Outcome
+from .responses import PartsResponse
+from .security.validation import MAX_QUERY_LENGTH, sole_token, validate_keys
+from .walks import Walk
+
+
+def _positive(view: object, attribute: str, value: Any) -> int:
+    """The value of a view's attribute that has to be a whole number above zero."""
+    if type(value) is not int or value < 1:
+        raise Misuse(
+            f"{type(view).__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
+            "or None for the setting."
+        )
+    return value
+
+
+class CursorMixin(PartsMixin):
+    """Reads and issues cursors. Verbs: `read_cursor`, `issue_cursor`.
+
+    Example::
+
+        class Positions(CursorMixin, APIView):
+            parts = [("first", 1), ("second", 2), ("third", 3)]
+
+            def get(self, request):
+                cursor = self.read_cursor(request)
+                remaining = cursor.indices() if cursor else range(3)
+                return Response({"next": self.issue_cursor(request, remaining[1:])})
+    """
+
+    #: Seconds that a cursor can be followed; None: ``DEFAULT_CURSOR_TTL``.
+    cursor_ttl: int | None = None
+    #: Name of the query parameter that carries the token.
+    cursor_query_param: str = "cursor"
+
+    _walk: Walk | None = None
+
+    def get_cursor_ttl(self) -> int:
+        """Seconds that a cursor can be followed."""
+        ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
+        return _positive(self, "cursor_ttl", ttl)
+
+    def get_cursor_query_param(self) -> str:
+        """Name of the query parameter that carries the token."""
+        return self.cursor_query_param
+
+    def get_cursor_codec(self) -> CursorCodec:
+        """What turns cursors into tokens: the codec of the settings."""
+        return get_cursor_codec()
+
+    def get_protocol_parameters(self) -> frozenset[str]:
+        """See `PartsMixin.get_protocol_parameters`; the cursor's is one of them here."""
+        return super().get_protocol_parameters() | {self.get_cursor_query_param()}
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `PartsMixin.finalize_response`."""
+        self._walk = None
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def read_cursor(self, request: Request) -> Cursor | None:
+        """The cursor of this request; None where a walk begins.
+
+        It is decoded and bound once a request, however often it is read.
+
+        Raises:
+            InvalidCursor: When it is not a cursor of this walk, whatever the reason.
+            CursorExpired: When it is older than ``cursor_ttl``.
+            StaleCursor: When the parts that the walk began with are no longer declared.
+        """
+        return self._get_walk(request).read(self.get_resolver(request).parts.layout)
+
+    def issue_cursor(self, request: Request, remaining: Sequence[int]) -> str:
+        """A token in the request's walk for which just these positions remain.
+
+        Args:
+            request: The request.
+            remaining: Positions of declared parts, ascending; empty for the end cursor.
+
+        Raises:
+            Misuse: When the token is longer than ``MAX_CURSOR_SIZE``.
+        """
+        layout = self.get_resolver(request).parts.layout
+        try:
+            return self._get_walk(request).issue(layout, remaining)
+        except ValueError as error:
+            raise Misuse(f"{type(self).__name__}: {error}") from error
+
+    def _retry_cursors(self, request: Request, failed: Iterable[Outcome]) -> dict[str, str]:
+        index = self.get_resolver(request).parts.layout.index
+        return {
+            outcome.name: self.issue_cursor(request, [index[outcome.name]])
+            for outcome in failed
+            if outcome.failure is not None and outcome.failure.retryable
+        }
+
+    def _next_link(self, request: Request, token: str) -> str:
+        """The ``Link`` to the next chunk (RFC 8288), with the application's own parameters."""
+        parameter, others = self.get_cursor_query_param(), ""
+        query = request._request.META.get("QUERY_STRING")
+        if query and sole_token(query, parameter) is None:
+            parameters = request.query_params.copy()
+            parameters.pop(parameter, None)
+            others = parameters.urlencode() + "&" if parameters else ""
+        return f'<?{others}{parameter}={token}>; rel="next"'
+
+    def _is_plain(self, request: Request) -> bool:
+        query = request._request.META["QUERY_STRING"]
+        return len(query) <= MAX_QUERY_LENGTH and (
+            sole_token(query, self.get_cursor_query_param()) is not None
+        )
+
+    def _get_walk(self, request: Request) -> Walk:
+        walk = self._walk
+        if walk is None or walk.request is not request:
+            parameter = self.get_cursor_query_param()
+            query = request._request.META.get("QUERY_STRING")
+            token = sole_token(query, parameter) if query else None
+            plain = token is not None or not query
+            walk = self._walk = Walk(
+                request,
+                ([token] if token else []) if plain else request.query_params.getlist(parameter),
+                codec=self.get_cursor_codec(),
+                ttl=self.get_cursor_ttl(),
+                longest=get_settings().MAX_CURSOR_SIZE,
+                binding=Binding(
+                    request,
+                    type(self),
+                    self.get_identity(request),
+                    None if plain else self.get_protocol_parameters(),
+                    get_key_ring(),
+                ),
+            )
+        return walk
+
+
+class ChunkMixin(PartsMixin):
+    """Delivers parts chunk by chunk. Verb: `walk_response`.
+
+    Without `CursorMixin` a walk cannot go on: its one response holds every part.
+    """
+
+    #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. ``MAX_PARTS_PER_REQUEST`` bounds it.
+    chunk_size: int | None = None
+
+    def get_chunk_size(self) -> int:
+        """Parts in one response."""
+        settings = get_settings()
+        size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
+        return min(_positive(self, "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
+
+    def walk_response(self, request: Request) -> Response:
+        """The next chunk of the walk that the request belongs to.
+
+        Raises:
+            CursorError: When the request's cursor cannot be followed.
+        """
+        if not isinstance(self, CursorMixin):
+            return self._whole_response(request)
+        cursor = self.read_cursor(request)
+        resolver = self.get_resolver(request)
+        layout, size = resolver.parts.layout, self.get_chunk_size()
+        if request.method == "HEAD":
+            return PartsResponse()
+
+        count = cursor.count if cursor is not None else len(layout.names)
+        standing = cursor.indices() if cursor is not None else range(count)
+        waiting, total = standing, count
+        if layout.guarded:
+            visible = frozenset(resolver.visible)
+            waiting = [index for index in standing if index in visible]
+            total = sum(index < count for index in visible)
+        chunk, rest = waiting[:size], waiting[size:]
+        outcomes = resolver.resolve([layout.names[index] for index in chunk])
+        failed = [outcome for outcome in outcomes if outcome.failure is not None]
+
+        token = None
+        if rest:
+            # A hidden part is passed over with the chunk; those further on may yet be granted.
+            token = self.issue_cursor(
+                request,
+                [index for index in standing if index > chunk[-1]] if layout.guarded else rest,
+            )
+        pending = None
+        if cursor is None:
+            pending = (
+                names_json(layout.names[index] for index in rest)
+                if layout.guarded
+                else layout.names_json_from(len(chunk))
+            )
+        response = PartsResponse(
+            envelopes.envelope(
+                outcomes,
+                total=total,
+                current=total - len(rest),
+                cursor=token,
+                retry_cursors=self._retry_cursors(request, failed) if failed else None,
+                manifest_url=self.get_links(request).get("manifest"),
+                pending=pending,
+            )
+        )
+        if token is not None:
+            response.headers["Link"] = self._next_link(request, token)
+        return response
+
+    def _whole_response(self, request: Request) -> Response:
+        """Every part in one response, for a view that has no cursors."""
+        resolver = self.get_resolver(request)
+        most = get_settings().MAX_PARTS_PER_REQUEST
+        if self.chunk_size is not None or len(resolver.parts) > most:
+            raise Misuse(
+                f"{type(self).__name__} has no CursorMixin, so all its {len(resolver.parts)} parts "
+                f"go into one response: chunk_size has no meaning, and {most} parts are the most "
+                f"(MAX_PARTS_PER_REQUEST). Write class {type(self).__name__}(CursorMixin, "
+                "ChunkMixin, …)."
+            )
+        if request.method == "HEAD":
+            return PartsResponse()
+        names = [resolver.parts.layout.names[index] for index in resolver.visible]
+        return PartsResponse(
+            envelopes.envelope(
+                resolver.resolve(names),
+                total=len(names),
+                current=len(names),
+                manifest_url=self.get_links(request).get("manifest"),
+                pending=b"[]",
+            )
+        )
+
+
+class KeyAccessMixin(PartsMixin):
+    """Delivers the parts that a client asks for. Verb: `keys_response`.
+
+    Example::
+
+        class Pieces(KeyAccessMixin, APIView):
+            parts = [("meta", {"version": 1}), ("orders", lazy("get_orders"))]
+
+            def get(self, request):
+                return self.keys_response(request)      # ?keys=orders,meta
+    """
+
+    #: Keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
+    max_keys_per_request: int | None = None
+
+    def get_max_keys_per_request(self) -> int:
+        """Keys in one request."""
+        most = self.max_keys_per_request
+        if most is None:
+            most = get_settings().MAX_KEYS_PER_REQUEST
+        return _positive(self, "max_keys_per_request", most)
+
+    def keys_response(self, request: Request) -> Response:
+        """The parts of ``?keys=``, in declared order.
+
+        Raises:
+            InvalidKeys: When the parameter is absent, too long, malformed or repeated.
+            UnknownPart: When a key is not a part of this user's.
+        """
+        keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
+        resolver = self.get_resolver(request)
+        layout = resolver.parts.layout
+        positions = sorted(layout.index.get(key, -1) for key in keys)
+        if positions[0] < 0 or not set(resolver.visible).issuperset(positions):
+            raise UnknownPart
+        if request.method == "HEAD":
+            return PartsResponse()
+        return PartsResponse(
+            envelopes.envelope(
+                resolver.resolve([layout.names[index] for index in positions]),
+                total=len(resolver.visible),
+                current=len(positions),
+                manifest_url=self.get_links(request).get("manifest"),
+            )
+        )
+
+
+class ManifestMixin(PartsMixin):
+    """Says which parts there are for this user, and runs none of them. Verb: `manifest_response`.
+
+    Example::
+
+        class Contents(ManifestMixin, APIView):
+            parts = [("meta", {"version": 1}), ("orders", lazy("get_orders", size="large"))]
+
+            def get(self, request):
+                return self.manifest_response(request)
+    """
+
+    def manifest_response(self, request: Request) -> HttpResponseBase:
+        """The manifest, or 304 where the client has it already.
+
+        Raises:
+            Misuse: When ``get_parts_manifest()`` says something that is not JSON.
+        """
+        resolver = self.get_resolver(request)
+        layout = resolver.parts.layout
+        described = self.get_parts_manifest()
+        entries: dict[str, dict[str, Any]] = {}
+        for position in resolver.visible:
+            name = layout.names[position]
+            part = resolver.parts[name]
+            is_lazy = isinstance(part, LazyPart)
+            entries[name] = {
+                "size": part.size if is_lazy else None,
+                **described.get(name, {}),
+                "dependencies": layout.dependencies[position],
+                "lazy": is_lazy,
+            }
+        links = {name: path for name, path in self.get_links(request).items() if name != "manifest"}
+        try:
+            body = envelopes.manifest(entries, links)
+        except NotSerializable as error:
+            raise Misuse(
+                f"{type(self).__name__}: get_parts_manifest() has a value that is not JSON: "
+                f"{error}. Take plain data."
+            ) from error
+        response = PartsResponse(body, "private, no-cache")
+        digest = hashlib.sha256(body + request.accepted_media_type.encode()).hexdigest()[:32]
+        etag = response.headers["ETag"] = f'W/"{digest}"'
+        # None only where it is given no response.
+        return get_conditional_response(request._request, etag, response=response) or response

@@ -1,0 +1,230 @@
+"""Parts: what a view declares, checked as a whole before the first loader runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
+from typing import Any
+
+from .exceptions import Misuse
+from .layouts import Layout, Link, Names, find_layout
+from .loaders import Loader, as_loader, signature_problem
+
+_NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
+
+
+class LazyPart:
+    """What `lazy` returns: a loader and what is to be known of it. Treat it as read-only.
+
+    Not a frozen dataclass: a view may make a thousand of them a request, and assigning plain
+    slots costs a quarter.
+    """
+
+    __slots__ = (
+        "depends_on",
+        "loader",
+        "many",
+        "permission_classes",
+        "serializer_class",
+        "size",
+    )
+
+    def __init__(
+        self,
+        loader: Callable[..., Any] | str,
+        depends_on: Names,
+        size: str | None,
+        serializer_class: type | None,
+        many: bool,
+        permission_classes: tuple[Any, ...],
+    ) -> None:
+        self.loader = loader
+        self.depends_on = depends_on
+        self.size = size
+        self.serializer_class = serializer_class
+        self.many = many
+        self.permission_classes = permission_classes
+
+    def bound_loader(self, view: Any) -> Loader:
+        """The loader, where only a method's name was given: the view's method."""
+        loader = self.loader
+        if type(loader) is Loader:
+            return loader
+        if isinstance(loader, str):
+            return as_loader(getattr(view, loader), f"lazy({loader!r})")
+        self.loader = made = as_loader(loader, "lazy()")
+        return made
+
+
+class LinkedPart(LazyPart):
+    """A lazy part with dependencies or permissions: most have neither, and need no look at them."""
+
+    __slots__ = ()
+
+
+def lazy(
+    func: Callable[..., Any] | str,
+    *,
+    depends_on: Iterable[str] = (),
+    size: str | None = None,
+    serializer_class: type | None = None,
+    many: bool = False,
+    permission_classes: Iterable[Any] = (),
+) -> LazyPart:
+    """A part whose loader runs only when the part is delivered or depended on.
+
+    Args:
+        func: ``func(request, **dependencies) -> data``, plain or ``async def``, or the name of a
+            method of the view.
+        depends_on: Names of parts that have to be there first; each is handed to the function as
+            a keyword argument, as the JSON data that a client would see.
+        size: A hint for the manifest, for example ``"small"``, ``"medium"``, ``"large"``.
+        serializer_class: A DRF serializer for what the function returns.
+        many: Whether the serializer gets a list of instances.
+        permission_classes: DRF permissions; a part that they hide does not exist for this user.
+
+    Raises:
+        Misuse: When an argument is not of that form.
+
+    Example:
+        ``("orders", lazy(self.get_orders, depends_on=["meta"], size="medium"))``
+    """
+    if not callable(func) and not isinstance(func, str):
+        as_loader(func, "lazy()")  # Says what is wrong with it.
+    if isinstance(depends_on, str):
+        raise Misuse(f"lazy(depends_on={depends_on!r}): write a list, [{depends_on!r}].")
+    if many and serializer_class is None:
+        raise Misuse("lazy(many=True) needs a serializer_class.")
+    if not isinstance(permission_classes, (list, tuple)):
+        raise Misuse(
+            f"lazy(permission_classes={permission_classes!r}): write a list of permission classes."
+        )
+    kind = LinkedPart if depends_on or permission_classes else LazyPart
+    return kind(func, tuple(depends_on), size, serializer_class, many, tuple(permission_classes))
+
+
+class PartList:
+    """The parts of a view: pairs of a name and a value or a `lazy` part, in order.
+
+    Args:
+        pairs: The pairs.
+        owner: The view's class, for method names and for the errors.
+        gates: More dependencies a part, from the view's manifest; they gate and order, and
+            nothing of them is passed to the loader.
+
+    Attributes:
+        values: Name -> value or `lazy` part, in order.
+        layout: What is the same for each request with these names.
+        static: Whether the list outlives the request: its loaders need no second look.
+
+    Raises:
+        Misuse: When the declaration cannot work; it names the view, the part and the mend.
+
+    Example:
+        ``PartList([("meta", {"version": 1}), ("orders", lazy(get_orders))])``
+    """
+
+    __slots__ = ("_pairs", "_where", "layout", "static")
+
+    def __init__(
+        self,
+        pairs: Iterable[tuple[str, Any]],
+        *,
+        owner: type | None = None,
+        gates: tuple[tuple[str, Names], ...] = (),
+    ) -> None:
+        self.static = False
+        where = self._where = f"{owner.__name__}: " if owner is not None else ""
+        self._pairs = pairs = _as_list(pairs, where)
+        try:
+            # In C: a view may declare a thousand parts a request.
+            names = list(map(_NAME_OF, pairs))
+            kinds = list(map(type, map(_VALUE_OF, pairs)))
+            layout = find_layout(owner, names, kinds, gates, self._links)
+        except (TypeError, ValueError, LookupError) as error:
+            raise Misuse(f"{where}{_malformed(pairs) or error}") from error
+        if isinstance(layout, str):
+            raise Misuse(where + layout)
+        self.layout: Layout = layout
+        if owner is not None and not layout.checked:
+            self._check_loaders(owner)
+            layout.checked = True
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._pairs)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._pairs[self.layout.index[name]][1]
+
+    def _links(self) -> list[Link]:
+        malformed = _malformed(self._pairs)
+        if malformed:
+            raise TypeError(malformed)
+        return [
+            (position, part.depends_on, part.permission_classes)
+            for position, (_, part) in enumerate(self._pairs)
+            if type(part) is LinkedPart
+        ]
+
+    def check_loader(self, name: str, loader: Loader) -> None:
+        """Look whether a part's loader can be called with what it depends on.
+
+        Raises:
+            Misuse: When it cannot.
+        """
+        dependencies = self[name].depends_on
+        problem = signature_problem(loader, dependencies)
+        if problem:
+            wanted = ", ".join(("request", *dependencies))
+            raise Misuse(
+                f"{self._where}the loader of part {name!r} cannot be called as "
+                f"({wanted}): {problem}. Let it take ({wanted}), or mend depends_on; a method "
+                'named in a class body is written lazy("its_name").'
+            )
+
+    def _check_loaders(self, owner: type) -> None:
+        for name, part in self:
+            if not isinstance(part, LazyPart):
+                continue
+            method = part.loader
+            if isinstance(method, str) and not hasattr(owner, method):
+                raise Misuse(
+                    f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
+                    f"of that name. Define {method}(self, request)."
+                )
+            self.check_loader(name, part.bound_loader(_Unbound(owner)))
+
+
+class _Unbound:
+    """Stands in for an instance of a view: methods bind to it, nothing of it is used."""
+
+    def __init__(self, owner: type) -> None:
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:
+        found = inspect.getattr_static(self._owner, name)
+        bind = getattr(found, "__get__", None)
+        return bind(self, self._owner) if bind is not None else found
+
+
+def _as_list(pairs: Any, where: str) -> list[tuple[str, Any]]:
+    if isinstance(pairs, Mapping) or not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        got = "None" if pairs is None else f"a {type(pairs).__name__}"
+        raise Misuse(
+            f"{where}the parts are {got}. Return a list of (name, value) pairs, "
+            'for example [("meta", {...}), ("orders", lazy(self.get_orders))].'
+        )
+    return pairs if type(pairs) is list else list(pairs)
+
+
+def _malformed(pairs: list[Any]) -> str | None:
+    for entry in pairs:
+        if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
+            return f"{entry!r:.80} is not a (name, value) pair."
+        if not isinstance(entry[0], str):
+            return f"{entry[0]!r:.80} is not a name: a part's name is a str."
+    return None

@@ -1,0 +1,93 @@
+"""The response that is rendered at birth, from fragments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from django.http import HttpResponse
+from django.template.response import SimpleTemplateResponse
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+
+_JSON = "application/json"
+
+#: Each answer is one client's alone, …
+NOT_STORED: Final = "private, no-store"
+#: … and depends on these.
+VARY: Final = "Accept, Authorization, Cookie"
+
+
+class _Unread:
+    """The data of a response that nobody has asked for yet."""
+
+
+_UNREAD: Final = _Unread()
+
+
+class PartsResponse(Response):
+    """A DRF response whose JSON bytes are there from the start.
+
+    ``content`` can be read at any time. ``data`` is decoded when somebody asks for it; where it
+    was read or assigned before `render` (a project's ``finalize_response``, a middleware), or
+    where another renderer than DRF's JSON one was negotiated, `render` renders it as DRF does.
+
+    Args:
+        body: The JSON bytes.
+        cache_control: The ``Cache-Control`` header.
+    """
+
+    def __init__(self, body: bytes = b"", cache_control: str = NOT_STORED) -> None:
+        # Past DRF's own constructor, whose work is for data that has still to be rendered.
+        SimpleTemplateResponse.__init__(
+            self,
+            "",
+            content_type=_JSON,
+            charset="utf-8",
+            headers={"Cache-Control": cache_control, "Vary": VARY},
+        )
+        self.exception = False
+        # None lets DRF's rendering name the type of what it renders.
+        self.content_type = None
+        self._body = body
+        self._data: Any = _UNREAD
+        HttpResponse.content.fset(self, body)  # type: ignore[attr-defined]
+
+    @property
+    def data(self) -> Any:
+        """The envelope as Python data."""
+        if self._data is _UNREAD:
+            self._data = json.loads(self._body) if self._body else None
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = value
+
+    @property
+    def content(self) -> bytes:
+        """The bytes: of the JSON at first, of the negotiated renderer after `render`."""
+        body: bytes = HttpResponse.content.fget(self)  # type: ignore[attr-defined]
+        return body
+
+    @content.setter
+    def content(self, value: Any) -> None:
+        HttpResponse.content.fset(self, value)  # type: ignore[attr-defined]
+        self._is_rendered = True
+
+    @property
+    def rendered_content(self) -> Any:
+        """The bytes for the negotiated renderer; those from birth where they serve."""
+        if self._data is _UNREAD and (not self._body or self._is_plain_json()):
+            return self._body
+        return super().rendered_content
+
+    def _is_plain_json(self) -> bool:
+        renderer = getattr(self, "accepted_renderer", None)
+        context = getattr(self, "renderer_context", None) or {}
+        return (
+            type(renderer) is JSONRenderer
+            and renderer.compact
+            and getattr(self, "accepted_media_type", None) == _JSON
+            and context.get("indent") is None
+        )

@@ -1,0 +1,1 @@
+"""What stands between a request and the parts: the grammar of the protocol's parameters."""

@@ -1,0 +1,97 @@
+"""For the tests of your project: every part of a view, by asking for it as a client would."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+#: More requests than any walk has parts.
+_MOST_REQUESTS = 5000
+_NEXT = re.compile(r'<(\?[^>]*)>; rel="next"')
+
+
+class CollectedParts(dict[str, Any]):
+    """Name of a part -> its data, in the order of delivery.
+
+    Attributes:
+        errors: Name of a part -> its error as it stood in the answer.
+        requests: How many requests it took.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[str, dict[str, Any]] = {}
+        self.requests = 0
+
+
+def collect(
+    client: Any,
+    url: str,
+    *,
+    mode: Literal["walk", "keys"] = "walk",
+    allow_errors: bool = False,
+    **extra: Any,
+) -> CollectedParts:
+    """Every part of a view, collected as a client does it; works inside a test's transaction.
+
+    Args:
+        client: Django's test client, or DRF's.
+        url: The walk's URL, with the application's own query if it has one.
+        mode: ``"walk"`` follows cursors to the end; ``"keys"`` reads the manifest and asks for
+            each part alone, so it needs a view that is mounted by ``urls()``.
+        allow_errors: Whether a part may fail; if so, see ``errors`` of what is returned.
+        extra: Handed to each ``client.get()``, for example ``headers={...}``.
+
+    Raises:
+        AssertionError: When an answer is not 200, a part failed and ``allow_errors`` is not set,
+            or a part came twice.
+
+    Example:
+        ``assert collect(self.client, "/api/dashboard/")["orders"] == []``
+    """
+    parts = CollectedParts()
+    split = urlsplit(url)
+    if mode == "walk":
+        query: str | None = split.query and f"?{split.query}"
+        while query is not None:
+            response = _get(client, split.path + query, parts, allow_errors, extra)
+            link = _NEXT.fullmatch(response.headers.get("Link", ""))
+            query = link[1] if link else None
+            if (query is None) != (response.json()["cursor"] is None):
+                raise AssertionError(f"{url}: the cursor and the Link header disagree.")
+    elif mode == "keys":
+        manifest = client.get(split.path + "manifest/", **extra)
+        parts.requests += 1
+        if manifest.status_code != 200:
+            raise AssertionError(f"{split.path}manifest/ answered {manifest.status_code}.")
+        for name in manifest.json()["parts"]:
+            query = "&".join(filter(None, (split.query, f"keys={name}")))
+            target = urlunsplit(("", "", split.path + "parts/", query, ""))
+            _get(client, target, parts, allow_errors, extra)
+    else:
+        raise ValueError(f"mode={mode!r}: write 'walk' or 'keys'.")
+    return parts
+
+
+def _get(
+    client: Any, url: str, parts: CollectedParts, allow_errors: bool, extra: dict[str, Any]
+) -> Any:
+    """Ask once, and add what came."""
+    parts.requests += 1
+    if parts.requests > _MOST_REQUESTS:
+        raise AssertionError(f"{url}: the walk does not end.")
+    response = client.get(url, **extra)
+    if response.status_code != 200:
+        raise AssertionError(f"{url} answered {response.status_code}: {response.content[:500]!r}")
+    envelope = response.json()
+    delivered = [item for result in envelope["results"] for item in result.items()]
+    errors = {error["part"]: error for error in envelope.get("errors", [])}
+    for name in [name for name, _ in delivered] + list(errors):
+        if name in parts or name in parts.errors:
+            raise AssertionError(f"{url}: part {name!r} came twice.")
+    parts.update(delivered)
+    parts.errors.update(errors)
+    if errors and not allow_errors:
+        raise AssertionError(f"{url}: parts failed: {errors}")
+    return response

@@ -1,0 +1,98 @@
+"""The ready views: the mixins put together, bound to GET."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from django.urls import URLPattern, path
+from django.utils.encoding import escape_uri_path
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from .envelopes import EnvelopeSerializer, ManifestSerializer
+from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+
+Delivery = Literal["walk", "parts", "manifest"]
+
+
+class ProgressiveView(CursorMixin, ChunkMixin, APIView):
+    """A view that is walked: the first parts at once, the rest behind a cursor.
+
+    Example::
+
+        class ReportView(ProgressiveView):
+            parts = [("meta", {"version": 1}), ("orders", lazy("get_orders"))]
+
+            def get_orders(self, request):
+                return list(Order.objects.values("id", "total")[:10])
+
+        urlpatterns = [path("api/report/", ReportView.as_view())]
+    """
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One chunk of the walk."""
+        return self.walk_response(request)
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        """What schema generators describe: the envelope."""
+        return EnvelopeSerializer
+
+
+class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
+    """A view that is walked, asked by key, and described by a manifest.
+
+    Mounted with `urls` it has three routes; by ``as_view()`` alone it is walked.
+
+    Example::
+
+        path("api/dashboard/", include(DashboardView.urls(name="dashboard")))
+    """
+
+    #: Which of the three routes this is; None: mounted alone. Set by `urls`.
+    delivery: Delivery | None = None
+
+    #: The route of each delivery below the view's own.
+    _routes: ClassVar[dict[Delivery, str]] = {
+        "walk": "",
+        "parts": "parts/",
+        "manifest": "manifest/",
+    }
+
+    @classmethod
+    def urls(cls, name: str | None = None, **initkwargs: Any) -> list[URLPattern]:
+        """The three routes, for ``include()``: the walk, ``parts/`` and ``manifest/``.
+
+        Args:
+            name: The walk's route name; the others are ``<name>-parts`` and ``<name>-manifest``.
+            initkwargs: What ``as_view()`` takes.
+        """
+        return [
+            path(
+                route,
+                cls.as_view(delivery=delivery, **initkwargs),
+                name=name and (name if delivery == "walk" else f"{name}-{delivery}"),
+            )
+            for delivery, route in cls._routes.items()
+        ]
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """A chunk of the walk, the parts asked for, or the manifest, as the route says."""
+        if self.delivery == "parts":
+            return self.keys_response(request)
+        if self.delivery == "manifest":
+            return self.manifest_response(request)
+        return self.walk_response(request)
+
+    def get_links(self, request: Request) -> Mapping[str, str]:
+        """Paths of the three routes, from the request's own; none where mounted alone."""
+        if self.delivery is None:
+            return {}
+        base = escape_uri_path(request._request.path.removesuffix(self._routes[self.delivery]))
+        return {delivery: base + route for delivery, route in self._routes.items()}
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        """What schema generators describe: the envelope, or the manifest."""
+        return ManifestSerializer if self.delivery == "manifest" else EnvelopeSerializer

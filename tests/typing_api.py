@@ -1,0 +1,99 @@
+"""The public names as a typed project uses them: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import include, path
+from rest_framework import serializers
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from partstream import (
+    HybridProgressiveView,
+    PartError,
+    PartList,
+    ProgressiveView,
+    lazy,
+    safe_call,
+)
+from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+from partstream.testing import collect
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ("id", "username")
+
+
+def get_rates(request: Request) -> dict[str, float]:
+    raise PartError("No rates today.", code="rates_closed", retryable=True)
+
+
+def guess_rates(request: Request, error: Exception) -> dict[str, float]:
+    return {}
+
+
+class ReportView(ProgressiveView):
+    chunk_size = 3
+    cursor_ttl = 60
+    permission_classes = [IsAuthenticated]
+    parts = [
+        ("meta", {"version": 1}),
+        ("orders", lazy("get_orders", depends_on=["meta"], size="medium")),
+        ("rates", lazy(safe_call(get_rates, fallback=guess_rates))),
+    ]
+
+    async def get_orders(self, request: Request, meta: dict[str, Any]) -> list[int]:
+        return [1, 2]
+
+
+class DashboardView(HybridProgressiveView):
+    max_keys_per_request = 5
+
+    def get_parts(self) -> PartList:
+        return PartList(
+            [
+                ("user", {"name": self.request.user.get_username()}),
+                ("users", lazy(self.get_users, serializer_class=UserSerializer, many=True)),
+                ("secrets", lazy(safe_call(get_rates, {}), permission_classes=[IsAdminUser])),
+            ]
+        )
+
+    def get_parts_manifest(self) -> dict[str, dict[str, Any]]:
+        return {"users": {"size": "large", "dependencies": ["user"]}}
+
+    def get_identity(self, request: Request) -> str | None:
+        return None
+
+    def get_chunk_size(self) -> int:
+        return 4
+
+    def get_users(self, request: Request) -> Any:
+        return User.objects.all()
+
+
+class ComposedView(ManifestMixin, KeyAccessMixin, ChunkMixin, CursorMixin, APIView):
+    parts = [("one", 1)]
+
+    def get(self, request: Request) -> Response:
+        if "keys" in request.query_params:
+            return self.keys_response(request)
+        return self.walk_response(request)
+
+
+urlpatterns = [
+    path("report/", ReportView.as_view()),
+    path("dashboard/", include(DashboardView.urls(name="dashboard"))),
+    path("composed/", ComposedView.as_view()),
+]
+
+
+def use_in_a_test(client: Client) -> tuple[Any, list[str], int]:
+    parts = collect(client, "/dashboard/", mode="keys", allow_errors=True)
+    return parts["users"], list(parts.errors), parts.requests
