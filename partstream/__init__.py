@@ -7,9 +7,12 @@ no configured Django.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# Not from typing: type checkers know the name, and importing typing costs more than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .exceptions import PartError as PartError
     from .loaders import safe_call as safe_call
     from .parts import PartList as PartList

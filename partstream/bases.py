@@ -19,6 +19,7 @@ from rest_framework.settings import api_settings
 from . import envelopes
 from .exceptions import CursorError, Misuse, PartstreamError
 from .identity import get_identity
+from .layouts import Gates
 from .negotiation import PartsContentNegotiation
 from .parts import PartList
 from .resolution import Resolver
@@ -105,8 +106,7 @@ class PartsMixin(_Base):
         # The declaration is kept beside its list, so its id stays its own.
         if kept is not None and kept[0] is pairs:
             return kept[1]
-        part_list = PartList(pairs, owner=cls)
-        part_list.static = True
+        part_list = PartList(pairs, owner=cls, static=True)
         if len(cls._lists) >= _KEPT_LISTS:
             cls._lists.clear()
         cls._lists[id(pairs)] = (pairs, part_list)
@@ -128,7 +128,7 @@ class PartsMixin(_Base):
             return self.build_part_list(pairs)
         return PartList(pairs, owner=type(self))
 
-    def _gates(self, described: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def _gates(self, described: Mapping[str, Any]) -> Gates:
         gates = []
         for name, entry in described.items():
             dependencies = entry.get("dependencies", ()) if isinstance(entry, Mapping) else ""

@@ -4,7 +4,7 @@
 partstream.E001    A name in ``DJANGO_PARTSTREAM`` is not a setting.
 partstream.E002    A setting, or its environment variable, has a wrong value.
 partstream.E003    A backend cannot be made.
-partstream.E004    A view's ``parts`` cannot work.
+partstream.E004    A view's ``parts`` or ``chunk_size`` cannot work.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -18,6 +18,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from .backends.loader import get_cursor_codec
@@ -74,7 +75,7 @@ def check_backends(**_: Any) -> Messages:
         return []
     try:
         return get_cursor_codec().check()
-    except Misuse as error:
+    except ImproperlyConfigured as error:
         return [checks.Error(str(error), id="partstream.E003")]
 
 
@@ -85,18 +86,25 @@ def check_views(**_: Any) -> Messages:
     most = get_settings().MAX_PARTS_PER_REQUEST
     messages: Messages = []
     for view in _mounted(get_resolver().url_patterns):
-        if view.parts is not None and type(view).get_parts is PartsMixin.get_parts:
-            try:
-                type(view).build_part_list(view.parts)
-            except Misuse as error:
-                messages.append(checks.Error(str(error), obj=type(view), id="partstream.E004"))
-        if isinstance(view, ChunkMixin) and (view.chunk_size or 0) > most:
+        view_class = type(view)
+        try:
+            if view.parts is not None and view_class.get_parts is PartsMixin.get_parts:
+                view_class.build_part_list(view.parts)
+            if not isinstance(view, ChunkMixin) or view_class.get_chunk_size is not (
+                ChunkMixin.get_chunk_size
+            ):
+                continue
+            view.get_chunk_size()
+        except Misuse as error:
+            messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
+            continue
+        if view.chunk_size is not None and view.chunk_size > most:
             messages.append(
                 checks.Warning(
-                    f"{type(view).__name__}.chunk_size is {view.chunk_size}, and chunks have "
+                    f"{view_class.__name__}.chunk_size is {view.chunk_size}, and chunks have "
                     f"{most} parts at the most.",
                     hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
-                    obj=type(view),
+                    obj=view_class,
                     id="partstream.W002",
                 )
             )

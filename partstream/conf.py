@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -79,6 +80,7 @@ VARIABLES = {
     for name, entry in _FIELDS.items()
     if entry.metadata["kind"] is not tuple
 }
+_DOTTED_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _BACKEND_NAMES = frozenset({"CURSOR_CODEC"})
 
 
@@ -101,13 +103,13 @@ def _mend(name: str, value: Any) -> Any:
 
 
 def _backend(value: Any) -> Any:
-    if isinstance(value, str) and "." in value:
-        return value
+    configured = {"BACKEND": value} if isinstance(value, str) else value
     if (
-        isinstance(value, Mapping)
-        and value.keys() <= {"BACKEND", "OPTIONS"}
-        and isinstance(value.get("BACKEND"), str)
-        and isinstance(value.get("OPTIONS", {}), Mapping)
+        isinstance(configured, Mapping)
+        and configured.keys() <= {"BACKEND", "OPTIONS"}
+        and isinstance(configured.get("BACKEND"), str)
+        and _DOTTED_PATH.fullmatch(configured["BACKEND"])
+        and isinstance(configured.get("OPTIONS", {}), Mapping)
     ):
         return value
     raise ValueError('must be a dotted path, or {"BACKEND": path, "OPTIONS": {...}}.')

@@ -188,7 +188,7 @@ class ChunkMixin(PartsMixin):
         cursor = self.read_cursor(request)
         resolver = self.get_resolver(request)
         layout, size = resolver.parts.layout, self.get_chunk_size()
-        if request.method == "HEAD":
+        if request._request.method == "HEAD":
             return PartsResponse()
 
         count = cursor.count if cursor is not None else len(layout.names)
@@ -242,7 +242,7 @@ class ChunkMixin(PartsMixin):
                 f"(MAX_PARTS_PER_REQUEST). Write class {type(self).__name__}(CursorMixin, "
                 "ChunkMixin, …)."
             )
-        if request.method == "HEAD":
+        if request._request.method == "HEAD":
             return PartsResponse()
         names = [resolver.parts.layout.names[index] for index in resolver.visible]
         return PartsResponse(
@@ -291,7 +291,7 @@ class KeyAccessMixin(PartsMixin):
         positions = sorted(layout.index.get(key, -1) for key in keys)
         if positions[0] < 0 or not set(resolver.visible).issuperset(positions):
             raise UnknownPart
-        if request.method == "HEAD":
+        if request._request.method == "HEAD":
             return PartsResponse()
         return PartsResponse(
             envelopes.envelope(

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from .exceptions import Misuse
-from .layouts import Layout, Link, Names, find_layout
+from .layouts import Gates, Layout, Link, Names, find_layout
 from .loaders import Loader, as_loader, signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
@@ -112,11 +112,13 @@ class PartList:
         owner: The view's class, for method names and for the errors.
         gates: More dependencies a part, from the view's manifest; they gate and order, and
             nothing of them is passed to the loader.
+        static: Whether the list outlives the request: its loaders, looked at now, need no second
+            look when they are called.
 
     Attributes:
         values: Name -> value or `lazy` part, in order.
         layout: What is the same for each request with these names.
-        static: Whether the list outlives the request: its loaders need no second look.
+        static: As given.
 
     Raises:
         Misuse: When the declaration cannot work; it names the view, the part and the mend.
@@ -132,9 +134,10 @@ class PartList:
         pairs: Iterable[tuple[str, Any]],
         *,
         owner: type | None = None,
-        gates: tuple[tuple[str, Names], ...] = (),
+        gates: Gates = (),
+        static: bool = False,
     ) -> None:
-        self.static = False
+        self.static = static
         where = self._where = f"{owner.__name__}: " if owner is not None else ""
         self._pairs = pairs = _as_list(pairs, where)
         try:
@@ -147,7 +150,7 @@ class PartList:
         if isinstance(layout, str):
             raise Misuse(where + layout)
         self.layout: Layout = layout
-        if owner is not None and not layout.checked:
+        if owner is not None and (static or not layout.checked):
             self._check_loaders(owner)
             layout.checked = True
 
@@ -196,7 +199,11 @@ class PartList:
                     f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
                     f"of that name. Define {method}(self, request)."
                 )
-            self.check_loader(name, part.bound_loader(_Unbound(owner)))
+            try:
+                loader = part.bound_loader(_Unbound(owner))
+            except Misuse as error:
+                raise Misuse(f"{self._where}part {name!r}: {error}") from error
+            self.check_loader(name, loader)
 
 
 class _Unbound:

@@ -12,6 +12,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "partstream",
+    "shop",
     "tests.example",
 ]
 MIDDLEWARE = [
@@ -27,4 +28,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "tests.example.urls"
 USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+# Quick: no password of the tests is worth more.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

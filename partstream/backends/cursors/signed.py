@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from django.core.signing import BadSignature, Signer
 
@@ -10,6 +11,8 @@ from partstream.exceptions import InvalidCursor
 from partstream.keys import KeyRing
 
 from .base import CursorCodec, Payload, dump, from_base64url, to_base64url
+
+_ISSUED = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
 class SignedCursorCodec(CursorCodec):
@@ -40,4 +43,6 @@ class SignedCursorCodec(CursorCodec):
         except BadSignature as error:
             raise InvalidCursor("the signature does not match") from error
         encoded, issued = value.split(".")
+        if not _ISSUED.fullmatch(issued):
+            raise InvalidCursor("the time is not one that was written here")
         return json.loads(from_base64url(encoded).decode()), int(issued)
