@@ -1,0 +1,213 @@
+"""The documentation and the code name the same things."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from inspect import getsource
+
+import pytest
+from rest_framework.views import APIView
+
+import partstream
+from partstream import bases, checks, conf, cursors, envelopes, exceptions, mixins, views
+from partstream.cursors import Cursor
+from partstream.security import validation
+
+from .markdown import DOCS, PAGES, README, TREE, rows, sections
+
+SETTINGS = DOCS / "settings.md"
+WIRE_FORMAT = DOCS / "wire-format.md"
+VIEWS = DOCS / "views-and-mixins.md"
+ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+
+CLASSES = [bases.PartsMixin, *(getattr(mixins, name) for name in dir(mixins) if "Mixin" in name)]
+MIXINS = [found for found in dict.fromkeys(CLASSES) if found is not bases.PartsMixin]
+
+
+def in_code(text):
+    """What a text says between backticks."""
+    return set(re.findall(r"`([^`\n]+)`", text))
+
+
+def own(kind, ours):
+    """Public names that a class of ours defines and DRF's view does not, if they are such."""
+    return {
+        name
+        for name, value in vars(kind).items()
+        if not name.startswith("_") and not hasattr(APIView, name) and ours(name, value)
+    }
+
+
+# Settings
+
+
+@pytest.mark.parametrize("field", fields(conf.Settings), ids=lambda field: field.name)
+def test_setting__is_documented_with_default_and_variable(field):
+    text = sections(SETTINGS)[field.name]
+    facts = " ".join(text.strip().split("\n\n")[0].split())
+    variable = next((key for key, name in conf.VARIABLES.items() if name == field.name), None)
+    default = f'"{field.default}"' if isinstance(field.default, str) else repr(field.default)
+    assert f"default `{default}`" in facts
+    assert (f"environment `{variable}`" if variable else "no environment variable") in facts
+    if field.metadata["kind"] is int:
+        assert facts.startswith(f"`int`, {field.metadata['least']} or more ·")
+
+
+def test_settings__that_do_not_exist_are_not_documented():
+    names = {field.name for field in fields(conf.Settings)}
+    documented = {name for name in sections(SETTINGS) if name.isupper()}
+    assert documented == names
+    shown = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)":', ALL))
+    assert shown <= names
+    assert set(re.findall(r"PARTSTREAM_\w+", ALL)) <= {*conf.VARIABLES, "PARTSTREAM_TEST"}
+
+
+def test_checks__are_documented_with_what_they_say():
+    listed = dict(re.findall(r"^(partstream\.[EW]\d{3}) +(.+)$", checks.__doc__, re.MULTILINE))
+    used = set(re.findall(r'"(partstream\.[EW]\d{3})"', getsource(checks)))
+    assert used == set(listed)
+    documented = {row[0].strip("`"): row[1] for row in rows(sections(SETTINGS)["System checks"])}
+    assert set(documented) == used
+    for check, text in listed.items():
+        wanted = plain(text).rstrip(".")
+        assert plain(documented[check]).startswith(wanted), check
+
+
+def plain(text):
+    return text.replace("`", "")
+
+
+# The wire
+
+
+def test_part_errors__are_documented_with_their_texts():
+    table = {row[0].strip("`"): row for row in rows(sections(WIRE_FORMAT)["Errors of parts"])}
+    del table["any other"]
+    assert {code: row[1] for code, row in table.items()} == dict(envelopes.PART_ERRORS)
+
+
+def test_request_errors__are_documented_with_their_status():
+    table = rows(sections(WIRE_FORMAT)["Errors of requests"])
+    documented = {(int(row[0]), code) for row in table for code in in_code(row[1])}
+    ours = {(status, code) for status, code, _ in envelopes.REQUEST_ERRORS.values()}
+    assert ours <= documented
+    assert documented - ours == {
+        (401, "not_authenticated"),
+        (401, "authentication_failed"),
+        (403, "permission_denied"),
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (406, "not_acceptable"),
+        (429, "throttled"),
+    }
+    assert all(row[2] and row[3] for row in table)
+
+
+def test_envelope__fields_are_documented():
+    documented = [row[0].strip("`") for row in rows(sections(WIRE_FORMAT)["The envelope"])]
+    envelope, meta = envelopes.EnvelopeSerializer(), envelopes.EnvelopeMetaSerializer()
+    assert documented == [
+        *(name for name in envelope.fields if name != "meta"),
+        *(f"meta.{name}" for name in meta.fields),
+    ]
+
+
+def test_cursor__fields_are_documented():
+    table = rows(sections(DOCS / "cursors-and-codecs.md")["What is in a cursor"])
+    assert [row[0] for row in table] == ["version", *Cursor.__annotations__]
+
+
+def test_limits__are_documented():
+    assert f"at most {cursors.MAX_PARTS:,} parts" in VIEWS.read_text(encoding="utf-8")
+    limit = f"more than {validation.MAX_QUERY_LENGTH:,} characters"
+    assert limit in WIRE_FORMAT.read_text(encoding="utf-8")
+
+
+# Names
+
+
+def test_public_names__are_documented_and_in_the_reference():
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    for name in partstream.__all__:
+        home = getattr(partstream, name).__module__
+        assert f":: {home}.{name}\n" in reference
+        assert any(name in words.split("(")[0] for words in in_code(ALL)), name
+
+
+def test_exceptions__are_in_the_reference():
+    assert f".. automodule:: {exceptions.__name__}\n" in (DOCS / "api.md").read_text("utf-8")
+
+
+def test_mixins__are_documented_and_in_the_reference():
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    documented = {
+        row[0].strip("`"): in_code(row[1]) for row in rows(sections(VIEWS)["Views of your own"])
+    }
+    assert set(documented) == {mixin.__name__ for mixin in MIXINS}
+    for mixin in MIXINS:
+        assert f":: {mixin.__module__}.{mixin.__name__}\n" in reference
+        verbs = own(mixin, lambda name, value: callable(value) and not name.startswith("get_"))
+        assert {words.split("(")[0] for words in documented[mixin.__name__]} == verbs
+
+
+def test_hooks__and_attributes_are_documented_and_no_others():
+    hooks = set().union(
+        *(own(kind, lambda name, value: name.startswith("get_")) for kind in CLASSES),
+        *(
+            own(view, lambda name, value: name.startswith("get_"))
+            for view in (views.ProgressiveView, views.HybridProgressiveView)
+        ),
+    )
+    attributes = set().union(
+        *(own(kind, lambda name, value: not hasattr(value, "__get__")) for kind in CLASSES)
+    )
+    table = rows(sections(VIEWS)["Hooks"])
+    assert {row[1].strip("`").split("(")[0] for row in table} == hooks
+    assert {row[0].strip("`") for row in table if row[0]} == attributes
+    assert {row[2].strip("`") for row in table if row[2]} < {
+        field.name for field in fields(conf.Settings)
+    }
+
+
+# The rest of the tree
+
+
+def test_compatibility__is_what_the_tests_run_on():
+    tested = {}
+    tox = (TREE / "tox.ini").read_text(encoding="utf-8")
+    for line in re.findall(r"^ +(py\d+-django\d+-drf\d+)$", tox, re.MULTILINE):
+        python, django, drf = (f"{number[0]}.{number[1:]}" for number in re.findall(r"\d+", line))
+        pythons, drfs = tested.setdefault(django, (set(), set()))
+        pythons.add(python)
+        drfs.add(drf)
+    table = rows(sections(README)["Compatibility"])
+    assert {
+        django: (set(pythons.split(", ")), set(drfs.split(", "))) for django, pythons, drfs in table
+    } == tested
+
+
+def test_links__lead_somewhere():
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("https://"):
+                continue
+            file, _, anchor = target.partition("#")
+            page = (path.parent / file).resolve() if file else path
+            assert page.exists(), f"{path.name}: {target}"
+            if anchor:
+                assert anchor in _anchors(page), f"{path.name}: {target}"
+
+
+def _anchors(page):
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^\((\w+)\)=$", text, re.MULTILINE))
+
+
+def test_images__are_in_the_tree():
+    for path in PAGES:
+        for image in re.findall(r"!\[[^]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / image).is_file(), f"{path.name}: {image}"

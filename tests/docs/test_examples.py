@@ -1,0 +1,241 @@
+"""Every example of the README and the documentation, run; every answer in them, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from urllib.error import HTTPError
+
+import pytest
+
+from .markdown import DOCS, PAGES, README, TREE, blocks
+from .runner import Page, PageError, commands, curl_options, match, start
+
+#: Run below, or not to be run at all.
+LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
+
+
+@pytest.fixture
+def open_page(tmp_path, monkeypatch, db, django_user_model):
+    """Opens pages; two users are there, of whom one is staff."""
+    django_user_model.objects.create_user("ada", password="ada")
+    django_user_model.objects.create_user("grace", password="grace", is_staff=True)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the README's slow query
+    opened = []
+
+    def open_page(path):
+        opened.append(Page(path, tmp_path))
+        return opened[-1]
+
+    yield open_page
+    for page in opened:
+        page.close()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page__says_what_is_so(open_page, path):
+    open_page(path).run()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page__has_no_block_that_nobody_runs(path):
+    for block in blocks(path):
+        assert block.language in LANGUAGES, block.where
+        assert block.mark in ("", "demo", "demo end", "needs jwt"), block.where
+        if block.language == "js":
+            assert block.path == "client.js", block.where
+
+
+def test_pages__have_no_fence_that_the_tests_do_not_see():
+    for path in PAGES:
+        fences = re.findall(r"^ *(```|~~~)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        directives = re.findall(r"^```\{", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) == 2 * (len(blocks(path)) + len(directives)), path
+
+
+# The demo's answers: its rows differ from machine to machine, so their form is compared.
+
+DEMO = """
+import json, sys, tempfile
+import django
+from django.conf import settings
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+call_command("migrate", verbosity=0)
+call_command("seed_shop", orders=5000, verbosity=0)
+client, answers = Client(HTTP_HOST="127.0.0.1"), []
+for url, to_the_end in json.loads(sys.argv[1]):
+    while True:
+        token = (answers or [{}])[-1].get("cursor") or ""
+        answer = client.get(url.replace("TOKEN", token))
+        assert answer.status_code == 200, (url, answer.content)
+        answers.append(answer.json())
+        if not to_the_end or answers[-1]["cursor"] is None:
+            break
+        answers.pop(-2)
+    sys.stdout.write(json.dumps(answers[-1]) + "\\n")
+"""
+
+
+def form(data):
+    """What stays of a part's data where the rows differ: its keys, the first of its items."""
+    if isinstance(data, dict):
+        return {key: form(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [form(item) for item in data[:1]]
+    return type(data).__name__
+
+
+def test_readme__shows_the_demo_as_it_is(tmp_path):
+    asked, expected = [], []
+    for block in blocks(README):
+        if block.mark.startswith("demo"):
+            for line, output in commands(block.source):
+                options, url = curl_options(shlex.split(line)[1:])
+                assert "--write-out" in options
+                *body, seconds = output.splitlines()
+                assert re.fullmatch(r"\d+\.\d{6} s", seconds)
+                address = url.removeprefix("http://127.0.0.1:8000")
+                asked.append((address, block.mark == "demo end"))
+                expected.append(json.loads("\n".join(body)) if body else None)
+    assert len(asked) == 3
+    said = start(
+        ["-c", DEMO, json.dumps(asked)],
+        tmp_path,
+        [str(TREE / "testproject")],
+        DJANGO_SETTINGS_MODULE="shopsite.settings",
+        DATABASE_URL=f"sqlite:///{tmp_path / 'shop.sqlite3'}",
+    )
+    answers = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert len(answers) == len(asked), said
+    for shown, answer in zip(expected, answers, strict=True):
+        if shown is None:
+            continue
+        for envelope in (shown, answer):
+            envelope["results"] = [form(result) for result in envelope["results"]]
+        match(shown, answer, {})
+
+
+# The clients, against a server
+
+DRIVER = """
+import { walk } from "./client.mjs";
+const url = process.argv[2];
+const tell = async (from, cursor) => {
+  const parts = {}, errors = [], retries = [];
+  const onPart = (name, data) => { parts[name] = data; };
+  const onError = (error, retry) => { errors.push([error.part, error.code]); retries.push(retry); };
+  let failure = null;
+  try {
+    await walk(from, { onPart, onError }, cursor);
+    const retry = retries.find((again) => again !== undefined);
+    if (retry) await retry();
+  } catch (error) { failure = error.message; }
+  return { parts, errors, retries: retries.map((retry) => typeof retry), failure };
+};
+console.log(JSON.stringify([
+  await tell(url),
+  await tell(`${url}?year=2026`, "junk"),
+  await tell(`${url}?format=json&format=json`),
+]));
+"""
+
+
+@pytest.fixture
+def wire_format(open_page, transactional_db, live_server):
+    """The page's views behind a server; the value is the page and the URL of its walk."""
+    page = open_page(DOCS / "wire-format.md")
+    page.run(["python"])
+    return page, f"{live_server.url}/api/shop/"
+
+
+def test_javascript_client__walks_retries_and_starts_again(wire_format, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        assert not os.environ.get("CI"), "node is not on the path"
+        pytest.skip("node is not on the path")
+    page, url = wire_format
+    [block] = [block for block in page.blocks if block.language == "js"]
+    (tmp_path / "client.mjs").write_text(block.source, encoding="utf-8")
+    (tmp_path / "driver.mjs").write_text(DRIVER, encoding="utf-8")
+    done = subprocess.run(
+        [node, tmp_path / "driver.mjs", url], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    walked, restarted, refused = json.loads(done.stdout)
+    failures = [["stock", "part_failed"], ["analytics", "dependency_failed"], ["news", "no_news"]]
+    for told in (walked, restarted):
+        assert told["parts"] == {"meta": {"user": "ada"}, "orders": [1, 2]}
+        assert told["failure"] is None
+        # The last one is of the retry, which delivers its one part and ends.
+        assert told["errors"] == [*failures, ["stock", "part_failed"]]
+        assert told["retries"] == ["function", "function", "undefined", "function"]
+    assert refused["parts"] == {}
+    assert refused["failure"] == "The parameter 'format' is given more than once."
+
+
+def test_python_client__walks_retries_and_starts_again(wire_format):
+    page, url = wire_format
+    walk = page.names["walk"]
+    for walked in (list(walk(url)), list(walk(f"{url}?year=2026", cursor="junk"))):
+        assert walked[:2] == [("meta", {"user": "ada"}, None), ("orders", [1, 2], None)]
+        failed = [(name, error["code"]) for name, _, error in walked[2:]]
+        assert failed == [
+            ("stock", "part_failed"),
+            ("analytics", "dependency_failed"),
+            ("news", "no_news"),
+        ]
+    [(name, _, error)] = walk(f"{url}?year=2026", cursor=walked[2][2]["retry_cursor"])
+    assert (name, error["code"]) == ("stock", "part_failed")
+    with pytest.raises(HTTPError, match="400") as refusal:
+        list(walk(f"{url}?format=json&format=json"))
+    refusal.value.close()
+
+
+# The tests themselves can fail
+
+BROKEN = {
+    "python": "assert False",
+    "pycon": ">>> 1 + 1\n3",
+    "console": "$ curl http://localhost:8000/nowhere/",
+    "json": '{"there": "was no question"}',
+}
+
+
+@pytest.mark.parametrize("language", sorted(BROKEN))
+def test_runner__finds_what_is_not_so(open_page, tmp_path, language, monkeypatch):
+    monkeypatch.setattr("tests.docs.markdown.TREE", tmp_path)
+    path = tmp_path / "broken.md"
+    path.write_text(f"```{language}\n{BROKEN[language]}\n```\n", encoding="utf-8")
+    page = open_page(path)
+    with pytest.raises(PageError, match=r"broken\.md:2"):
+        page.run()
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ([1], [1, 2]),
+        (1, True),
+        (None, 0),
+        ("TOKEN", "short"),
+        ("TOKEN", None),
+    ],
+)
+def test_match__takes_only_what_is_the_same(expected, actual):
+    with pytest.raises(PageError):
+        match(expected, actual, {})
+
+
+def test_match__keeps_the_tokens():
+    tokens = {}
+    match({"cursor": "TOKEN", "of": "A_TOKEN"}, {"cursor": "x" * 150, "of": "y" * 150}, tokens)
+    assert tokens == {"TOKEN": "x" * 150, "A_TOKEN": "y" * 150}
