@@ -77,7 +77,7 @@ class PartsMixin(_Base):
         """What more the manifest says: name -> ``{"size": ..., "dependencies": [...], ...}``.
 
         It is merged over what `lazy` says. Dependencies named here gate and order a part; they
-        are not passed to its loader.
+        are not passed to its loader. A name that this request does not declare says nothing.
         """
         return {}
 

@@ -174,11 +174,8 @@ def _make_layout(
             return f"part {name!r} is declared twice. Rename one of them."
         depends_on, guards = linked.get(len(index), ((), ()))
         index[name] = len(index)
-        own.append(tuple(dict.fromkeys(chain(depends_on, more.pop(name, ())))))
+        own.append(tuple(dict.fromkeys(chain(depends_on, more.get(name, ())))))
         permissions.append(guards)
-    if more:
-        unknown = next(iter(more))
-        return f"get_parts_manifest() describes {unknown!r}, which is not a declared part."
     for name, dependencies in zip(names, own, strict=True):
         for other in dependencies:
             if other not in index:

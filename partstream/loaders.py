@@ -52,11 +52,12 @@ class Loader:
             get_rates = safe_call(fetch_rates, fallback={})
 
     Attributes:
-        function: ``func(request, **dependencies) -> data``, plain or ``async def``.
+        function: ``func(request, **dependencies) -> data``, plain or ``async def``; the name of a
+            method until the part that has it is resolved.
         fallback: What is delivered when the function fails, or a function that makes it.
     """
 
-    function: Callable[..., Any]
+    function: Any
     fallback: Any = _ABSENT
 
     @property
@@ -74,7 +75,28 @@ class Loader:
             return bool(code.co_flags & inspect.CO_COROUTINE)
         return iscoroutinefunction(function) or inspect.iscoroutinefunction(function)
 
+    def with_fallback(self, fallback: Any) -> Loader:
+        """The same loader, its failures covered.
+
+        Raises:
+            Misuse: When they are covered already.
+        """
+        if self.has_fallback:
+            raise Misuse(
+                "safe_call() around safe_call(): a loader has one fallback. Keep one of them."
+            )
+        return replace(self, fallback=fallback)
+
+    def bound_to(self, view: Any) -> Loader:
+        """The loader with the view's method, where only the method's name was given."""
+        if not isinstance(self.function, str):
+            return self
+        method = as_loader(getattr(view, self.function), f"the method {self.function!r}")
+        return method.with_fallback(self.fallback) if self.has_fallback else method
+
     def __get__(self, instance: Any, owner: type | None = None) -> Loader:
+        if instance is not None and isinstance(self.function, str):
+            return self.bound_to(instance)
         bind = getattr(self.function, "__get__", None)
         if instance is None or bind is None:
             return self
@@ -129,7 +151,7 @@ async def _awaited(coroutine: Any) -> Any:
     return await coroutine
 
 
-def safe_call(func: Callable[..., Any], fallback: Any) -> Loader:
+def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     """A loader whose failures deliver a fallback instead of an error.
 
     Where the loader is a part, "failure" covers the making of its JSON too: the evaluation of a
@@ -137,7 +159,7 @@ def safe_call(func: Callable[..., Any], fallback: Any) -> Loader:
     ``Http404``), ``SystemExit``, ``KeyboardInterrupt`` and ``CancelledError`` are never covered.
 
     Args:
-        func: The loader, plain or ``async def``.
+        func: The loader, plain or ``async def``, or the name of a method of the view.
         fallback: The data to deliver instead, falsy or not, or a function of
             ``(request, exception)`` that makes it. It is delivered as it is, never put through
             the part's ``serializer_class``.
@@ -153,10 +175,8 @@ def safe_call(func: Callable[..., Any], fallback: Any) -> Loader:
             f"safe_call(fallback={fallback.__name__}): a class is neither data nor a function of "
             f"(request, exception). For an empty one write fallback={fallback.__name__}()."
         )
-    loader = as_loader(func, "safe_call()")
-    if loader.has_fallback:
-        raise Misuse("safe_call() around safe_call(): a loader has one fallback. Keep one of them.")
-    return replace(loader, fallback=fallback)
+    loader = Loader(func) if isinstance(func, str) else as_loader(func, "safe_call()")
+    return loader.with_fallback(fallback)
 
 
 def as_loader(func: Any, user: str) -> Loader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import isfunction
 from operator import itemgetter
 from typing import Any
 
@@ -46,15 +47,20 @@ class LazyPart:
         self.many = many
         self.permission_classes = permission_classes
 
+    @property
+    def method(self) -> str | None:
+        """The name of the view's method that is the loader, where it was given by name."""
+        loader = self.loader.function if type(self.loader) is Loader else self.loader
+        return loader if isinstance(loader, str) else None
+
     def bound_loader(self, view: Any) -> Loader:
-        """The loader, where only a method's name was given: the view's method."""
+        """The loader; where only a method's name was given, the view's method."""
         loader = self.loader
-        if type(loader) is Loader:
-            return loader
-        if isinstance(loader, str):
-            return as_loader(getattr(view, loader), f"lazy({loader!r})")
-        self.loader = made = as_loader(loader, "lazy()")
-        return made
+        if type(loader) is not Loader:
+            # Kept: a static part serves as long as its view.
+            loader = Loader(loader) if isinstance(loader, str) else as_loader(loader, "lazy()")
+            self.loader = loader
+        return loader.bound_to(view)
 
 
 class LinkedPart(LazyPart):
@@ -181,20 +187,26 @@ class PartList:
         """
         dependencies = self[name].depends_on
         problem = signature_problem(loader, dependencies)
-        if problem:
-            wanted = ", ".join(("request", *dependencies))
+        if not problem:
+            return
+        where = f"{self._where}the loader of part {name!r}"
+        code = getattr(loader.function, "__code__", None)
+        if code is not None and code.co_varnames[:1] == ("self",) and isfunction(loader.function):
             raise Misuse(
-                f"{self._where}the loader of part {name!r} cannot be called as "
-                f"({wanted}): {problem}. Let it take ({wanted}), or mend depends_on; a method "
-                'named in a class body is written lazy("its_name").'
+                f"{where} is a method of no view yet. Name it: lazy({loader.function.__name__!r})."
             )
+        wanted = ", ".join(("request", *dependencies))
+        raise Misuse(
+            f"{where} cannot be called as ({wanted}): {problem}. "
+            f"Let it take ({wanted}), or mend depends_on."
+        )
 
     def _check_loaders(self, owner: type) -> None:
         for name, part in self:
             if not isinstance(part, LazyPart):
                 continue
-            method = part.loader
-            if isinstance(method, str) and not hasattr(owner, method):
+            method = part.method
+            if method is not None and not hasattr(owner, method):
                 raise Misuse(
                     f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
                     f"of that name. Define {method}(self, request)."

@@ -92,11 +92,11 @@ class CursorCodec(Backend, ABC):
         """
         try:
             payload, issued = self.unseal(token)
+            age = int(time.time()) - issued
         except CursorError:
             raise
         except Exception as error:
             raise InvalidCursor(f"the codec refused the token: {type(error).__name__}") from error
-        age = int(time.time()) - issued
         if age < -MAX_CLOCK_SKEW:
             raise InvalidCursor("the token was issued in the future")
         if age > ttl:

@@ -26,18 +26,18 @@ class FernetCursorCodec(CursorCodec):
 
     def __init__(self, *, keys: KeyRing) -> None:
         super().__init__(keys=keys)
-        self._fernet = MultiFernet(
-            [Fernet(urlsafe_b64encode(key)) for key in keys.derive("cursors.fernet")]
-        )
+        fernets = [Fernet(urlsafe_b64encode(key)) for key in keys.derive("cursors.fernet")]
+        self._first = fernets[0]
+        self._all = MultiFernet(fernets)
 
     def seal(self, payload: Payload, *, issued: int, ttl: int) -> str:
         """See `CursorCodec.seal`."""
-        token = self._fernet.encrypt_at_time(dump(payload).encode(), issued)
+        token = self._first.encrypt_at_time(dump(payload).encode(), issued)
         return token.rstrip(b"=").decode()
 
     def unseal(self, token: str) -> tuple[Payload, int]:
         """See `CursorCodec.unseal`."""
         raw = from_base64url(token)
-        data = self._fernet.decrypt(token + "=" * (-len(token) % 4))
+        data = self._all.decrypt(token + "=" * (-len(token) % 4))
         # Authenticated by now: bytes 1 to 8 are the time (the specification's "Timestamp").
         return json.loads(data.decode()), int.from_bytes(raw[1:9], "big")
