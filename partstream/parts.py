@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from inspect import isfunction
 from operator import itemgetter
 from typing import Any
 
@@ -157,7 +156,10 @@ class PartList:
             raise Misuse(where + layout)
         self.layout: Layout = layout
         if owner is not None and (static or not layout.checked):
-            self._check_loaders(owner)
+            unbound = _Unbound(owner)
+            for name, part in pairs:
+                if isinstance(part, LazyPart):
+                    self._checked_loader(name, part, unbound)
             layout.checked = True
 
     def __len__(self) -> int:
@@ -179,43 +181,30 @@ class PartList:
             if type(part) is LinkedPart
         ]
 
-    def check_loader(self, name: str, loader: Loader) -> None:
-        """Look whether a part's loader can be called with what it depends on.
+    def loader_of(self, name: str, view: Any) -> Loader:
+        """The loader of a lazy part, bound to the view and fit to be called.
 
         Raises:
-            Misuse: When it cannot.
+            Misuse: When the view has no such method, or the loader cannot take what it would get.
         """
-        dependencies = self[name].depends_on
-        problem = signature_problem(loader, dependencies)
-        if not problem:
-            return
-        where = f"{self._where}the loader of part {name!r}"
-        code = getattr(loader.function, "__code__", None)
-        if code is not None and code.co_varnames[:1] == ("self",) and isfunction(loader.function):
-            raise Misuse(
-                f"{where} is a method of no view yet. Name it: lazy({loader.function.__name__!r})."
-            )
-        wanted = ", ".join(("request", *dependencies))
-        raise Misuse(
-            f"{where} cannot be called as ({wanted}): {problem}. "
-            f"Let it take ({wanted}), or mend depends_on."
-        )
+        part = self[name]
+        return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
 
-    def _check_loaders(self, owner: type) -> None:
-        for name, part in self:
-            if not isinstance(part, LazyPart):
-                continue
-            method = part.method
-            if method is not None and not hasattr(owner, method):
-                raise Misuse(
-                    f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
-                    f"of that name. Define {method}(self, request)."
-                )
-            try:
-                loader = part.bound_loader(_Unbound(owner))
-            except Misuse as error:
-                raise Misuse(f"{self._where}part {name!r}: {error}") from error
-            self.check_loader(name, loader)
+    def _checked_loader(self, name: str, part: LazyPart, view: Any) -> Loader:
+        method = part.method
+        if method is not None and not hasattr(view, method):
+            raise Misuse(
+                f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
+                f"of that name. Define {method}(self, request)."
+            )
+        try:
+            loader = part.bound_loader(view)
+        except Misuse as error:
+            raise Misuse(f"{self._where}part {name!r}: {error}") from error
+        problem = signature_problem(loader, part.depends_on)
+        if problem:
+            raise Misuse(f"{self._where}{_misfit(name, part, loader, problem)}")
+        return loader
 
 
 class _Unbound:
@@ -228,6 +217,21 @@ class _Unbound:
         found = inspect.getattr_static(self._owner, name)
         bind = getattr(found, "__get__", None)
         return bind(self, self._owner) if bind is not None else found
+
+
+def _misfit(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
+    """What to say of a loader that cannot be called with what it would get."""
+    function = loader.function
+    if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
+        return (
+            f"the loader of part {name!r} is a method of no view yet. "
+            f"Name it: lazy({function.__name__!r})."
+        )
+    wanted = ", ".join(("request", *part.depends_on))
+    return (
+        f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
+        f"Let it take ({wanted}), or mend depends_on."
+    )
 
 
 def _as_list(pairs: Any, where: str) -> list[tuple[str, Any]]:

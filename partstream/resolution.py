@@ -138,7 +138,7 @@ class Resolver:
             if not isinstance(part, LazyPart):
                 self._settle(name, part, None, None, atomic)
                 continue
-            loader = self._loader_of(name, part)
+            loader = self.parts.loader_of(name, self.view)
             if not loader.is_async:
                 self._resolve(name, part, loader, loader.function, atomic)
             elif atomic:
@@ -147,12 +147,6 @@ class Resolver:
             else:
                 self._resolve_concurrently(self._ready_coroutines(order[position:]))
         return [outcomes[name] for name in names]
-
-    def _loader_of(self, name: str, part: LazyPart) -> Loader:
-        loader = part.bound_loader(self.view)
-        if not self.parts.static:
-            self.parts.check_loader(name, loader)
-        return loader
 
     def _resolve(
         self,
@@ -175,7 +169,7 @@ class Resolver:
         for name in order:
             part = self.parts[name]
             if name not in self._outcomes and isinstance(part, LazyPart):
-                loader = self._loader_of(name, part)
+                loader = self.parts.loader_of(name, self.view)
                 if loader.is_async and all(
                     other in self._outcomes for other in layout.dependencies[layout.index[name]]
                 ):

@@ -88,7 +88,7 @@ PERMISSIONS: dict[str | None, list[Any]] = {
 def specs(draw: Any, least: int = 1) -> list[Spec]:
     names = draw(
         st.lists(
-            st.sampled_from([f"part_{letter}" for letter in "abcdefghij"]),
+            st.sampled_from([f"piece_{letter}" for letter in "abcdefghij"]),
             min_size=least,
             max_size=8,
             unique=True,
@@ -408,7 +408,7 @@ def test_law_5__a_token_works_where_it_was_issued_and_nowhere_else(
 def test_law_6__no_bad_input_gives_a_500(
     text: str, parameter: str, delivery: str, accept: str | None
 ) -> None:
-    view = view_of([Spec("part_a", "plain", "data", 1, (), None)])
+    view = view_of([Spec("piece_a", "plain", "data", 1, (), None)])
     headers = {"accept": accept} if accept else {}
     request = RequestFactory().get("/made/", {parameter: text}, headers=headers)
     answer = view.as_view(delivery=delivery)(request)
@@ -422,7 +422,7 @@ def test_law_6__no_bad_input_gives_a_500(
 @given(st.data())
 def test_law_6__a_spoilt_token_is_refused(data: Any) -> None:
     view = view_of(
-        [Spec(name, "plain", "data", 1, (), None) for name in ("part_a", "part_b", "part_c")], 1
+        [Spec(name, "plain", "data", 1, (), None) for name in ("piece_a", "piece_b", "piece_c")], 1
     )
     token = json.loads(get(view).content)["cursor"]
     spoilt = list(token)
@@ -441,7 +441,7 @@ def test_law_6__a_spoilt_token_is_refused(data: Any) -> None:
     request = RequestFactory().get("/made/", {"cursor": "".join(spoilt)})
     answer = view.as_view()(request)
     assert answer.status_code == 400
-    assert view.calls == ["part_a"], "a loader ran for a request that was refused"
+    assert view.calls == ["piece_a"], "a loader ran for a request that was refused"
 
 
 @settings(max_examples=100, deadline=None)
@@ -453,7 +453,7 @@ def test_law_6__a_spoilt_token_is_refused(data: Any) -> None:
     )
 )
 def test_law_6__a_well_made_token_of_any_payload_is_refused(payload: Any) -> None:
-    view = view_of([Spec("part_a", "plain", "data", 1, (), None)])
+    view = view_of([Spec("piece_a", "plain", "data", 1, (), None)])
     try:
         token = get_cursor_codec().encode(payload, 60)
     except (ValueError, UnicodeEncodeError):

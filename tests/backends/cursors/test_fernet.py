@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import zlib
+from base64 import urlsafe_b64encode
+
+import pytest
+from cryptography.fernet import Fernet
+
+from partstream.backends.cursors.fernet import FernetCursorCodec
+from partstream.cursors import Cursor
+from partstream.keys import KeyRing
+
+from .contract import NEW, NOW, TTL, CursorCodecContract
+
+
+class TestFernetCursorCodec(CursorCodecContract):
+    codec_class = FernetCursorCodec
+    hides_contents = True
+
+    def seal(self, data, issued, secret=NEW):
+        (key,) = KeyRing([secret]).derive("cursors.fernet")
+        token = Fernet(urlsafe_b64encode(key)).encrypt_at_time(data, issued)
+        return token.rstrip(b"=").decode()
+
+    def forge(self, items, issued, secret=NEW):
+        return self.seal(f"[{','.join(items)}]".encode(), issued, secret)
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"null", b"{}", b"7", b'"1234567"', b"\xff\xfe", b"[1,", zlib.compress(b" " * 10**7)],
+    )
+    def test_payload__of_another_kind_is_refused(self, clock, data):
+        self.refused(self.seal(data, NOW))
+
+    def test_token__sealed_with_the_secret_itself_is_refused(self, clock):
+        secret = b"s" * 32
+        token = Fernet(urlsafe_b64encode(secret)).encrypt(b"[]").rstrip(b"=").decode()
+        self.refused(token, self.make(secret))
+
+    def test_token__of_a_walk_of_ten_parts_is_short(self):
+        cursor = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22)
+        assert len(self.make().encode(cursor.payload(), TTL)) <= 200

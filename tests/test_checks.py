@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.urls import include, path
+
+from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream.backends.cursors.signed import SignedCursorCodec
+from partstream.checks import check_settings
+
+from .processes import run_python
+
+
+def found():
+    """What our checks say, by their ids."""
+    return {
+        message.id: message
+        for message in run_checks()
+        if message.id and message.id.startswith("partstream.")
+    }
+
+
+def load_one(request, a):
+    return a
+
+
+class SelfCriticalCodec(SignedCursorCodec):
+    """A codec that has something to say of itself."""
+
+    def check(self):
+        from django.core.checks import Warning as CheckWarning
+
+        return [CheckWarning("Not today.", id="tests.W001")]
+
+
+def test_checks__of_a_sound_project_are_silent():
+    assert found() == {}
+    call_command("check", fail_level="DEBUG")
+
+
+def test_checks__are_registered(settings):
+    settings.DJANGO_PARTSTREAM = {"PIGEONS": 1}
+    with pytest.raises(SystemCheckError, match=r"partstream\.E001"):
+        call_command("check")
+
+
+def test_e001__an_unknown_setting(settings):
+    settings.DJANGO_PARTSTREAM = {"DEFAULT_CHUNKSIZE": 1}
+    message = found()["partstream.E001"]
+    assert message.msg == "DJANGO_PARTSTREAM['DEFAULT_CHUNKSIZE'] is not a setting."
+    assert message.hint == "Did you mean 'DEFAULT_CHUNK_SIZE'?"
+    assert message.is_serious()
+
+
+@pytest.mark.parametrize(
+    ("setting", "msg", "hint"),
+    [
+        (
+            {"DEFAULT_CHUNK_SIZE": "2"},
+            "DJANGO_PARTSTREAM['DEFAULT_CHUNK_SIZE'] must be int, not str.",
+            "The default is 2.",
+        ),
+        (
+            {"CURSOR_KEYS": ["hunter2"]},
+            "DJANGO_PARTSTREAM['CURSOR_KEYS'] has an entry that is not a string of 32 characters "
+            "or more.",
+            'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+        ),
+        ([], "DJANGO_PARTSTREAM must be a dictionary.", 'Write {"DEFAULT_CHUNK_SIZE": 2}.'),
+    ],
+    ids=["type", "keys", "dictionary"],
+)
+def test_e002__a_wrong_value(settings, setting, msg, hint):
+    settings.DJANGO_PARTSTREAM = setting
+    message = found()["partstream.E002"]
+    assert (message.msg, message.hint) == (msg, hint)
+
+
+def test_e002__a_wrong_variable_is_named(tmp_path):
+    code = """
+import django
+django.setup()
+from django.core.checks import run_checks
+for message in run_checks():
+    print(message.id, message.msg, message.hint)
+"""
+    shown = run_python(code, tmp_path, PARTSTREAM_CHUNK_SIZE="two")
+    assert shown == "partstream.E002 PARTSTREAM_CHUNK_SIZE must be a whole number. It is 'two'."
+
+
+def test_e002__every_fault_has_its_own_message(settings):
+    settings.DJANGO_PARTSTREAM = {"DEFAULT_CHUNK_SIZE": 0, "MAX_CURSOR_SIZE": 0, "PIGEONS": 1}
+    assert [message.id for message in check_settings()] == [
+        "partstream.E002",
+        "partstream.E002",
+        "partstream.E001",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("codec", "says"),
+    [
+        ("no.such.Codec", "cannot be imported"),
+        ("django.test.Client", "is not a CursorCodec"),
+        (
+            {
+                "BACKEND": "partstream.backends.cursors.signed.SignedCursorCodec",
+                "OPTIONS": {"x": 1},
+            },
+            "does not take its OPTIONS",
+        ),
+        ({"BACKEND": "nodots"}, "nodots"),
+        ({"BACKEND": ".relative.Codec"}, ".relative.Codec"),
+    ],
+    ids=["path", "class", "options", "no dots", "relative"],
+)
+def test_e003__a_backend_that_cannot_be_made(settings, codec, says):
+    settings.DJANGO_PARTSTREAM = {"CURSOR_CODEC": codec}
+    messages = found()
+    (message,) = messages.values()
+    assert message.id in ("partstream.E002", "partstream.E003")
+    assert "DJANGO_PARTSTREAM['CURSOR_CODEC']" in message.msg
+    assert says in message.msg or message.id == "partstream.E002"
+
+
+def test_e003__what_a_backend_says_of_itself_is_passed_on(settings):
+    settings.DJANGO_PARTSTREAM = {"CURSOR_CODEC": f"{__name__}.SelfCriticalCodec"}
+    assert "tests.W001" in {message.id for message in run_checks()}
+
+
+class Broken(ProgressiveView):
+    parts = [("a", lazy(load_one))]
+
+
+class BrokenHybrid(HybridProgressiveView):
+    parts = [("a", 1), ("b", lazy("get_lost"))]
+
+
+class Dynamic(ProgressiveView):
+    parts = [("a", 1), ("a", 2)]
+
+    def get_parts(self):
+        return [("a", 1)]
+
+
+def test_e004__static_parts_are_found_through_the_urlconf(mount):
+    mount(path("deep/", include([path("er/", include([path("broken/", Broken.as_view())]))])))
+    message = found()["partstream.E004"]
+    assert message.msg.startswith("Broken: the loader of part 'a' cannot be called as (request): ")
+    assert message.obj is Broken
+
+
+def test_e004__of_a_hybrid_view_in_a_namespace(mount):
+    urls = include((BrokenHybrid.urls(name="board"), "board"), namespace="one")
+    mount(path("board/", urls))
+    assert "Define get_lost(self, request)." in found()["partstream.E004"].msg
+
+
+def test_e004__of_parts_given_to_as_view(mount):
+    mount(path("view/", ProgressiveView.as_view(parts=[("a", 1), ("a", 2)])))
+    assert "part 'a' is declared twice" in found()["partstream.E004"].msg
+
+
+def test_e004__of_a_decorated_view(mount):
+    from django.views.decorators.cache import cache_page
+
+    mount(path("view/", cache_page(60)(Broken.as_view())))
+    assert "partstream.E004" in found()
+
+
+def test_e004__is_silent_of_views_that_override_get_parts(mount):
+    mount(path("view/", Dynamic.as_view()), path("other/", ProgressiveView.as_view()))
+    assert found() == {}
+
+
+def test_w001__chunks_larger_than_the_most(settings):
+    settings.DJANGO_PARTSTREAM = {"DEFAULT_CHUNK_SIZE": 5, "MAX_PARTS_PER_REQUEST": 4}
+    message = found()["partstream.W001"]
+    assert message.msg == "DEFAULT_CHUNK_SIZE is 5, and chunks have 4 parts at the most."
+    assert message.hint == "Lower it, or raise MAX_PARTS_PER_REQUEST."
+    assert not message.is_serious()
+
+
+def test_w002__a_views_chunks_larger_than_the_most(mount):
+    mount(path("view/", ProgressiveView.as_view(parts=[("a", 1)], chunk_size=51)))
+    message = found()["partstream.W002"]
+    assert message.msg == (
+        "ProgressiveView.chunk_size is 51, and chunks have 50 parts at the most."
+    )
+
+
+@pytest.mark.parametrize("size", ["51", 2.5, [60]], ids=repr)
+def test_w002__a_chunk_size_of_another_kind_breaks_no_check(mount, size):
+    mount(path("view/", ProgressiveView.as_view(parts=[("a", 1)], chunk_size=size)))
+    found()
+
+
+def test_w003__a_variable_that_looks_like_a_setting(tmp_path):
+    code = """
+import django
+django.setup()
+from django.core.checks import run_checks
+for message in run_checks():
+    print(message.id, message.msg, message.hint)
+"""
+    shown = run_python(
+        code, tmp_path, PARTSTREAM_CHUNKSIZE="3", PARTSTREAM_TEST_SOMETHING="x", PARTSTREAM_X="y"
+    )
+    assert shown == (
+        "partstream.W003 The environment variable PARTSTREAM_CHUNKSIZE is not read by partstream. "
+        "Did you mean PARTSTREAM_CHUNK_SIZE?"
+    )
+
+
+def test_checks__without_a_urlconf(settings):
+    del settings.ROOT_URLCONF
+    assert found() == {}
+
+
+def test_checks__without_a_secret_key_raise_nothing(settings):
+    settings.SECRET_KEY = ""
+    found()

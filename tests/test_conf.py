@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+from django.core.signals import setting_changed
+from django.test import override_settings
+
+from partstream.conf import Kept, Settings, get_problems, get_settings
+from partstream.exceptions import Misuse
+
+from .processes import run_python
+
+GOOD_KEY = "abcdefgh" * 4
+
+#: The settings as a client of the package sees them, printed by a fresh process.
+SHOW = """
+import django
+django.setup()
+from partstream.conf import get_settings
+s = get_settings()
+print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
+"""
+
+
+def test_settings__have_defaults():
+    assert get_settings() == Settings(
+        DEFAULT_CHUNK_SIZE=2,
+        DEFAULT_CURSOR_TTL=3600,
+        MAX_PARTS_PER_REQUEST=50,
+        MAX_CURSOR_SIZE=1024,
+        MAX_KEYS_PER_REQUEST=10,
+        CURSOR_CODEC="partstream.backends.cursors.fernet.FernetCursorCodec",
+        CURSOR_KEYS=None,
+    )
+
+
+def test_settings__are_frozen_and_kept():
+    assert get_settings() is get_settings()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        get_settings().DEFAULT_CHUNK_SIZE = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEFAULT_CHUNK_SIZE", 1),
+        ("DEFAULT_CURSOR_TTL", 1),
+        ("MAX_PARTS_PER_REQUEST", 1),
+        ("MAX_CURSOR_SIZE", 128),
+        ("MAX_KEYS_PER_REQUEST", 1),
+        ("CURSOR_CODEC", "some.path.Codec"),
+        ("CURSOR_CODEC", {"BACKEND": "some.path.Codec"}),
+        ("CURSOR_CODEC", {"BACKEND": "some.path.Codec", "OPTIONS": {"a": 1}}),
+        ("CURSOR_KEYS", None),
+        ("CURSOR_KEYS", (GOOD_KEY,)),
+    ],
+)
+def test_settings__are_overridden_and_restored(name, value):
+    before = get_settings()
+    with override_settings(DJANGO_PARTSTREAM={name: value}):
+        assert get_settings() == dataclasses.replace(before, **{name: value})
+    assert get_settings() == before
+
+
+def test_settings__an_inner_override_replaces_the_outer_one():
+    with override_settings(DJANGO_PARTSTREAM={"DEFAULT_CHUNK_SIZE": 5}):
+        with override_settings(DJANGO_PARTSTREAM={"MAX_KEYS_PER_REQUEST": 7}):
+            assert (get_settings().DEFAULT_CHUNK_SIZE, get_settings().MAX_KEYS_PER_REQUEST) == (
+                2,
+                7,
+            )
+        assert (get_settings().DEFAULT_CHUNK_SIZE, get_settings().MAX_KEYS_PER_REQUEST) == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DEFAULT_CHUNK_SIZE", 0, "must be 1 or more, not 0."),
+        ("DEFAULT_CHUNK_SIZE", -1, "must be 1 or more, not -1."),
+        ("DEFAULT_CHUNK_SIZE", "2", "must be int, not str."),
+        ("DEFAULT_CHUNK_SIZE", 2.0, "must be int, not float."),
+        ("DEFAULT_CHUNK_SIZE", True, "must be int, not bool."),
+        ("DEFAULT_CHUNK_SIZE", None, "must be int, not NoneType."),
+        ("DEFAULT_CURSOR_TTL", 0, "must be 1 or more, not 0."),
+        ("MAX_PARTS_PER_REQUEST", 0, "must be 1 or more, not 0."),
+        ("MAX_CURSOR_SIZE", 127, "must be 128 or more, not 127."),
+        ("MAX_KEYS_PER_REQUEST", [10], "must be int, not list."),
+        ("CURSOR_CODEC", "nodots", "must be a dotted path, or"),
+        ("CURSOR_CODEC", None, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {}, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {"OPTIONS": {}}, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {"BACKEND": 1}, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {"BACKEND": "a.B", "OPTIONS": []}, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {"BACKEND": "a.B", "OPTION": {}}, "must be a dotted path, or"),
+        ("CURSOR_CODEC", {"BACKEND": "nodots"}, "must be a dotted path, or"),
+        ("CURSOR_KEYS", [], "must be None or a list of at least one secret."),
+        ("CURSOR_KEYS", GOOD_KEY, "must be None or a list of at least one secret."),
+        ("CURSOR_KEYS", {GOOD_KEY}, "must be None or a list of at least one secret."),
+        ("CURSOR_KEYS", [GOOD_KEY, "short"], "not a string of 32 characters or more."),
+        ("CURSOR_KEYS", [GOOD_KEY.encode()], "not a string of 32 characters or more."),
+        ("CURSOR_KEYS", [None], "not a string of 32 characters or more."),
+        ("CURSOR_KEYS", ["a" * 64], "fewer than 8 different characters."),
+        ("CURSOR_KEYS", ["ab" * 16], "fewer than 8 different characters."),
+    ],
+)
+def test_settings__a_wrong_value_is_refused_at_every_use(name, value, says):
+    with override_settings(DJANGO_PARTSTREAM={name: value}):
+        for _ in range(2):
+            with pytest.raises(Misuse) as caught:
+                get_settings()
+            assert f"DJANGO_PARTSTREAM['{name}']" in str(caught.value)
+            assert says in str(caught.value)
+    assert get_settings().DEFAULT_CHUNK_SIZE == 2
+
+
+@pytest.mark.parametrize("secret", ["short and secret", "hunter2hunter2"])
+def test_settings__a_weak_key_is_not_shown(secret):
+    with override_settings(DJANGO_PARTSTREAM={"CURSOR_KEYS": [secret]}):
+        assert secret not in "".join(map(str, get_problems()))
+        with pytest.raises(Misuse) as caught:
+            get_settings()
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("DEFAULT_CHUNKSIZE", "Did you mean 'DEFAULT_CHUNK_SIZE'?"),
+        ("cursor_codec", "Did you mean 'CURSOR_CODEC'?"),
+        ("MAX_KEY_PER_REQUEST", "Did you mean 'MAX_KEYS_PER_REQUEST'?"),
+        ("PIGEONS", "The settings are DEFAULT_CHUNK_SIZE, DEFAULT_CURSOR_TTL,"),
+        (7, "The settings are"),
+    ],
+)
+def test_settings__an_unknown_name_is_refused_with_a_guess(name, guess):
+    with override_settings(DJANGO_PARTSTREAM={name: 1}), pytest.raises(Misuse) as caught:
+        get_settings()
+    assert f"DJANGO_PARTSTREAM[{name!r}]" in str(caught.value)
+    assert guess in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 3])
+def test_settings__must_be_a_dictionary(value):
+    with override_settings(DJANGO_PARTSTREAM=value), pytest.raises(Misuse) as caught:
+        get_settings()
+    assert "must be a dictionary" in str(caught.value)
+
+
+def test_settings__all_faults_are_named_at_once():
+    faulty = {"DEFAULT_CHUNK_SIZE": 0, "MAX_CURSOR_SIZE": "x", "PIGEONS": 1}
+    with override_settings(DJANGO_PARTSTREAM=faulty), pytest.raises(Misuse) as caught:
+        get_settings()
+    assert len(str(caught.value).splitlines()) == 3
+    assert len(get_problems()) == 0
+
+
+# The environment, in processes of their own
+
+
+def test_environment__is_read(tmp_path):
+    shown = run_python(
+        SHOW,
+        tmp_path,
+        PARTSTREAM_CHUNK_SIZE="7",
+        PARTSTREAM_CURSOR_TTL="60",
+        PARTSTREAM_MAX_KEYS_PER_REQUEST="3",
+    )
+    assert shown == "7 60 3"
+
+
+def test_environment__wins_over_the_settings_file_and_loses_to_an_override(tmp_path):
+    (tmp_path / "own_settings.py").write_text(
+        "from tests.settings import *\n"
+        "DJANGO_PARTSTREAM = {'DEFAULT_CHUNK_SIZE': 5, 'MAX_KEYS_PER_REQUEST': 4}\n"
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+{SHOW}
+from django.test import override_settings
+with override_settings(DJANGO_PARTSTREAM={{"DEFAULT_CHUNK_SIZE": 9}}):
+    s = get_settings()
+    print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
+with override_settings(DJANGO_PARTSTREAM={{}}):
+    s = get_settings()
+    print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
+with override_settings(USE_TZ=False):
+    s = get_settings()
+    print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
+s = get_settings()
+print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
+"""
+    shown = run_python(
+        code, tmp_path, DJANGO_SETTINGS_MODULE="own_settings", PARTSTREAM_CHUNK_SIZE="7"
+    )
+    assert shown.splitlines() == ["7 3600 4", "9 3600 10", "7 3600 10", "7 3600 4", "7 3600 4"]
+
+
+def test_environment__names_a_backend(tmp_path):
+    code = """
+import django
+django.setup()
+from partstream.backends.loader import get_cursor_codec
+print(type(get_cursor_codec()).__name__)
+"""
+    path = "partstream.backends.cursors.signed.SignedCursorCodec"
+    assert run_python(code, tmp_path, PARTSTREAM_CURSOR_CODEC=path) == "SignedCursorCodec"
+
+
+def test_environment__is_read_once(tmp_path):
+    code = f"""
+import os
+{SHOW}
+os.environ["PARTSTREAM_CHUNK_SIZE"] = "9"
+from django.test import override_settings
+with override_settings(DJANGO_PARTSTREAM={{}}):
+    print(get_settings().DEFAULT_CHUNK_SIZE)
+"""
+    assert run_python(code, tmp_path, PARTSTREAM_CHUNK_SIZE="7").splitlines()[-1] == "7"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("PARTSTREAM_CHUNK_SIZE", "0", "PARTSTREAM_CHUNK_SIZE: must be 1 or more, not 0."),
+        ("PARTSTREAM_CHUNK_SIZE", "", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
+        ("PARTSTREAM_CHUNK_SIZE", "two", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
+        ("PARTSTREAM_CHUNK_SIZE", "²", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
+        ("PARTSTREAM_CHUNK_SIZE", "9" * 5000, "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
+        ("PARTSTREAM_MAX_CURSOR_SIZE", "-1", "PARTSTREAM_MAX_CURSOR_SIZE: must be a whole number."),
+        ("PARTSTREAM_CURSOR_CODEC", "x", "PARTSTREAM_CURSOR_CODEC: must be a dotted path, or"),
+    ],
+)
+def test_environment__a_bad_value_never_stops_the_start_but_the_first_use(
+    tmp_path, variable, text, says
+):
+    code = """
+import django
+django.setup()
+from partstream.conf import get_settings
+from partstream.exceptions import Misuse
+try:
+    get_settings()
+except Misuse as error:
+    print(error)
+"""
+    assert says in run_python(code, tmp_path, **{variable: text})
+
+
+def test_environment__has_no_keys(tmp_path):
+    code = """
+import django
+django.setup()
+from partstream.conf import get_settings
+print(get_settings().CURSOR_KEYS)
+"""
+    assert run_python(code, tmp_path, PARTSTREAM_CURSOR_KEYS=GOOD_KEY) == "None"
+
+
+@pytest.mark.parametrize("declared", ["7", "{'PIGEONS': 1}", "{'CURSOR_KEYS': ['x']}", "None"])
+def test_ready__never_raises(tmp_path, declared):
+    (tmp_path / "own_settings.py").write_text(
+        f"from tests.settings import *\nDJANGO_PARTSTREAM = {declared}\n"
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import django
+django.setup()
+import tests.example.urls
+print("up")
+"""
+    assert run_python(code, tmp_path, DJANGO_SETTINGS_MODULE="own_settings") == "up"
+
+
+# What is made from settings
+
+
+def test_kept__makes_once_and_again_after_a_change():
+    made = []
+    kept = Kept(lambda: made.append(1) or len(made), "SOME_SETTING")
+    assert [kept(), kept()] == [1, 1]
+    setting_changed.send(sender=None, setting="OTHER_SETTING", value=1, enter=True)
+    assert kept() == 1
+    setting_changed.send(sender=None, setting="SOME_SETTING", value=1, enter=True)
+    assert [kept(), kept()] == [2, 2]
+
+
+def test_kept__raises_until_it_succeeds():
+    made = []
+
+    def make():
+        made.append(1)
+        if len(made) < 3:
+            raise Misuse("not yet")
+        return len(made)
+
+    kept = Kept(make, "SOME_SETTING")
+    for _ in range(2):
+        with pytest.raises(Misuse):
+            kept()
+    assert [kept(), kept()] == [3, 3]
+
+
+def test_kept__makes_one_for_many_threads():
+    entered, go = threading.Event(), threading.Event()
+    made = []
+
+    def make():
+        entered.set()
+        assert go.wait(10)
+        made.append(object())
+        return made[-1]
+
+    kept = Kept(make, "SOME_SETTING")
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(kept())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert entered.wait(10)
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 1
+    assert seen == made * 8

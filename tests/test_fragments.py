@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import datetime
+import decimal
+import itertools
+import uuid
+
+import pytest
+from django.utils.functional import lazystr
+from rest_framework.renderers import JSONRenderer
+from rest_framework.utils.serializer_helpers import ReturnDict
+
+from partstream.fragments import NotSerializable, decode, encode
+
+
+class Plain:
+    """Nothing that JSON knows."""
+
+
+def cycle():
+    data = []
+    data.append(data)
+    return data
+
+
+def deep(depth):
+    data = []
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        True,
+        0,
+        -1.5e300,
+        10**400,
+        "",
+        "é 名 🐈",
+        '</script>\u2028\u2029\x00\x7f"\\',
+        [],
+        {},
+        [1, "a", None, {"b": [2.5]}],
+        {"b": 1, "a": 2},
+        {1: "a", None: "b", False: "c"},
+        (1, 2),
+        datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, datetime.timezone.utc),
+        datetime.date(2026, 1, 2),
+        datetime.time(3, 4, 5),
+        datetime.timedelta(hours=25),
+        decimal.Decimal("1.10"),
+        uuid.UUID(int=7),
+        b"bytes",
+        {1},
+        lazystr("lazy"),
+        [lazystr("lazy")],
+        ReturnDict({"a": 1}, serializer=None),
+    ],
+    ids=repr,
+)
+def test_encode__gives_the_bytes_of_drf(data):
+    assert encode(data) == JSONRenderer().render(data)
+
+
+def test_encode__takes_a_generator():
+    assert encode(number for number in range(3)) == b"[0,1,2]"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Plain(),
+        [Plain()],
+        {"a": Plain()},
+        {Plain(): 1},
+        {(1, 2): 3},
+        float("nan"),
+        [float("inf")],
+        {"a": float("-inf")},
+        "\ud800",
+        {"\udfff": 1},
+        cycle(),
+        deep(100_000),
+        b"\xff",
+        [1, lambda: 1],
+        range(3),
+    ],
+    ids=itertools.count(),
+)
+def test_encode__refuses_what_is_not_json(data):
+    with pytest.raises(NotSerializable) as caught:
+        encode(data)
+    assert caught.value.__cause__ is not None
+
+
+def test_encode__lets_the_error_of_an_iterator_through():
+    def rows():
+        yield 1
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        encode(rows())
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_encode__follows_unicode_json(monkeypatch, ascii_only):
+    monkeypatch.setattr(JSONRenderer, "ensure_ascii", ascii_only)
+    assert encode("é\u2028") == JSONRenderer().render("é\u2028")
+
+
+def test_encode__follows_strict_json(monkeypatch):
+    monkeypatch.setattr(JSONRenderer, "strict", False)
+    assert encode([float("nan")]) == b"[NaN]" == JSONRenderer().render([float("nan")])
+
+
+@pytest.mark.parametrize("data", [None, 0, "é", [1, {"a": None}], {"a": [1.5]}])
+def test_decode__is_the_way_back(data):
+    assert decode(encode(data)) == data

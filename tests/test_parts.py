@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import functools
+import itertools
+
+import pytest
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.serializers import Serializer
+
+from partstream import PartList, lazy, safe_call
+from partstream.exceptions import Misuse
+from partstream.parts import LazyPart
+
+
+def load(request):
+    return None
+
+
+def load_one(request, a):
+    return a
+
+
+async def load_async(request):
+    return None
+
+
+class View:
+    """Stands where a view's class does."""
+
+    def get(self, request):
+        return None
+
+    def get_a(self, request, a):
+        return a
+
+    def get_nothing(self):
+        return None
+
+    @staticmethod
+    def get_static(request):
+        return None
+
+    @classmethod
+    def get_class(cls, request):
+        return None
+
+    get_covered = safe_call(get, fallback=[])
+    number = 7
+
+
+class Callable:
+    def __call__(self, request):
+        return None
+
+
+# lazy()
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        load,
+        load_async,
+        View().get,
+        functools.partial(load_one, a=1),
+        lambda request: 1,
+        Callable(),
+    ],
+)
+def test_lazy__takes_whatever_can_be_called(func):
+    part = lazy(func)
+    assert isinstance(part, LazyPart)
+    assert part.bound_loader(None).function == func
+
+
+def test_lazy__keeps_what_it_is_told():
+    part = lazy(
+        "get",
+        depends_on=["a", "b"],
+        size="large",
+        serializer_class=Serializer,
+        many=True,
+        permission_classes=[IsAdminUser],
+    )
+    assert part.depends_on == ("a", "b")
+    assert (part.loader, part.size, part.serializer_class) == ("get", "large", Serializer)
+    assert (part.many, part.permission_classes) == (True, (IsAdminUser,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"func": None}, "lazy() takes a function of (request), not NoneType."),
+        ({"func": [1]}, "lazy() takes a function of (request), not list."),
+        ({"func": load, "depends_on": "meta"}, "lazy(depends_on='meta'): write a list, ['meta']."),
+        ({"func": load, "many": True}, "lazy(many=True) needs a serializer_class."),
+        (
+            {"func": load, "permission_classes": IsAdminUser},
+            "write a list of permission classes.",
+        ),
+    ],
+)
+def test_lazy__refuses_what_cannot_work(arguments, says):
+    with pytest.raises(Misuse) as caught:
+        lazy(**arguments)
+    assert says in str(caught.value)
+
+
+def test_lazy__refuses_a_call_in_place_of_the_function(recwarn):
+    coroutine = load_async(None)
+    try:
+        with pytest.raises(Misuse, match="Pass the function itself, without calling it"):
+            lazy(coroutine)
+    finally:
+        coroutine.close()
+
+
+# PartList
+
+
+def test_part_list__has_the_pairs_in_order():
+    part = lazy(load)
+    parts = PartList([("b", 1), ("a", part), ("c", None)])
+    assert list(parts) == [("b", 1), ("a", part), ("c", None)]
+    assert len(parts) == 3
+    assert parts.layout.names == ("b", "a", "c")
+
+
+@pytest.mark.parametrize("pairs", [[], (), iter([]), (pair for pair in [])])
+def test_part_list__may_be_empty(pairs):
+    assert len(PartList(pairs)) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "A", "_", "_1", "a" * 64, "match", "Request", "results", "errors", "cursor"]
+)
+def test_name__is_taken(name):
+    assert len(PartList([(name, 1)])) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "1a", "a-b", "a b", "a.b", "a,b", 'a"b', "a\n", "a\x00", "a\ud800"),
+        *("é", "\uff41", "名", "a" * 65, "class", "None", "async", "request", "self"),
+    ],
+)
+def test_name__is_refused(name):
+    with pytest.raises(Misuse) as caught:
+        PartList([("good", 1), (name, 2)], owner=View)
+    assert f"View: {name!r:.80} is not a name for a part. Take letters" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [1, None, b"a", ("a",), ["a"], {}])
+def test_name__of_another_kind_is_refused(name):
+    with pytest.raises(Misuse, match="is not a name: a part's name is a str"):
+        PartList([("good", 1), (name, 2)], owner=View)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        (None, "View: the parts are None. Return a list of (name, value) pairs, for example"),
+        ({"a": 1}, "View: the parts are a dict. Return a list of (name, value) pairs"),
+        ("ab", "View: the parts are a str. Return a list of (name, value) pairs"),
+        (7, "View: the parts are a int. Return a list of (name, value) pairs"),
+        (load, "View: the parts are a function. Return a list of (name, value) pairs"),
+        (["a"], "View: 'a' is not a (name, value) pair."),
+        (["ab"], "View: 'ab' is not a (name, value) pair."),
+        ([("a",)], "View: ('a',) is not a (name, value) pair."),
+        ([("a", 1, 2)], "View: ('a', 1, 2) is not a (name, value) pair."),
+        ([None], "View: None is not a (name, value) pair."),
+        ([lazy(load)], "is not a (name, value) pair."),
+        ([("a", 1), ("b", 2), ("a", 3)], "View: part 'a' is declared twice. Rename one of them."),
+        (
+            [("a", load)],
+            "part 'a' …function…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", lambda request: 1)],
+            "part 'a' …function…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", load_async)],
+            "part 'a' …function…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", View().get)],
+            "part 'a' …method…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", functools.partial(load))],
+            "part 'a' …partial…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", safe_call(load, []))],
+            "part 'a' …Loader…Wrap it: lazy(...).",
+        ),
+        (
+            [("a", Callable())],
+            "part 'a' …Callable…Wrap it: lazy(...).",
+        ),
+        ([("a", View)], "part 'a' …type…Wrap it: lazy(...)."),
+        ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
+        ([("a", lazy(load_one, depends_on=["a"]))], "in a circle, a -> a. Take one dependency"),
+    ],
+)
+def test_part_list__misuse_names_view_part_and_mend(pairs, says):
+    with pytest.raises(Misuse) as caught:
+        PartList(pairs, owner=View)
+    assert all(piece in str(caught.value) for piece in says.split("…")), caught.value
+    assert str(caught.value).startswith("View: ")
+
+
+def test_part_list__a_coroutine_is_refused():
+    coroutine = load_async(None)
+    try:
+        with pytest.raises(Misuse) as caught:
+            PartList([("a", coroutine)], owner=View)
+    finally:
+        coroutine.close()
+    assert str(caught.value) == (
+        "View: part 'a' is a coroutine. Pass the function, uncalled: lazy(...)."
+    )
+
+
+def test_part_list__a_circle_is_named():
+    pairs = [
+        ("first", 1),
+        ("a", lazy(lambda request, c: 1, depends_on=["c"])),
+        ("b", lazy(lambda request, a: 1, depends_on=["a"])),
+        ("c", lazy(lambda request, b: 1, depends_on=["b"])),
+    ]
+    with pytest.raises(Misuse) as caught:
+        PartList(pairs, owner=View)
+    message = str(caught.value)
+    circles = ("a -> c -> b -> a", "c -> b -> a -> c", "b -> a -> c -> b")
+    assert any(circle in message for circle in circles)
+    assert "Take one dependency out." in message
+
+
+def test_part_list__a_dependency_may_be_declared_later():
+    parts = PartList([("b", lazy(load_one, depends_on=["a"])), ("a", 1)])
+    assert parts.layout.closure(["b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("depends_on", [[1], [None], [["a"]], [{}]])
+def test_part_list__a_dependency_of_another_kind_is_refused(depends_on):
+    with pytest.raises(Misuse) as caught:
+        PartList([("a", 1), ("b", lazy(load, depends_on=depends_on))], owner=View)
+    assert str(caught.value).startswith("View: ")
+
+
+def test_part_list__takes_2000_parts_and_no_more():
+    assert len(PartList([(f"p{number}", number) for number in range(2000)])) == 2000
+    with pytest.raises(Misuse) as caught:
+        PartList([(f"p{number}", number) for number in range(2001)], owner=View)
+    assert str(caught.value) == "View: 2001 parts are declared, and 2000 is the most."
+
+
+def test_part_list__a_permission_may_be_composed():
+    pairs = [("a", lazy(load, permission_classes=[IsAdminUser | IsAuthenticated]))]
+    assert PartList(pairs, owner=View).layout.guarded
+
+
+def test_part_list__values_may_be_anything_that_is_no_function():
+    values = [None, 0, "", [], {}, {1, 2}, object(), range(3), Exception("x")]
+    assert len(PartList([(f"p{index}", value) for index, value in enumerate(values)])) == 9
+
+
+# Loaders' signatures
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        load,
+        load_async,
+        View().get,
+        View.get_static,
+        View.get_class,
+        Callable(),
+        functools.partial(load_one, a=1),
+        lambda *args: None,
+        lambda request, **kwargs: None,
+        lambda request, a=1: None,
+        dict,
+        safe_call(load, []),
+        *("get", "get_static", "get_class", "get_covered"),
+        *(safe_call("get", []), safe_call("get_static", None)),
+    ],
+    ids=itertools.count(),
+)
+def test_signature__is_taken(func):
+    assert len(PartList([("p", lazy(func))], owner=View)) == 1
+
+
+@pytest.mark.parametrize(
+    "func", [load_one, View().get_a, "get_a", lambda request, **kwargs: 1], ids=itertools.count()
+)
+def test_signature__takes_its_dependencies(func):
+    assert len(PartList([("a", 1), ("b", lazy(func, depends_on=["a"]))], owner=View)) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted", "problem"),
+    [
+        (lazy(lambda: 1), "(request)", "too many positional arguments"),
+        (lazy(load_one), "(request)", "missing a required argument: 'a'"),
+        (lazy("get_a"), "(request)", "missing a required argument: 'a'"),
+        (lazy("get_nothing"), "(request)", "too many positional arguments"),
+        (lazy(View().get_nothing), "(request)", "too many positional arguments"),
+        (lazy(safe_call(load_one, [])), "(request)", "missing a required argument: 'a'"),
+        (lazy(load, depends_on=["a"]), "(request, a)", "unexpected keyword argument 'a'"),
+        (lazy("get", depends_on=["a"]), "(request, a)", "unexpected keyword argument 'a'"),
+        (
+            lazy(lambda request, a, /: 1, depends_on=["a"]),
+            "(request, a)",
+            "'a' parameter is positional only",
+        ),
+    ],
+)
+def test_signature__that_does_not_fit_names_view_part_and_mend(part, wanted, problem):
+    class Owner(View):
+        """One of its own: the loaders of a layout are looked at once a class."""
+
+    with pytest.raises(Misuse) as caught:
+        PartList([("a", 1), ("b", part)], owner=Owner)
+    message = str(caught.value)
+    assert message.startswith(f"Owner: the loader of part 'b' cannot be called as {wanted}: ")
+    if "positional only" not in problem:  # Its words differ between Pythons.
+        assert problem in message
+    assert f"Let it take {wanted}, or mend depends_on" in message
+
+
+def test_signature__of_a_method_without_its_view_is_told_the_name():
+    class Owner(View):
+        """One of its own: the loaders of a layout are looked at once a class."""
+
+    with pytest.raises(Misuse) as caught:
+        PartList([("b", lazy(View.get))], owner=Owner)
+    assert str(caught.value) == (
+        "Owner: the loader of part 'b' is a method of no view yet. Name it: lazy('get')."
+    )
+
+
+def test_signature__is_looked_at_again_for_other_dependencies():
+    PartList([("a", 1), ("b", lazy(load_one, depends_on=["a"]))], owner=View)
+    with pytest.raises(Misuse, match="missing a required argument"):
+        PartList([("a", 1), ("b", lazy(load_one))], owner=View)
+
+
+@pytest.mark.parametrize("part", [lazy("get_covered"), lazy(safe_call("get", [1]))])
+def test_method__may_have_a_fallback_wherever_it_is_named(part):
+    PartList([("a", part)], owner=View)
+    view = View()
+    loader = part.bound_loader(view)
+    assert loader.has_fallback
+    assert loader.function == view.get
+    assert part.bound_loader(View()).function != view.get
+
+
+def test_method__with_two_fallbacks_is_refused():
+    class Owner(View):
+        """One of its own: the loaders of a layout are looked at once a class."""
+
+    with pytest.raises(Misuse) as caught:
+        PartList([("a", lazy(safe_call("get_covered", [])))], owner=Owner)
+    assert str(caught.value).startswith("Owner: part 'a': ")
+    assert "a loader has one fallback. Keep one of them." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (safe_call("get_lost", []), "and the view has no method of that name. Define get_lost("),
+        ("get_lost", "the view has no method of that name. Define get_lost(self, request)."),
+        ("number", "Owner: part 'a': the method 'number' takes a function of (request), not int."),
+    ],
+)
+def test_method__that_is_none_is_refused(name, says):
+    class Owner(View):
+        """One of its own: the loaders of a layout are looked at once a class."""
+
+    with pytest.raises(Misuse) as caught:
+        PartList([("a", lazy(name))], owner=Owner)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("Owner: part 'a'")
