@@ -181,13 +181,12 @@ class PartList:
             if type(part) is LinkedPart
         ]
 
-    def loader_of(self, name: str, view: Any) -> Loader:
+    def loader_of(self, name: str, part: LazyPart, view: Any) -> Loader:
         """The loader of a lazy part, bound to the view and fit to be called.
 
         Raises:
             Misuse: When the view has no such method, or the loader cannot take what it would get.
         """
-        part = self[name]
         return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
 
     def _checked_loader(self, name: str, part: LazyPart, view: Any) -> Loader:

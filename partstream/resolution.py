@@ -138,7 +138,7 @@ class Resolver:
             if not isinstance(part, LazyPart):
                 self._settle(name, part, None, None, atomic)
                 continue
-            loader = self.parts.loader_of(name, self.view)
+            loader = self.parts.loader_of(name, part, self.view)
             if not loader.is_async:
                 self._resolve(name, part, loader, loader.function, atomic)
             elif atomic:
@@ -169,7 +169,7 @@ class Resolver:
         for name in order:
             part = self.parts[name]
             if name not in self._outcomes and isinstance(part, LazyPart):
-                loader = self.parts.loader_of(name, self.view)
+                loader = self.parts.loader_of(name, part, self.view)
                 if loader.is_async and all(
                     other in self._outcomes for other in layout.dependencies[layout.index[name]]
                 ):

@@ -42,9 +42,8 @@ class PartsResponse(Response):
         SimpleTemplateResponse.__init__(
             self,
             "",
-            content_type=_JSON,
             charset="utf-8",
-            headers={"Cache-Control": cache_control, "Vary": VARY},
+            headers={"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY},
         )
         self.exception = False
         # None lets DRF's rendering name the type of what it renders.
@@ -78,9 +77,10 @@ class PartsResponse(Response):
     @property
     def rendered_content(self) -> Any:
         """The bytes for the negotiated renderer; those from birth where they serve."""
-        if self._data is _UNREAD and (not self._body or self._is_plain_json()):
-            return self._body
-        return super().rendered_content
+        return self._body if self._serves_as_born() else super().rendered_content
+
+    def _serves_as_born(self) -> bool:
+        return self._data is _UNREAD and (not self._body or self._is_plain_json())
 
     def _is_plain_json(self) -> bool:
         renderer = getattr(self, "accepted_renderer", None)
