@@ -1,0 +1,1 @@
+"""A shop with real rows, whose dashboard shows what progressive delivery is for."""

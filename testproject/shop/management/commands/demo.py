@@ -1,0 +1,102 @@
+"""`manage.py demo`: from an empty checkout to a running dashboard."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import socket
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from shop import seeding
+
+HOST = "127.0.0.1"
+STAFF_NAME = "demo"
+STAFF_PASSWORD = "demo"
+
+
+class Command(BaseCommand):
+    """Make the tables, fill them when they are empty, say where to look, and serve."""
+
+    help = (
+        "Starts the demo shop: migrates, seeds an empty shop, makes the demo's staff account, "
+        "prints what to try, and serves. A second start reuses what is there."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--port", type=int, default=8000, help="where to serve (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--orders",
+            type=int,
+            default=50_000,
+            help="how many orders an empty shop is filled with (default: %(default)s)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare, then serve until interrupted."""
+        port: int = options["port"]
+        self.check_port(port)
+        self.prepare(options["orders"], options["verbosity"])
+        self.stdout.write(self.instructions(f"http://{HOST}:{port}"))
+        self.stdout.flush()
+        # Without the reloader, which would do all of the above a second time.
+        call_command("runserver", f"{HOST}:{port}", use_reloader=False)
+
+    def check_port(self, port: int) -> None:
+        """Fail now, not after half a minute of seeding, when the port cannot be had."""
+        if not 1 <= port <= 65535:
+            raise CommandError(f"--port must be between 1 and 65535, not {port}.")
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # As the server itself does, so that a port that was just left counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise CommandError(
+                        f"Port {port} is taken. Stop what listens there, or choose another: "
+                        f"manage.py demo --port {port + 1 if port < 65535 else 8000}"
+                    ) from error
+                raise CommandError(f"Port {port} cannot be used: {error.strerror}.") from error
+
+    def prepare(self, orders: int, verbosity: int) -> None:
+        """Make tables, rows and the staff account, each only where it is missing."""
+        if not settings.DEBUG:
+            raise CommandError(
+                "demo makes a staff account with a public password, so it wants DEBUG. "
+                "Elsewhere use: migrate, seed_shop, runserver."
+            )
+        call_command("migrate", verbosity=0)
+        if seeding.is_empty():
+            today = timezone.localdate().isoformat()
+            call_command("seed_shop", orders=orders, today=today, verbosity=verbosity)
+        user_model = get_user_model()
+        if not user_model.objects.filter(username=STAFF_NAME).exists():
+            user_model.objects.create_user(STAFF_NAME, password=STAFF_PASSWORD, is_staff=True)
+
+    def instructions(self, address: str) -> str:
+        """What to open and what to type."""
+        return f"""
+The shop's dashboard, filling part by part:
+  {address}/
+
+The same by hand: a walk (go on with ?cursor=...), parts by key, and what parts there are:
+  curl {address}/api/dashboard/
+  curl "{address}/api/dashboard/parts/?keys=today,open_orders"
+  curl {address}/api/dashboard/manifest/
+
+The margins are for staff. Sign in on the page as {STAFF_NAME}, password {STAFF_PASSWORD}, or use
+  curl -u {STAFF_NAME}:{STAFF_PASSWORD} "{address}/api/dashboard/parts/?keys=margins"
+This account is for the demo only.
+
+The exchange-rate service is not there, on purpose: the page shows the last known rates, and the
+log below has the reason each time. Stop the server with Ctrl-C.
+"""

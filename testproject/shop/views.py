@@ -1,0 +1,133 @@
+"""The shop's dashboard, three times: in parts, as a report in parts, and in one go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.views.generic import TemplateView
+from rest_framework.permissions import AllowAny, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from partstream import HybridProgressiveView, ProgressiveView, lazy, safe_call
+
+from . import dashboard
+from .serializers import RecentOrderSerializer
+
+
+class DashboardPage(TemplateView):
+    """The page that shows the dashboard filling part by part."""
+
+    template_name = "shop/dashboard.html"
+
+
+class DashboardView(HybridProgressiveView):
+    """The dashboard in parts: as a walk, by key, and with a manifest.
+
+    Parts go out in this order, two a chunk, so what is quick stands first, and `restock` goes out
+    with what it depends on.
+    """
+
+    permission_classes = [AllowAny]
+    chunk_size = 2
+    max_keys_per_request = 12
+
+    def get_parts(self) -> list[tuple[str, Any]]:
+        """Declare the parts, for this request."""
+        return [
+            ("meta", dashboard.get_meta(self.request)),
+            ("today", lazy(dashboard.get_today, size="small")),
+            ("open_orders", lazy(dashboard.get_open_orders, size="small")),
+            (
+                "recent_orders",
+                lazy(
+                    dashboard.get_recent_orders,
+                    size="medium",
+                    serializer_class=RecentOrderSerializer,
+                    many=True,
+                ),
+            ),
+            ("top_products", lazy(dashboard.get_top_products, size="medium")),
+            ("restock", lazy(dashboard.get_restock, depends_on=["top_products"], size="medium")),
+            # Other people's services are not in our hands: behind what must come soon.
+            (
+                "exchange_rates",
+                lazy(
+                    safe_call(
+                        dashboard.get_exchange_rates, fallback=dashboard.get_last_known_rates
+                    ),
+                    size="small",
+                ),
+            ),
+            ("revenue_by_month", lazy(dashboard.get_revenue_by_month, size="large")),
+            ("slow_stock", lazy(dashboard.get_slow_stock, size="medium")),
+            ("customers_at_risk", lazy(dashboard.get_customers_at_risk, size="medium")),
+            ("bought_together", lazy(dashboard.get_bought_together, size="medium")),
+            (
+                "margins",
+                lazy(dashboard.get_margins, size="small", permission_classes=[IsAdminUser]),
+            ),
+        ]
+
+
+class ReportView(ProgressiveView):
+    """A report in parts that never change: declared once, with the names of methods."""
+
+    permission_classes = [AllowAny]
+    chunk_size = 1
+    parts = [
+        ("about", {"title": "Sales report", "currency": "EUR"}),
+        ("top_products", lazy("get_top_products", size="medium")),
+        ("restock", lazy("get_restock", depends_on=["top_products"], size="medium")),
+        ("revenue_by_month", lazy("get_revenue_by_month", size="large")),
+        ("margins", lazy("get_margins", size="small", permission_classes=[IsAdminUser])),
+    ]
+
+    def get_top_products(self, request: Request) -> Any:
+        """See `dashboard.get_top_products`."""
+        return dashboard.get_top_products(request)
+
+    def get_restock(self, request: Request, top_products: Any) -> Any:
+        """See `dashboard.get_restock`."""
+        return dashboard.get_restock(request, top_products)
+
+    def get_revenue_by_month(self, request: Request) -> Any:
+        """See `dashboard.get_revenue_by_month`."""
+        return dashboard.get_revenue_by_month(request)
+
+    def get_margins(self, request: Request) -> Any:
+        """See `dashboard.get_margins`."""
+        return dashboard.get_margins(request)
+
+
+class BlockingDashboardView(APIView):
+    """The same dashboard as a plain view: nothing arrives before everything is there."""
+
+    permission_classes = [AllowAny]
+
+    def get(self, request: Request) -> Response:
+        """Answer all that `DashboardView` would deliver, as one object."""
+        recent_orders = RecentOrderSerializer(dashboard.get_recent_orders(request), many=True)
+        try:
+            exchange_rates = dashboard.get_exchange_rates(request)
+        except (OSError, ValueError) as error:
+            exchange_rates = dashboard.get_last_known_rates(request, error)
+        top_products = dashboard.get_top_products(request)
+        data = {
+            "meta": dashboard.get_meta(request),
+            "today": dashboard.get_today(request),
+            "open_orders": async_to_sync(dashboard.get_open_orders)(request),
+            "recent_orders": recent_orders.data,
+            "top_products": top_products,
+            "restock": dashboard.get_restock(request, top_products),
+            "exchange_rates": exchange_rates,
+            "revenue_by_month": dashboard.get_revenue_by_month(request),
+            "slow_stock": dashboard.get_slow_stock(request),
+            "customers_at_risk": dashboard.get_customers_at_risk(request),
+            "bought_together": dashboard.get_bought_together(request),
+        }
+        if request.user.is_staff:
+            data["margins"] = dashboard.get_margins(request)
+        return Response(data)

@@ -1,0 +1,1 @@
+"""The demo site: settings, addresses and server entry points around the `shop` app."""

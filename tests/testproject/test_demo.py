@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.cookiejar import CookieJar
+from io import StringIO
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
+
+import pytest
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from shop.management.commands.demo import Command
+from shop.models import Order
+
+MANAGE = Path(__file__).resolve().parents[2] / "testproject" / "manage.py"
+START_SECONDS = 60
+
+
+@pytest.fixture
+def command(settings):
+    settings.DEBUG = True
+    return Command(stdout=StringIO())
+
+
+def test_prepare__makes_rows_of_today_and_a_staff_account(db, command):
+    command.prepare(orders=50, verbosity=0)
+    assert Order.objects.count() == 50
+    newest = Order.objects.latest("placed_at").placed_at
+    assert timezone.localtime(newest).date() == timezone.localdate()
+    assert authenticate(username="demo", password="demo").is_staff
+
+
+def test_prepare__a_second_time_changes_nothing(db, command):
+    command.prepare(orders=50, verbosity=0)
+    staff = get_user_model().objects.get()
+    staff.set_password("mine now")
+    staff.save()
+    command.prepare(orders=70, verbosity=0)
+    assert Order.objects.count() == 50
+    assert authenticate(username="demo", password="mine now") == staff
+
+
+def test_prepare__makes_no_public_password_without_debug(db, command, settings):
+    settings.DEBUG = False
+    with pytest.raises(CommandError, match="DEBUG"):
+        command.prepare(orders=50, verbosity=0)
+    assert not get_user_model().objects.exists()
+
+
+def test_check_port__says_what_to_do_when_it_is_taken(command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=f"Port {port} is taken.*--port"):
+            command.check_port(port)
+    command.check_port(port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_check_port__refuses_what_is_no_port(command, port):
+    with pytest.raises(CommandError, match="between 1 and 65535"):
+        command.check_port(port)
+
+
+def test_demo__looks_at_the_port_before_it_touches_the_database(command):
+    # No `db` fixture: a query would fail this test.
+    with pytest.raises(CommandError, match="between 1 and 65535"):
+        call_command(command, port=0)
+
+
+def test_instructions__name_the_address_the_commands_and_the_account(command):
+    text = command.instructions("http://127.0.0.1:8000")
+    assert "  http://127.0.0.1:8000/\n" in text
+    assert text.count("  curl ") == 4
+    assert "demo only" in text
+
+
+class Demo:
+    """A running `manage.py demo`, and a browser-like client of it."""
+
+    def __init__(self, process, address):
+        self.process = process
+        self.address = address
+        self.cookies = CookieJar()
+        self.opener = build_opener(ProxyHandler({}), HTTPCookieProcessor(self.cookies))
+
+    def get(self, path, **data):
+        """The text at a path; with data it is posted."""
+        body = urlencode(data).encode() if data else None
+        request = Request(self.address + path, body, {"Referer": self.address + path})
+        with self.opener.open(request, timeout=START_SECONDS) as answer:
+            return answer.read().decode()
+
+    def wait(self):
+        """Return when the server answers."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self.get("/")
+            except URLError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """`manage.py demo` in a process of its own, with a database file of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DJANGO_", "SHOP_", "PARTSTREAM_"))
+    }
+    with open(tmp_path / "log", "w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, MANAGE, "demo", "--port", str(port), "--orders", "300"],
+            env={**kept, "DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield Demo(process, f"http://127.0.0.1:{port}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(START_SECONDS)
+            finally:
+                process.kill()
+            log.seek(0)
+            print(log.read())
+
+
+def test_demo__serves_page_and_parts_and_lets_staff_in(demo):
+    assert "<main data-dashboard=" in demo.wait()
+    for name in ("dashboard.js", "parts.js", "dashboard.css", "icon.svg"):
+        assert demo.get(f"/static/shop/{name}")
+
+    path, names = "/api/dashboard/", []
+    while path:
+        envelope = json.loads(demo.get(path))
+        assert "errors" not in envelope
+        names += [name for result in envelope["results"] for name in result]
+        path = envelope["cursor"] and f"/api/dashboard/?cursor={envelope['cursor']}"
+    assert len(names) == 11
+
+    login = "/admin/login/?next=/"
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', demo.get(login))[1]
+    page = demo.get(login, username="demo", password="demo", csrfmiddlewaretoken=token)
+    assert "Sign out" in page
+    margins = json.loads(demo.get("/api/dashboard/parts/?keys=margins"))
+    assert margins["results"][0]["margins"]
+
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    assert "Sign in as staff" in demo.get("/admin/logout/?next=/", csrfmiddlewaretoken=token)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "--fail-level", "WARNING"], ["makemigrations", "--check", "--dry-run"]],
+)
+def test_manage__finds_nothing_to_mend(arguments, tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+    done = subprocess.run(
+        [sys.executable, MANAGE, *arguments],
+        env={**kept, "DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["wsgi", "asgi"])
+def test_entry_points__have_an_application(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", f"from shopsite.{name} import application; print(application)"],
+        cwd=MANAGE.parent,
+        env={name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")},
+        capture_output=True,
+        text=True,
+    )
+    assert "Handler object" in done.stdout, done.stderr
