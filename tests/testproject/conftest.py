@@ -4,8 +4,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+from django.test import override_settings
 
 from shop import seeding
+from shop.models import Customer, Order, OrderLine, Product, Stock
 
 ORDERS = 600
 CLOSED = "http://127.0.0.1:9/latest"
@@ -19,9 +21,36 @@ def shop_site(settings):
     settings.SHOP_EXCHANGE_RATES_URL = CLOSED
 
 
+@pytest.fixture(scope="module")
+def seeded(django_db_setup, django_db_blocker):
+    """A small shop that the tests of a module share; each of them is rolled back."""
+    with django_db_blocker.unblock():
+        with override_settings(TIME_ZONE="UTC"):
+            counts = seeding.seed(ORDERS)
+        yield counts
+        clear()
+
+
+def clear():
+    for model in (OrderLine, Stock, Order, Product, Customer):
+        model.objects.all().delete()
+
+
 @pytest.fixture
-def shop(db):
+def shop(seeded, db):
     """A small shop; the value is what was seeded."""
+    return seeded
+
+
+@pytest.fixture
+def empty_shop(db):
+    """A shop that nobody has seeded."""
+    clear()
+
+
+@pytest.fixture
+def own_shop(db):
+    """A small shop that this test alone has; the value is what was seeded."""
     return seeding.seed(ORDERS)
 
 

@@ -157,7 +157,7 @@ def test_get_open_orders__counts_each_step(ledger, visitor):
     assert async_to_sync(dashboard.get_open_orders)(visitor) == expected
 
 
-def test_get_open_orders__shows_steps_at_which_none_is(db, visitor):
+def test_get_open_orders__shows_steps_at_which_none_is(empty_shop, visitor):
     assert [row["orders"] for row in async_to_sync(dashboard.get_open_orders)(visitor)] == [0] * 3
 
 
@@ -398,7 +398,7 @@ def test_get_margins__subtracts_what_the_goods_cost(ledger, visitor):
         dashboard.get_margins,
     ],
 )
-def test_loaders__of_an_empty_shop_say_what_to_do(db, visitor, loader):
+def test_loaders__of_an_empty_shop_say_what_to_do(empty_shop, visitor, loader):
     with pytest.raises(PartError, match="seed_shop") as caught:
         loader(visitor)
     assert caught.value.code == "shop_empty"

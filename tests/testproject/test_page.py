@@ -70,7 +70,7 @@ def server(live_server, monkeypatch):
 
 
 @pytest.fixture
-def page(browser, shop, server):
+def page(browser, own_shop, server):
     """A page that is not opened yet; what it complains of fails the test at its end."""
     context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(WAIT)

@@ -31,28 +31,32 @@ def seed_shop(**options) -> str:
     return out.getvalue()
 
 
-def test_seed__rows_are_the_same_on_every_python_and_database(shop):
+def test_seed__rows_are_the_same_on_every_python_and_database(own_shop):
     assert digest() == ("554f7d24937cff038df3800d59d0924467680fffeb2a46b785f0d534321c703d")
 
 
-def test_seed__a_second_run_replaces_all_rows_by_the_same(shop):
+def test_seed__a_second_run_replaces_all_rows_by_the_same(own_shop):
     first = digest()
     Customer.objects.filter(pk=1).update(name="Somebody Else")
     assert digest() != first
-    assert seeding.seed(shop.orders) == shop
+    assert seeding.seed(own_shop.orders) == own_shop
     assert digest() == first
 
 
-def test_seed__another_random_seed_makes_another_shop(shop):
+def test_seed__another_random_seed_makes_another_shop(own_shop):
     first = digest()
-    seeding.seed(shop.orders, random_seed=2)
+    seeding.seed(own_shop.orders, random_seed=2)
     assert digest() != first
 
 
-def test_seed__counts_what_it_wrote(shop):
-    assert [shop.customers, shop.products, shop.stock, shop.orders, shop.lines] == [
-        model.objects.count() for model in MODELS
-    ]
+def test_seed__counts_what_it_wrote(own_shop):
+    assert [
+        own_shop.customers,
+        own_shop.products,
+        own_shop.stock,
+        own_shop.orders,
+        own_shop.lines,
+    ] == [model.objects.count() for model in MODELS]
 
 
 def test_seed__the_newest_order_is_of_today_and_none_is_older_than_two_years(db):
@@ -64,7 +68,7 @@ def test_seed__the_newest_order_is_of_today_and_none_is_older_than_two_years(db)
     assert moments[0] >= moments[-1] - dt.timedelta(days=seeding.DAYS)
 
 
-def test_seed__every_order_has_lines_and_every_rule_of_the_shop_holds(shop):
+def test_seed__every_order_has_lines_and_every_rule_of_the_shop_holds(own_shop):
     assert not Order.objects.filter(lines=None).exists()
     assert not Product.objects.exclude(cost_cents__lt=10**9).exists()
     for product in Product.objects.all():
@@ -81,15 +85,17 @@ def test_seed__progress_adds_up(db):
     assert len(written) > 1
 
 
-def test_seed__new_rows_can_be_added_afterwards(shop):
+def test_seed__new_rows_can_be_added_afterwards(own_shop):
     customer = Customer.objects.create(
         name="New", email="new@example.com", city="Bern", joined_on=dt.date(2026, 1, 1)
     )
-    assert customer.pk == shop.customers + 1
-    assert Order.objects.create(customer=customer, placed_at=timezone.now()).pk == shop.orders + 1
+    assert customer.pk == own_shop.customers + 1
+    assert (
+        Order.objects.create(customer=customer, placed_at=timezone.now()).pk == own_shop.orders + 1
+    )
 
 
-def test_seed__a_failure_leaves_the_old_rows(shop):
+def test_seed__a_failure_leaves_the_old_rows(own_shop):
     before = digest()
 
     def fail(written):
@@ -109,7 +115,7 @@ def test_seed_shop__is_quiet_when_asked():
     assert seed_shop(orders=30, verbosity=0) == ""
 
 
-def test_seed_shop__refuses_to_overwrite_unasked(shop):
+def test_seed_shop__refuses_to_overwrite_unasked(own_shop):
     before = digest()
     with pytest.raises(CommandError, match="--replace"):
         seed_shop(orders=30)

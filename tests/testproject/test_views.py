@@ -100,7 +100,7 @@ def test_dashboard__an_open_exchange_gives_live_rates(shop, client, service):
     assert client.get("/api/blocking/").json()["exchange_rates"] == rates
 
 
-def test_dashboard__an_empty_shop_fails_part_by_part_and_can_be_retried(db, client, caplog):
+def test_dashboard__an_empty_shop_fails_part_by_part_and_can_be_retried(empty_shop, client, caplog):
     parts = collect(client, DASHBOARD, allow_errors=True)
     assert list(parts) == ["meta", "open_orders", "recent_orders", "exchange_rates"]
     assert {error["code"] for error in parts.errors.values()} == {"shop_empty", "dependency_failed"}
