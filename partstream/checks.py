@@ -117,6 +117,7 @@ def _mounted(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[PartsMixi
         if isinstance(pattern, URLResolver):
             yield from _mounted(pattern.url_patterns)
             continue
-        view_class = getattr(pattern.callback, "view_class", None)
+        # DRF names them so on its views and on its viewsets.
+        view_class = getattr(pattern.callback, "cls", None)
         if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
-            yield view_class(**getattr(pattern.callback, "view_initkwargs", {}))
+            yield view_class(**getattr(pattern.callback, "initkwargs", {}))

@@ -5,6 +5,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.urls import include, path
+from rest_framework.viewsets import ViewSet
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.backends.cursors.signed import SignedCursorCodec
@@ -168,6 +169,14 @@ def test_e004__of_a_decorated_view(mount):
 
     mount(path("view/", cache_page(60)(Broken.as_view())))
     assert "partstream.E004" in found()
+
+
+def test_e004__of_a_viewset(mount):
+    class BrokenSet(ProgressiveView, ViewSet):
+        parts = [("a", 1), ("a", 2)]
+
+    mount(path("view/", BrokenSet.as_view({"get": "get"})))
+    assert "BrokenSet: part 'a' is declared twice" in found()["partstream.E004"].msg
 
 
 def test_e004__is_silent_of_views_that_override_get_parts(mount):
