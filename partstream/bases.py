@@ -15,6 +15,7 @@ from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNeg
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
+from rest_framework.views import APIView
 
 from . import envelopes
 from .exceptions import CursorError, Misuse, PartstreamError
@@ -27,8 +28,6 @@ from .responses import NOT_STORED, VARY, PartsResponse
 from .security.validation import validate_query
 
 if TYPE_CHECKING:
-    from rest_framework.views import APIView
-
     _Base = APIView
 else:
     _Base = object
@@ -57,21 +56,33 @@ class PartsMixin(_Base):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._lists = {}
+        order = cls.__mro__
+        if APIView in order and order.index(APIView) < order.index(PartsMixin):
+            raise Misuse(
+                f"class {cls.__name__}: APIView stands before the mixins, and hides what they "
+                "add to it. Write the mixins first, APIView last."
+            )
 
     # Hooks
 
     def get_parts(self) -> Iterable[tuple[str, Any]]:
-        """The parts of this request: by default the attribute ``parts``.
+        """The parts of this request: by default those of the attribute ``parts``.
 
         Override it where parts depend on the request. Immediate values are computed on each
         request, so keep queries out of it: they belong into a `lazy` part.
+
+        Example::
+
+            def get_parts(self):
+                return [*super().get_parts(), ("mine", lazy(self.get_mine))]
         """
         if self.parts is None:
             raise Misuse(
                 f"{type(self).__name__} declares no parts. Set the attribute parts = [...], "
                 "or define get_parts(self)."
             )
-        return self.parts
+        # Not the list itself: what is added to it would be everybody's.
+        return self.build_part_list(self.parts)
 
     def get_parts_manifest(self) -> Mapping[str, Mapping[str, Any]]:
         """What more the manifest says: name -> ``{"size": ..., "dependencies": [...], ...}``.
@@ -122,17 +133,22 @@ class PartsMixin(_Base):
     def _make_part_list(self) -> PartList:
         pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
         described = self.get_parts_manifest()
+        if not isinstance(described, Mapping):
+            raise Misuse(
+                f"{type(self).__name__}.get_parts_manifest() returned {described!r:.80}. "
+                'Return a dictionary, for example {"orders": {"size": "large"}}.'
+            )
         if described:
             return PartList(pairs, owner=type(self), gates=self._gates(described))
-        if pairs is self.parts:
-            return self.build_part_list(pairs)
+        if isinstance(pairs, PartList) and pairs.owner is type(self):
+            return pairs
         return PartList(pairs, owner=type(self))
 
     def _gates(self, described: Mapping[str, Any]) -> Gates:
         gates = []
         for name, entry in described.items():
-            dependencies = entry.get("dependencies", ()) if isinstance(entry, Mapping) else ""
-            if isinstance(dependencies, str):
+            dependencies = entry.get("dependencies", ()) if isinstance(entry, Mapping) else None
+            if not isinstance(dependencies, (list, tuple)):
                 raise Misuse(
                     f"{type(self).__name__}: get_parts_manifest()[{name!r}] is {entry!r:.80}. "
                     'Write {"size": "small", "dependencies": ["other"]}.'

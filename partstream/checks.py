@@ -4,7 +4,7 @@
 partstream.E001    A name in ``DJANGO_PARTSTREAM`` is not a setting.
 partstream.E002    A setting, or its environment variable, has a wrong value.
 partstream.E003    A backend cannot be made.
-partstream.E004    A view's ``parts`` or ``chunk_size`` cannot work.
+partstream.E004    A view's attributes cannot work.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -13,7 +13,8 @@ partstream.W003    An environment variable looks like a misspelt setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import getattr_static
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -25,9 +26,11 @@ from .backends.loader import get_cursor_codec
 from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
-from .mixins import ChunkMixin
+from .mixins import CursorMixin, cursor_parameter, positive
 
 Messages = list[checks.CheckMessage]
+
+_NUMBERS = ("chunk_size", "cursor_ttl", "max_keys_per_request")
 
 
 def register() -> None:
@@ -85,23 +88,22 @@ def check_views(**_: Any) -> Messages:
         return []
     most = get_settings().MAX_PARTS_PER_REQUEST
     messages: Messages = []
-    for view in _mounted(get_resolver().url_patterns):
-        view_class = type(view)
+    for view_class, initkwargs in _mounted(get_resolver().url_patterns):
+        # What an instance would have, as far as its class tells: none is made for a check.
+        declared = {
+            name: initkwargs.get(name, getattr_static(view_class, name, None))
+            for name in ("parts", "cursor_query_param", *_NUMBERS)
+        }
         try:
-            if view.parts is not None and view_class.get_parts is PartsMixin.get_parts:
-                view_class.build_part_list(view.parts)
-            if not isinstance(view, ChunkMixin):
-                continue
-            if type(view).get_chunk_size is not ChunkMixin.get_chunk_size:
-                continue  # It may depend on the request.
-            view.get_chunk_size()
+            _check_view(view_class, declared)
         except Misuse as error:
             messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
             continue
-        if view.chunk_size is not None and view.chunk_size > most:
+        chunk_size = declared["chunk_size"]
+        if isinstance(chunk_size, int) and chunk_size > most:
             messages.append(
                 checks.Warning(
-                    f"{view_class.__name__}.chunk_size is {view.chunk_size}, and chunks have "
+                    f"{view_class.__name__}.chunk_size is {chunk_size}, and chunks have "
                     f"{most} parts at the most.",
                     hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
                     obj=view_class,
@@ -111,8 +113,22 @@ def check_views(**_: Any) -> Messages:
     return messages
 
 
-def _mounted(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[PartsMixin]:
-    """An instance of each mounted view of ours, as it is mounted."""
+def _check_view(view_class: type[PartsMixin], declared: Mapping[str, Any]) -> None:
+    """Raises `Misuse` for what is wrong with a view's attributes; a property is its own affair."""
+    fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
+    if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
+        view_class.build_part_list(fixed["parts"])
+    for name in _NUMBERS:
+        if fixed.get(name) is not None:
+            positive(view_class, name, fixed[name])
+    if issubclass(view_class, CursorMixin) and "cursor_query_param" in fixed:
+        cursor_parameter(view_class, fixed["cursor_query_param"])
+
+
+def _mounted(
+    patterns: Iterable[URLPattern | URLResolver],
+) -> Iterator[tuple[type[PartsMixin], Mapping[str, Any]]]:
+    """Each mounted view of ours, with what ``as_view()`` was given."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from _mounted(pattern.url_patterns)
@@ -120,4 +136,4 @@ def _mounted(patterns: Iterable[URLPattern | URLResolver]) -> Iterator[PartsMixi
         # DRF names them so on its views and on its viewsets.
         view_class = getattr(pattern.callback, "cls", None)
         if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
-            yield view_class(**getattr(pattern.callback, "initkwargs", {}))
+            yield view_class, getattr(pattern.callback, "initkwargs", {})

@@ -45,9 +45,17 @@ class Problem:
         return f"{self.source}: {self.message} {self.hint}"
 
 
-def _setting(default: Any, kind: type, *, least: int | None = None, variable: str = "") -> Any:
-    """A field of `Settings`: its default, its type, its least value, its variable's short name."""
-    return field(default=default, metadata={"kind": kind, "least": least, "variable": variable})
+#: Seconds, ten years of 365 days: the longest time to live of a cursor.
+LONGEST_TTL = 315_360_000
+
+
+def _setting(
+    default: Any, kind: type, *, least: int = 1, most: int = LONGEST_TTL, variable: str = ""
+) -> Any:
+    """A field of `Settings`: its default, type, bounds, and its variable's short name."""
+    return field(
+        default=default, metadata={"kind": kind, "least": least, "most": most, "variable": variable}
+    )
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,15 @@ class Settings:
     """The settings in force. Get them by `get_settings()` at the moment of use."""
 
     #: Parts in one response of a walk. Environment: ``PARTSTREAM_CHUNK_SIZE``.
-    DEFAULT_CHUNK_SIZE: int = _setting(2, int, least=1, variable="CHUNK_SIZE")
+    DEFAULT_CHUNK_SIZE: int = _setting(2, int, variable="CHUNK_SIZE")
     #: Seconds that a cursor can be followed. Environment: ``PARTSTREAM_CURSOR_TTL``.
-    DEFAULT_CURSOR_TTL: int = _setting(3600, int, least=1, variable="CURSOR_TTL")
+    DEFAULT_CURSOR_TTL: int = _setting(3600, int, variable="CURSOR_TTL")
     #: The upper bound of every view's ``chunk_size``.
-    MAX_PARTS_PER_REQUEST: int = _setting(50, int, least=1)
+    MAX_PARTS_PER_REQUEST: int = _setting(50, int, most=2000)
     #: Characters of the longest token that is taken or given.
-    MAX_CURSOR_SIZE: int = _setting(1024, int, least=128)
+    MAX_CURSOR_SIZE: int = _setting(1024, int, least=128, most=8192)
     #: Keys in one request by key.
-    MAX_KEYS_PER_REQUEST: int = _setting(10, int, least=1)
+    MAX_KEYS_PER_REQUEST: int = _setting(10, int, most=2000)
     #: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     CURSOR_CODEC: str | Mapping[str, Any] = _setting(
         "partstream.backends.cursors.fernet.FernetCursorCodec", str
@@ -90,15 +98,18 @@ def _mend(name: str, value: Any) -> Any:
     Raises:
         ValueError: with a text that says what the setting takes.
     """
-    kind, least = _FIELDS[name].metadata["kind"], _FIELDS[name].metadata["least"]
+    metadata = _FIELDS[name].metadata
+    kind, least, most = metadata["kind"], metadata["least"], metadata["most"]
     if name in _BACKEND_NAMES:
         return _backend(value)
     if kind is tuple:
         return _secrets(value)
     if type(value) is not kind:
         raise ValueError(f"must be {kind.__name__}, not {type(value).__name__}.")
-    if least is not None and value < least:
+    if value < least:
         raise ValueError(f"must be {least} or more, not {value}.")
+    if value > most:
+        raise ValueError(f"must be {most} or less, not {value}.")
     return value
 
 
@@ -239,6 +250,15 @@ def get_settings() -> Settings:
     return _settings()
 
 
+def get_source(name: str) -> str:
+    """Where a setting's value comes from: its variable, or its place in the settings module."""
+    variable = next((known for known, setting in VARIABLES.items() if setting == name), "")
+    declared = getattr(django_settings, SETTING, {})
+    if variable in ENVIRONMENT and not (_overrides and name in declared):
+        return variable
+    return f"{SETTING}[{name!r}]"
+
+
 def get_problems() -> list[Problem]:
     """Every fault of the configuration, for ``manage.py check``."""
     return _read()[1]
@@ -247,7 +267,13 @@ def get_problems() -> list[Problem]:
 def misspelt_variables() -> Iterator[tuple[str, str]]:
     """Variables of the environment that look like a misspelt setting, with the likely name."""
     for variable in ENVIRONMENT:
-        if variable not in VARIABLES:
+        name = variable.removeprefix(PREFIX)
+        if variable in VARIABLES:
+            continue
+        if name in _FIELDS:
+            own = next((known for known, setting in VARIABLES.items() if setting == name), None)
+            yield variable, own or f"{SETTING}[{name!r}], in the settings module"
+        else:
             close = difflib.get_close_matches(variable, VARIABLES, n=1, cutoff=0.85)
             if close:
                 yield variable, close[0]

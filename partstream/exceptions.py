@@ -25,6 +25,7 @@ import re
 from typing import ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import Promise
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -42,13 +43,17 @@ class PartError(PartstreamError):
         retryable: Whether asking again later may help.
 
     Raises:
-        Misuse: When ``code`` is not of that form.
+        Misuse: When an argument is not of that form.
 
     Example:
         ``raise PartError("The warehouse is closed.", code="warehouse_closed", retryable=False)``
     """
 
     def __init__(self, detail: str, *, code: str = "part_failed", retryable: bool = True) -> None:
+        if not isinstance(detail, (str, Promise)) or type(retryable) is not bool:
+            raise Misuse(
+                "PartError(detail, code=..., retryable=...): a text, a code, True or False."
+            )
         if not _CODE.fullmatch(code):
             raise Misuse(
                 f"PartError(code={code!r}): a code is lower-case letters, digits and underscores, "

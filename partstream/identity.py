@@ -74,8 +74,8 @@ def _host(request: HttpRequest) -> str:
     """The host as the client named it; whether it is allowed is for ``get_host()`` to say."""
     meta = request.META
     if django_settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in meta:
-        return str(meta["HTTP_X_FORWARDED_HOST"])
-    return str(meta.get("HTTP_HOST") or f"{meta['SERVER_NAME']}:{meta['SERVER_PORT']}")
+        return str(meta["HTTP_X_FORWARDED_HOST"]).lower()
+    return str(meta.get("HTTP_HOST") or request.get_host()).lower()
 
 
 class Binding:

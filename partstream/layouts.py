@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import accumulate, chain
 from keyword import iskeyword
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from .cursors import MAX_PARTS
 from .keys import KeyRing, get_key_ring, keyed_digest
@@ -40,6 +41,7 @@ class Layout:
         gated: Whether any part has dependencies.
         guarded: Whether any part has permissions.
         checked: Whether the loaders have been looked at.
+        fits: The codec and ``MAX_CURSOR_SIZE`` for which the longest token was seen to fit.
     """
 
     names: Names
@@ -50,6 +52,7 @@ class Layout:
     gated: bool
     guarded: bool
     checked: bool = False
+    fits: tuple[Any, int] | None = None
     _kept_digests: tuple[KeyRing, Names] | None = None
 
     def closure(self, wanted: Iterable[str]) -> list[str]:
@@ -116,7 +119,7 @@ class _Declared(NamedTuple):
     layout: Layout
 
 
-_latest: dict[type | None, _Declared] = {}
+_latest: WeakKeyDictionary[type, _Declared] = WeakKeyDictionary()
 
 
 def find_layout(
@@ -135,7 +138,7 @@ def find_layout(
         gates: More dependencies a part, from the view's manifest.
         get_links: Finds the links of the parts that have any.
     """
-    latest = _latest.get(owner)
+    latest = _latest.get(owner) if owner is not None else None
     if (
         latest is not None
         and latest.kinds == kinds
@@ -146,7 +149,7 @@ def find_layout(
         return latest.layout
     links = get_links()
     layout = _make_layout(owner, tuple(names), tuple(kinds), gates, tuple(links))
-    if not isinstance(layout, str):
+    if owner is not None and not isinstance(layout, str):
         _latest[owner] = _Declared(names, kinds, links, gates, layout)
     return layout
 

@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
@@ -32,14 +33,13 @@ DENIALS: Final = (
 _UNCOVERED: Final = (*DENIALS, asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
-class _Absent:
-    """The fallback of a loader that has none; None is a fallback like any other."""
+class _Absent(Enum):
+    """The fallback of a loader that has none; None is one like any other. An enum copies well."""
 
-    def __repr__(self) -> str:
-        return "<no fallback>"
+    ABSENT = "no fallback"
 
 
-_ABSENT: Final = _Absent()
+_ABSENT: Final = _Absent.ABSENT
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ class Loader:
         if code is not None and not function.__dict__:
             # Neither wrapped nor marked: its code tells, without a long look.
             return bool(code.co_flags & inspect.CO_COROUTINE)
-        return iscoroutinefunction(function) or inspect.iscoroutinefunction(function)
+        return any(
+            iscoroutinefunction(candidate) or inspect.iscoroutinefunction(candidate)
+            for candidate in (function, type(function).__call__)
+        )
 
     def with_fallback(self, fallback: Any) -> Loader:
         """The same loader, its failures covered.
@@ -91,7 +94,12 @@ class Loader:
         """The loader with the view's method, where only the method's name was given."""
         if not isinstance(self.function, str):
             return self
-        method = as_loader(getattr(view, self.function), f"the method {self.function!r}")
+        found = getattr(view, self.function, None)
+        if found is None:
+            raise Misuse(
+                f"the view has no method {self.function!r}. Define {self.function}(self, request)."
+            )
+        method = as_loader(found, f"the method {self.function!r}")
         return method.with_fallback(self.fallback) if self.has_fallback else method
 
     def __get__(self, instance: Any, owner: type | None = None) -> Loader:
@@ -207,11 +215,19 @@ def signature_problem(loader: Loader, dependencies: tuple[str, ...]) -> str | No
     not looked at again.
     """
     function = loader.function
-    plain = inspect.unwrap(getattr(function, "__func__", function))
+    plain = getattr(function, "__func__", function)
+    wrapped = inspect.unwrap(plain)
     code = getattr(plain, "__code__", None)
     if code is None:
         return _bind_problem(function, dependencies)
-    key = (code, plain is function, len(plain.__defaults__ or ()), dependencies)
+    defaults = getattr(wrapped, "__defaults__", None) or ()
+    key = (
+        code,
+        getattr(wrapped, "__code__", None),
+        plain is function,
+        len(defaults),
+        dependencies,
+    )
     try:
         return _seen[key]
     except KeyError:
@@ -222,12 +238,17 @@ def signature_problem(loader: Loader, dependencies: tuple[str, ...]) -> str | No
 
 
 def _bind_problem(function: Callable[..., Any], dependencies: tuple[str, ...]) -> str | None:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # Some functions written in C have none to look at.
-        return None
-    try:
-        signature.bind(None, **dict.fromkeys(dependencies))
-    except TypeError as error:
-        return str(error)
-    return None
+    problem = None
+    # A decorator may give its function more than it is given: then its own signature counts.
+    for follow in (True, False):
+        try:
+            signature = inspect.signature(function, follow_wrapped=follow)
+        except ValueError:  # Some functions written in C have none to look at.
+            return None
+        try:
+            signature.bind(None, **dict.fromkeys(dependencies))
+        except TypeError as error:
+            problem = problem or str(error)
+        else:
+            return None
+    return problem

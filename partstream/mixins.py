@@ -7,19 +7,22 @@ None of them binds an HTTP method: a view writes its own ``get()``, or inherits 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from . import envelopes
 from .backends.cursors.base import CursorCodec
 from .backends.loader import get_cursor_codec
 from .bases import PartsMixin
-from .conf import get_settings
+from .conf import LONGEST_TTL, get_settings
 from .cursors import Cursor
 from .exceptions import Misuse, UnknownPart
 from .fragments import NotSerializable
@@ -32,15 +35,42 @@ from .responses import PartsResponse
 from .security.validation import MAX_QUERY_LENGTH, sole_token, validate_keys
 from .walks import Walk
 
+_PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
 
-def _positive(view: object, attribute: str, value: Any) -> int:
-    """The value of a view's attribute that has to be a whole number above zero."""
-    if type(value) is not int or value < 1:
+
+def positive(view_class: type, attribute: str, value: Any) -> int:
+    """The value of a view's attribute that has to be a whole number above zero.
+
+    Raises:
+        Misuse: When it is none, or is beyond all bounds.
+    """
+    if type(value) is not int or not 1 <= value <= LONGEST_TTL:
         raise Misuse(
-            f"{type(view).__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
+            f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
             "or None for the setting."
         )
     return value
+
+
+def cursor_parameter(view_class: type, name: Any) -> str:
+    """The name of the query parameter that carries the token.
+
+    Raises:
+        Misuse: When it cannot be one, or is another of the protocol's parameters.
+    """
+    problem = _parameter_problem(name, api_settings.URL_FORMAT_OVERRIDE)
+    if problem:
+        raise Misuse(f"{view_class.__name__}.cursor_query_param is {name!r}{problem}")
+    return str(name)
+
+
+@lru_cache(maxsize=64)
+def _parameter_problem(name: Any, format_parameter: str | None) -> str | None:
+    if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
+        return ". Write a name of letters, digits, hyphens and underscores."
+    if name in {"keys", "debug", format_parameter}:
+        return ", which the protocol or DRF uses already. Choose another."
+    return None
 
 
 class CursorMixin(PartsMixin):
@@ -67,7 +97,7 @@ class CursorMixin(PartsMixin):
     def get_cursor_ttl(self) -> int:
         """Seconds that a cursor can be followed."""
         ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
-        return _positive(self, "cursor_ttl", ttl)
+        return positive(type(self), "cursor_ttl", ttl)
 
     def get_cursor_query_param(self) -> str:
         """Name of the query parameter that carries the token."""
@@ -138,10 +168,19 @@ class CursorMixin(PartsMixin):
             sole_token(query, self.get_cursor_query_param()) is not None
         )
 
+    def _get_identity(self, request: Request) -> str | None:
+        identity = self.get_identity(request)
+        if identity is not None and not isinstance(identity, str):
+            raise Misuse(
+                f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
+                "Return a string, or None for an unknown visitor."
+            )
+        return identity
+
     def _get_walk(self, request: Request) -> Walk:
         walk = self._walk
         if walk is None or walk.request is not request:
-            parameter = self.get_cursor_query_param()
+            parameter = cursor_parameter(type(self), self.get_cursor_query_param())
             query = request._request.META.get("QUERY_STRING")
             token = sole_token(query, parameter) if query else None
             plain = token is not None or not query
@@ -154,7 +193,7 @@ class CursorMixin(PartsMixin):
                 binding=Binding(
                     request,
                     type(self),
-                    self.get_identity(request),
+                    self._get_identity(request),
                     None if plain else self.get_protocol_parameters(),
                     get_key_ring(),
                 ),
@@ -175,7 +214,7 @@ class ChunkMixin(PartsMixin):
         """Parts in one response."""
         settings = get_settings()
         size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
-        return min(_positive(self, "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
+        return min(positive(type(self), "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
 
     def walk_response(self, request: Request) -> Response:
         """The next chunk of the walk that the request belongs to.
@@ -276,7 +315,7 @@ class KeyAccessMixin(PartsMixin):
         most = self.max_keys_per_request
         if most is None:
             most = get_settings().MAX_KEYS_PER_REQUEST
-        return _positive(self, "max_keys_per_request", most)
+        return positive(type(self), "max_keys_per_request", most)
 
     def keys_response(self, request: Request) -> Response:
         """The parts of ``?keys=``, in declared order.
@@ -346,5 +385,12 @@ class ManifestMixin(PartsMixin):
         response = PartsResponse(body, "private, no-cache")
         digest = hashlib.sha256(body + request.accepted_media_type.encode()).hexdigest()[:32]
         etag = response.headers["ETag"] = f'W/"{digest}"'
-        # None only where it is given no response.
-        return get_conditional_response(request._request, etag, response=response) or response
+        conditional = get_conditional_response(request._request, etag, response=response)
+        if conditional is not None and conditional.status_code == 304:
+            # As it was born, less its body: a project's finalize_response finds what it knows.
+            response = PartsResponse(cache_control="private, no-cache")
+            response.status_code = 304
+            response.headers["ETag"] = etag
+            del response.headers["Content-Type"]
+            return response
+        return conditional or response

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
+
+from django.db.models import QuerySet
 
 from .exceptions import Misuse
 from .layouts import Gates, Layout, Link, Names, find_layout
@@ -97,14 +100,21 @@ def lazy(
     """
     if not callable(func) and not isinstance(func, str):
         as_loader(func, "lazy()")  # Says what is wrong with it.
-    if isinstance(depends_on, str):
-        raise Misuse(f"lazy(depends_on={depends_on!r}): write a list, [{depends_on!r}].")
+    if not isinstance(depends_on, (list, tuple)):
+        names = [depends_on] if isinstance(depends_on, str) else ["other"]
+        raise Misuse(f"lazy(depends_on={depends_on!r:.80}): write a list, {names}.")
     if many and serializer_class is None:
         raise Misuse("lazy(many=True) needs a serializer_class.")
     if not isinstance(permission_classes, (list, tuple)):
         raise Misuse(
             f"lazy(permission_classes={permission_classes!r}): write a list of permission classes."
         )
+    for permission in permission_classes:
+        if not callable(permission):
+            raise Misuse(
+                f"lazy(permission_classes=[{permission!r:.80}]): name the class, uncalled, "
+                "for example [IsAdminUser]."
+            )
     kind = LinkedPart if depends_on or permission_classes else LazyPart
     return kind(func, tuple(depends_on), size, serializer_class, many, tuple(permission_classes))
 
@@ -124,6 +134,7 @@ class PartList:
         values: Name -> value or `lazy` part, in order.
         layout: What is the same for each request with these names.
         static: As given.
+        owner: As given.
 
     Raises:
         Misuse: When the declaration cannot work; it names the view, the part and the mend.
@@ -132,7 +143,7 @@ class PartList:
         ``PartList([("meta", {"version": 1}), ("orders", lazy(get_orders))])``
     """
 
-    __slots__ = ("_pairs", "_where", "layout", "static")
+    __slots__ = ("_pairs", "_where", "layout", "owner", "static")
 
     def __init__(
         self,
@@ -143,8 +154,9 @@ class PartList:
         static: bool = False,
     ) -> None:
         self.static = static
+        self.owner = owner
         where = self._where = f"{owner.__name__}: " if owner is not None else ""
-        self._pairs = pairs = _as_list(pairs, where)
+        self._pairs = pairs = _as_list(pairs, where, static)
         try:
             # In C: a view may declare a thousand parts a request.
             names = list(map(_NAME_OF, pairs))
@@ -158,7 +170,13 @@ class PartList:
         if owner is not None and (static or not layout.checked):
             unbound = _Unbound(owner)
             for name, part in pairs:
-                if isinstance(part, LazyPart):
+                if not isinstance(part, LazyPart):
+                    if static and isinstance(part, (QuerySet, Iterator)):
+                        raise Misuse(
+                            f"{where}part {name!r} is a {type(part).__name__} in static parts: it "
+                            "would be read once a process. Wrap it: lazy(lambda request: ...)."
+                        )
+                elif part.method is None or not unbound.computes(part.method):
                     self._checked_loader(name, part, unbound)
             layout.checked = True
 
@@ -190,12 +208,6 @@ class PartList:
         return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
 
     def _checked_loader(self, name: str, part: LazyPart, view: Any) -> Loader:
-        method = part.method
-        if method is not None and not hasattr(view, method):
-            raise Misuse(
-                f"{self._where}part {name!r} is lazy({method!r}), and the view has no method "
-                f"of that name. Define {method}(self, request)."
-            )
         try:
             loader = part.bound_loader(view)
         except Misuse as error:
@@ -211,6 +223,11 @@ class _Unbound:
 
     def __init__(self, owner: type) -> None:
         self._owner = owner
+
+    def computes(self, name: str) -> bool:
+        """Whether the attribute is made by the instance, so that its class cannot tell."""
+        found = inspect.getattr_static(self._owner, name, None)
+        return isinstance(found, (property, cached_property))
 
     def __getattr__(self, name: str) -> Any:
         found = inspect.getattr_static(self._owner, name)
@@ -233,14 +250,17 @@ def _misfit(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
     )
 
 
-def _as_list(pairs: Any, where: str) -> list[tuple[str, Any]]:
+def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
     if isinstance(pairs, Mapping) or not isinstance(pairs, Iterable) or isinstance(pairs, str):
         got = "None" if pairs is None else f"a {type(pairs).__name__}"
         raise Misuse(
             f"{where}the parts are {got}. Return a list of (name, value) pairs, "
             'for example [("meta", {...}), ("orders", lazy(self.get_orders))].'
         )
-    return pairs if type(pairs) is list else list(pairs)
+    if static and isinstance(pairs, Iterator):
+        raise Misuse(f"{where}parts is a {type(pairs).__name__}, empty once read. Write a list.")
+    # A static list is copied: what its owner does to it later must not shift the names.
+    return pairs if type(pairs) is list and not static else list(pairs)
 
 
 def _malformed(pairs: list[Any]) -> str | None:

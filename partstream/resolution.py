@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.db import connections, transaction
+from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -27,6 +28,8 @@ from .parts import LazyPart, PartList
 logger = logging.getLogger(__name__)
 
 
+#: Characters of an exception that a client sees under DEBUG.
+_SHOWN_AT_MOST = 1000
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -180,10 +183,13 @@ class Resolver:
         """Coroutine loaders, under one event loop that keeps the request's connection."""
         ready = [entry for entry in batch if not self._depends_on_failure(entry[0])]
         calls = [
-            _timed(loader.function, self.request, self._data_of(part.depends_on))
+            partial(_timed, loader.function, self.request, self._data_of(part.depends_on))
             for _, part, loader in ready
         ]
-        results = async_to_sync(_gather)(calls) if calls else []
+        try:
+            results = async_to_sync(_gather)(calls) if calls else []
+        except RuntimeError as refusal:  # This thread runs an event loop already.
+            results = [(None, refusal, 0.0)] * len(calls)
         for (name, part, loader), (data, error, seconds) in zip(ready, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.
             self._settle(name, part, loader, partial(_result, data, error), [], seconds=seconds)
@@ -238,7 +244,7 @@ class Resolver:
                 else:
                     fragment = self._make(part, function, dependencies)
             except (Exception, asyncio.CancelledError) as error:
-                if loader is None:
+                if loader is None or not loader.has_fallback:
                     raise
                 subject = f"Part {name!r} of {type(self.view).__name__}"
                 with _savepoints(atomic):
@@ -256,9 +262,8 @@ class Resolver:
         if function is None:
             return fragments.encode(part)
         data = function(self.request, **dependencies)
-        if type(data) is CoroutineType:
-            data.close()
-            raise TypeError("the loader returned a coroutine; declare it as async def")
+        if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
+            data = async_to_sync(_awaited)(data)
         if part.serializer_class is not None:
             context = {
                 "request": self.request,
@@ -266,18 +271,29 @@ class Resolver:
                 "format": self.view.format_kwarg,
             }
             data = part.serializer_class(data, many=part.many, context=context).data
+        elif isinstance(data, (QuerySet, Iterator)):
+            data = list(data)  # Here, so that what it raises is not taken for the encoder's.
         return fragments.encode(data)
 
     def _failure_of(self, name: str, error: BaseException) -> Failure:
+        try:
+            return self._described(name, error)
+        except Exception:
+            # An error that cannot even be described, such as a lazy text that fails.
+            logger.exception("The failure of part %r of %s.", name, type(self.view).__name__)
+            return Failure("part_failed")
+
+    def _described(self, name: str, error: BaseException) -> Failure:
         view = type(self.view).__name__
         shown = None
         if django_settings.DEBUG:
-            shown = "".join(traceback.format_exception_only(type(error), error)).strip()
+            text = "".join(traceback.format_exception_only(type(error), error)).strip()
+            shown = _encodable(text[:_SHOWN_AT_MOST])
         if isinstance(error, DENIALS):
             return Failure("part_forbidden", retryable=False, exception=shown)
         if isinstance(error, PartError):
             logger.info("Part %r of %s says %s.", name, view, error.code)
-            return Failure(error.code, str(error.detail), error.retryable)
+            return Failure(error.code, _encodable(str(error.detail)), error.retryable)
         logger.error("Part %r of %s failed.", name, view, exc_info=error)
         if isinstance(error, fragments.NotSerializable):
             return Failure("not_serializable", retryable=False, exception=shown)
@@ -300,6 +316,15 @@ def _savepoints(aliases: list[str]) -> Iterator[None]:
         yield
 
 
+async def _awaited(coroutine: Awaitable[Any]) -> Any:
+    return await coroutine
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which no JSON in UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _result(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:
     """Stands in for a loader that has run already."""
     if error is not None:
@@ -319,9 +344,9 @@ async def _timed(
 
 
 async def _gather(
-    calls: Sequence[Awaitable[tuple[Any, BaseException | None, float]]],
+    calls: Sequence[Callable[[], Awaitable[tuple[Any, BaseException | None, float]]]],
 ) -> list[tuple[Any, BaseException | None, float]]:
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
     return [
         (None, result, 0.0) if isinstance(result, BaseException) else result for result in results
     ]

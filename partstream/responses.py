@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Any, Final
 
 from django.http import HttpResponse
@@ -18,11 +19,13 @@ NOT_STORED: Final = "private, no-store"
 VARY: Final = "Accept, Authorization, Cookie"
 
 
-class _Unread:
-    """The data of a response that nobody has asked for yet."""
+class _Unread(Enum):
+    """The data of a response that nobody has asked for yet. An enum survives a cache."""
+
+    UNREAD = "unread"
 
 
-_UNREAD: Final = _Unread()
+_UNREAD: Final = _Unread.UNREAD
 
 
 class PartsResponse(Response):
@@ -56,7 +59,7 @@ class PartsResponse(Response):
     def data(self) -> Any:
         """The envelope as Python data."""
         if self._data is _UNREAD:
-            self._data = json.loads(self._body) if self._body else None
+            self._data = json.loads(self._body) if self._body else {}
         return self._data
 
     @data.setter
@@ -77,7 +80,11 @@ class PartsResponse(Response):
     @property
     def rendered_content(self) -> Any:
         """The bytes for the negotiated renderer; those from birth where they serve."""
-        return self._body if self._serves_as_born() else super().rendered_content
+        if self._serves_as_born():
+            return self._body
+        if self._data is not _UNREAD:
+            self.headers.pop("ETag", None)  # It was that of the data as it was.
+        return super().rendered_content
 
     def _serves_as_born(self) -> bool:
         return self._data is _UNREAD and (not self._body or self._is_plain_json())

@@ -88,12 +88,19 @@ class Walk:
         """
         count = self._cursor.count if self._cursor is not None else len(layout.names)
         first, done = position(remaining, count)
-        digest = layout.digests(count)[0]
-        cursor = Cursor(self.id, first, done, count, digest, self.binding.digest())
-        token = self._codec.encode(cursor.payload(), self._ttl)
+        digest, binding = layout.digests(count)[0], self.binding.digest()
+        if layout.fits != (self._codec, self._longest):
+            # The longest of all its tokens, so that misuse shows before the first part fails.
+            full = Cursor(self.id, 0, (1 << max(0, count - 1)) - 1, count, digest, binding)
+            self._fitting(self._codec.encode(full.payload(), self._ttl), count)
+            layout.fits = (self._codec, self._longest)
+        cursor = Cursor(self.id, first, done, count, digest, binding)
+        return self._fitting(self._codec.encode(cursor.payload(), self._ttl), count)
+
+    def _fitting(self, token: str, count: int) -> str:
         if len(token) > self._longest:
             raise ValueError(
-                f"a cursor over {count} parts has {len(token)} characters, and MAX_CURSOR_SIZE is "
-                f"{self._longest}. Raise the setting, or declare fewer parts."
+                f"a cursor over {count} parts has up to {len(token)} characters, and "
+                f"MAX_CURSOR_SIZE is {self._longest}. Raise the setting, or declare fewer parts."
             )
         return token

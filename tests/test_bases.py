@@ -6,9 +6,11 @@ import itertools
 
 import pytest
 from django.test import Client
+from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy, safe_call
 from partstream.exceptions import Misuse
+from partstream.mixins import CursorMixin
 
 from .example.models import Note
 from .walking import get_json, merged, walk
@@ -44,7 +46,10 @@ async def coroutine(request):
         ([("class", 1)], "'class' is not a name for a part. Take letters"),
         ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
         ([("a", lazy(load_one))], "the loader of part 'a' cannot be called as (request): "),
-        ([("a", lazy("get_lost"))], "the view has no method of that name. Define get_lost(self"),
+        (
+            [("a", lazy("get_lost"))],
+            "part 'a': the view has no method 'get_lost'. Define get_",
+        ),
         (
             [
                 ("a", lazy(lambda request, b: b, depends_on=["b"])),
@@ -180,11 +185,67 @@ def test_parts__many_declarations_of_one_class_do_not_pile_up():
     assert len(View._lists) <= 16
 
 
-@pytest.mark.parametrize("make", [list, tuple, iter, lambda pairs: (pair for pair in pairs)])
-def test_parts__may_be_any_iterable(serve, client, make):
+@pytest.mark.parametrize("make", [list, tuple])
+def test_parts__may_be_a_list_or_a_tuple(serve, client, make):
     url = serve(parts=make([("a", 1), ("b", lazy(load)), ("c", 3)]))
     for _ in range(2):
         assert merged(walk(client, url)) == {"a": 1, "b": "loaded", "c": 3}
+
+
+@pytest.mark.parametrize("make", [iter, lambda pairs: (pair for pair in pairs)])
+def test_parts__static_ones_are_not_what_is_empty_once_read(serve, client, make):
+    with pytest.raises(Misuse, match=r"ServedView: parts is a \w+, empty once read\. Write a list"):
+        client.get(serve(parts=make([("a", 1)])))
+    url = serve(get_parts=lambda self: make([("a", 1)]))
+    for _ in range(2):
+        assert merged(walk(client, url)) == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [iter([1]), Note.objects.all()], ids=["iterator", "queryset"])
+def test_parts__static_values_are_not_what_is_read_once_a_process(serve, client, value):
+    with pytest.raises(Misuse, match="it would be read once a process"):
+        client.get(serve(parts=[("a", value)]))
+
+
+def test_parts__of_super_can_be_added_to_and_never_kept(serve, client):
+    def add(self):
+        return [*super(type(self), self).get_parts(), ("mine", self.request.query_params["who"])]
+
+    url = serve(parts=[("a", 1)], get_parts=add)
+    for who in ("ada", "bob"):
+        assert merged(walk(client, f"{url}?who={who}")) == {"a": 1, "mine": who}
+    url = serve(parts=[("a", 1)])
+    assert merged(walk(client, url)) == {"a": 1}
+
+
+def test_parts__of_super_cannot_be_changed_in_place(serve, client):
+    def add(self):
+        parts = super(type(self), self).get_parts()
+        parts += [("mine", 1)]
+        return parts
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        client.get(serve(parts=[("a", 1)], get_parts=add))
+
+
+def test_parts__a_list_that_its_owner_changes_later_shifts_no_name(serve, client):
+    parts = [("a", 1), ("b", 2)]
+    url = serve(parts=parts)
+    assert merged(walk(client, url)) == {"a": 1, "b": 2}
+    parts.insert(0, ("secret", "secret"))
+    assert merged(walk(client, url)) == {"a": 1, "b": 2}
+
+
+def test_order__apiview_before_the_mixins_is_misuse():
+    with pytest.raises(Misuse, match="class Wrong: APIView stands before the mixins"):
+        type("Wrong", (APIView, CursorMixin), {})
+
+
+@pytest.mark.parametrize("described", [None, [], {"a": {"dependencies": None}}])
+def test_manifest__of_a_wrong_kind_names_the_view(serve, client, described):
+    url = serve(parts=[("a", 1)], get_parts_manifest=lambda self: described)
+    with pytest.raises(Misuse, match="ServedView"):
+        client.get(url)
 
 
 def test_parts__immediate_values_are_read_on_each_request(serve, client):

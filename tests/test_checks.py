@@ -7,9 +7,11 @@ from django.core.management.base import SystemCheckError
 from django.urls import include, path
 from rest_framework.viewsets import ViewSet
 
-from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream import HybridProgressiveView, ProgressiveView, conf, lazy
+from partstream.backends import loader
 from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.checks import check_settings
+from partstream.exceptions import Misuse
 
 from .processes import run_python
 
@@ -231,3 +233,64 @@ def test_checks__without_a_urlconf(settings):
 def test_checks__without_a_secret_key_raise_nothing(settings):
     settings.SECRET_KEY = ""
     found()
+
+
+class Computed(ProgressiveView):
+    @property
+    def parts(self):
+        return [("a", self.request.user)]
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.tenant = kwargs["tenant"]  # As a project might: no instance is made for a check.
+
+
+def test_e004__is_silent_of_what_only_an_instance_knows(mount):
+    mount(path("view/", Computed.as_view()))
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("cursor_ttl", 0),
+        ("cursor_ttl", 10**20),
+        ("max_keys_per_request", 0),
+        ("cursor_query_param", "format"),
+        ("cursor_query_param", "keys"),
+        ("cursor_query_param", "a b"),
+        ("cursor_query_param", ""),
+        ("cursor_query_param", None),
+    ],
+)
+def test_e004__of_an_attribute_that_cannot_work(mount, client, attribute, value):
+    parts = [("a", 1), ("b", 2), ("c", 3)]
+    view = type("Odd", (HybridProgressiveView,), {"parts": parts, attribute: value})
+    mount(path("view/", include(view.urls())))
+    assert f"Odd.{attribute} is {value!r}" in found()["partstream.E004"].msg
+    url = "/view/parts/?keys=a" if attribute == "max_keys_per_request" else "/view/"
+    with pytest.raises(Misuse, match=f"Odd.{attribute} is"):
+        client.get(url)
+
+
+@pytest.mark.parametrize(
+    ("variable", "likely"),
+    [
+        ("PARTSTREAM_DEFAULT_CHUNK_SIZE", "PARTSTREAM_CHUNK_SIZE"),
+        ("PARTSTREAM_CURSOR_KEYS", "DJANGO_PARTSTREAM['CURSOR_KEYS'], in the settings module"),
+    ],
+)
+def test_w003__of_a_setting_by_its_long_name(monkeypatch, variable, likely):
+    monkeypatch.setattr(conf, "ENVIRONMENT", {variable: "3"})
+    assert found()["partstream.W003"].hint == f"Did you mean {likely}?"
+
+
+def test_e003__names_the_variable_that_a_backend_comes_from(monkeypatch):
+    monkeypatch.setattr(conf, "ENVIRONMENT", {"PARTSTREAM_CURSOR_CODEC": "lost.Codec"})
+    conf._settings._forget(setting=conf.SETTING)
+    loader.get_cursor_codec._forget(setting=conf.SETTING)
+    try:
+        assert found()["partstream.E003"].msg.startswith("PARTSTREAM_CURSOR_CODEC = 'lost.Codec'")
+    finally:
+        conf._settings._forget(setting=conf.SETTING)
+        loader.get_cursor_codec._forget(setting=conf.SETTING)

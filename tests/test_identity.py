@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream.exceptions import Misuse
 from partstream.identity import get_identity
 
 from .example.models import Note
@@ -451,3 +452,16 @@ def test_cursor__does_not_tell_of_hidden_names(serve, settings, codec_name):
         base64.urlsafe_b64decode(piece + "=" * (-len(piece) % 4)) for piece in token.split(".")
     )
     assert b"top_secret" not in seen + response.content
+
+
+@pytest.mark.parametrize("identity", [7, b"ada", ["ada"]])
+def test_hook__that_returns_no_text_is_misuse(serve, client, identity):
+    url = serve(parts=[("a", 1)], get_identity=lambda self, request: identity)
+    with pytest.raises(Misuse, match=r"ServedView\.get_identity\(\) returned"):
+        client.get(url)
+
+
+def test_binding__the_case_of_a_host_does_not_matter(serve, client):
+    url = serve(parts=[("a", 1), ("b", 2), ("c", 3)])
+    token = client.get(url).json()["cursor"]
+    assert client.get(url, {"cursor": token}, headers={"host": "TESTSERVER"}).status_code == 200

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import copy
 import functools
+import gc
 import itertools
+import weakref
 
 import pytest
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.serializers import Serializer
 
-from partstream import PartList, lazy, safe_call
+from partstream import PartList, ProgressiveView, lazy, safe_call
 from partstream.exceptions import Misuse
+from partstream.layouts import _make_layout
 from partstream.parts import LazyPart
 
 
@@ -373,8 +377,8 @@ def test_method__with_two_fallbacks_is_refused():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        (safe_call("get_lost", []), "and the view has no method of that name. Define get_lost("),
-        ("get_lost", "the view has no method of that name. Define get_lost(self, request)."),
+        (safe_call("get_lost", []), "the view has no method 'get_lost'. Define get_lost("),
+        ("get_lost", "the view has no method 'get_lost'. Define get_lost(self, request)."),
         ("number", "Owner: part 'a': the method 'number' takes a function of (request), not int."),
     ],
 )
@@ -386,3 +390,47 @@ def test_method__that_is_none_is_refused(name, says):
         PartList([("a", lazy(name))], owner=Owner)
     assert says in str(caught.value)
     assert str(caught.value).startswith("Owner: part 'a'")
+
+
+def inject(function):
+    @functools.wraps(function)
+    def inner(request, **dependencies):
+        return function(request, tenant="T", **dependencies)
+
+    return inner
+
+
+@inject
+def of_tenant(request, tenant):
+    return tenant
+
+
+def test_signature__of_a_decorator_that_gives_more_counts():
+    PartList([("a", lazy(of_tenant))], owner=ProgressiveView)
+
+
+@pytest.mark.parametrize("permission", [IsAdminUser(), "IsAdminUser", None])
+def test_lazy__refuses_what_is_no_permission_class(permission):
+    with pytest.raises(Misuse, match="name the class, uncalled"):
+        lazy(print, permission_classes=[permission])
+
+
+def test_lazy__refuses_dependencies_that_are_no_list():
+    with pytest.raises(Misuse, match="write a list"):
+        lazy(print, depends_on=None)
+
+
+def test_part__copied_after_its_use_has_no_fallback():
+    part = lazy(len)
+    part.bound_loader(None)
+    assert not copy.deepcopy(part).bound_loader(None).has_fallback
+
+
+def test_views__that_are_gone_are_not_kept():
+    view = type("Gone", (ProgressiveView,), {"get_parts": lambda self: [("a", 1)]})
+    PartList([("a", 1)], owner=view)
+    _make_layout.cache_clear()
+    reference = weakref.ref(view)
+    del view
+    gc.collect()
+    assert reference() is None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
+import json
 import logging
 
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import Http404
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions as drf
 from rest_framework import serializers
@@ -18,7 +21,7 @@ from rest_framework.permissions import BasePermission
 from partstream import HybridProgressiveView, PartError, ProgressiveView, lazy, safe_call
 
 from .example.models import Note
-from .walking import get_json, merged, names
+from .walking import get_json, merged, names, walk
 
 FAILED = "This part could not be loaded."
 
@@ -338,13 +341,94 @@ def test_failure__while_an_iterator_is_read(error_of):
     assert error_of(lazy(rows))["code"] == "part_failed"
 
 
-def test_failure__of_a_lambda_that_forgot_to_await(error_of, recwarn):
-    async def load(request):
+def wrapped(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Callable:
+    async def __call__(self, request):
         return 1
 
-    error = error_of(lazy(lambda request: load(request)))
-    assert error["code"] == "part_failed"
-    assert len(recwarn) == 0
+
+async def load_async(request):
+    return 1
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [lambda request: load_async(request), wrapped(load_async), Callable()],
+    ids=["lambda", "decorated", "object"],
+)
+def test_coroutine__is_run_wherever_it_comes_from(serve, client, loader):
+    url = serve(parts=[("a", lazy(loader)), ("b", lazy(loader))])
+    assert merged(walk(client, url)) == {"a": 1, "b": 1}
+
+
+def surrogate(request):
+    raise PartError("lone \ud800 surrogate", code="odd")
+
+
+def unspeakable(request):
+    class Lazy(Promise):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    raise PartError(Lazy())
+
+
+def half_made(request):
+    class Half(PartError):
+        def __init__(self):
+            Exception.__init__(self, "half")
+
+    raise Half
+
+
+def misused(request):
+    raise PartError(None, retryable=object())
+
+
+@pytest.mark.parametrize(
+    ("loader", "code"),
+    [
+        (surrogate, "odd"),
+        (unspeakable, "part_failed"),
+        (half_made, "part_failed"),
+        (misused, "part_failed"),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_failure__that_cannot_be_told_costs_only_its_part(
+    serve, client, settings, loader, code, debug
+):
+    settings.DEBUG = debug
+    url = serve(parts=[("a", lazy(loader)), ("b", 2)])
+    answer = get_json(client, url)
+    assert answer["results"] == [{"b": 2}]
+    assert [error["code"] for error in answer["errors"]] == [code]
+
+
+def test_failure__of_an_exception_with_a_surrogate_is_shown_in_debug(error_of, settings):
+    settings.DEBUG = True
+    error = error_of(lazy(raising(ValueError("\ud800" + "x" * 5000))))
+    assert error["exception"].startswith("ValueError: ?xxx")
+    assert len(error["exception"]) == 1000
+
+
+def test_failure__while_a_generator_is_read_is_the_loaders_own(error_of):
+    def load(request):
+        yield json.loads("<html>")
+
+    assert error_of(lazy(load))["code"] == "part_failed"
+
+
+def test_failure__has_the_tracebacks_own_order(error_of, caplog):
+    error_of(lazy(raising(ValueError("once"))))
+    assert "recover" not in caplog.text
 
 
 def test_failure__is_logged_once_and_told_only_in_debug(error_of, settings, caplog):

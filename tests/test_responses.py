@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 from django.test import Client
@@ -11,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream.responses import PartsResponse
 
 from .walking import first_cursor, merged, walk
 
@@ -299,3 +301,48 @@ def test_head__has_no_data(client, serve):
     for accept in ("application/json", "text/html"):
         response = client.head(serve(parts=PARTS), HTTP_ACCEPT=accept)
         assert (response.status_code, response.content) == (200, b"")
+
+
+# What projects do with responses
+
+
+def test_data__survives_a_cache():
+    response = PartsResponse(b'{"a": 1}')
+    response.accepted_renderer, response.accepted_media_type = JSONRenderer(), "application/json"
+    response.renderer_context = {}
+    response.render()
+    copy = pickle.loads(pickle.dumps(response))
+    assert copy.data == {"a": 1}
+    assert copy.content == b'{"a": 1}'
+
+
+def add_to_data(self, request, response, *args, **kwargs):
+    response = super(type(self), self).finalize_response(request, response, *args, **kwargs)
+    response.data["added"] = True
+    return response
+
+
+@pytest.mark.parametrize("route", ["", "manifest/", "parts/?keys=a"])
+def test_data__can_be_added_to_on_head_as_on_get(serve, client, route):
+    url = serve(HybridProgressiveView, parts=[("a", 1)], finalize_response=add_to_data)
+    assert client.get(url + route).json()["added"] is True
+    head = client.head(url + route)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_etag__is_not_that_of_data_which_was_changed(serve, client):
+    url = serve(HybridProgressiveView, parts=[("a", 1)])
+    etag = client.get(url + "manifest/")["ETag"]
+    url = serve(HybridProgressiveView, parts=[("a", 1)], finalize_response=add_to_data)
+    assert "ETag" not in client.get(url + "manifest/").headers
+    answer = client.get(url + "manifest/", headers={"if-none-match": etag})
+    assert (answer.status_code, answer.content) in {(304, b""), (200, answer.content)}
+
+
+def test_etag__not_modified_has_no_body_and_no_type(serve, client):
+    url = serve(HybridProgressiveView, parts=[("a", 1)]) + "manifest/"
+    etag = client.get(url)["ETag"]
+    answer = client.get(url, headers={"if-none-match": etag})
+    assert (answer.status_code, answer.content, answer["ETag"]) == (304, b"", etag)
+    assert "Content-Type" not in answer.headers
+    assert answer["Cache-Control"] == "private, no-cache"

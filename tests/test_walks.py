@@ -541,10 +541,18 @@ def test_issue__a_token_too_long_names_view_and_setting(serve, client, settings)
     with pytest.raises(Misuse) as caught:
         client.get(url)
     message = str(caught.value)
-    assert message.startswith("ServedView: a cursor over 2 parts has ")
+    assert message.startswith("ServedView: a cursor over 2 parts has up to ")
     assert "MAX_CURSOR_SIZE is 128. Raise the setting, or declare fewer parts." in message
 
 
 def test_issue__nothing_is_too_long_where_no_cursor_is_needed(serve, client, settings):
     settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 128}
     assert get_json(client, serve(base=ProgressiveView, parts=[("a", 1)]))["cursor"] is None
+
+
+def test_issue__the_longest_token_of_a_walk_has_to_fit_from_the_first(serve, client, settings):
+    # A retry cursor near the front is the longest; no part has to fail for it to be found.
+    settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 400}
+    url = serve(parts=[(f"p{number}", number) for number in range(1501)])
+    with pytest.raises(Misuse, match="a cursor over 1501 parts has up to"):
+        client.get(url)

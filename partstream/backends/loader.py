@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..conf import SETTING, Kept, get_settings
+from ..conf import SETTING, Kept, get_settings, get_source
 from ..exceptions import Misuse
 from ..keys import get_key_ring
 from .base import Backend
@@ -34,7 +34,7 @@ def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **
         configured = {"BACKEND": configured}
     path, options = configured["BACKEND"], configured.get("OPTIONS", {})
     module_name, _, class_name = path.rpartition(".")
-    where = f"{SETTING}[{setting!r}] = {path!r}"
+    where = f"{get_source(setting)} = {path!r}"
     try:
         module = import_module(module_name)
     except ImportError as error:

@@ -51,7 +51,7 @@ def test_setting__is_documented_with_default_and_variable(field):
     assert f"default `{default}`" in facts
     assert (f"environment `{variable}`" if variable else "no environment variable") in facts
     if field.metadata["kind"] is int:
-        assert facts.startswith(f"`int`, {field.metadata['least']} or more ·")
+        assert facts.startswith(f"`int`, {field.metadata['least']} or more")
 
 
 def test_settings__that_do_not_exist_are_not_documented():
