@@ -22,11 +22,12 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from .attributes import cursor_parameter, positive
 from .backends.loader import get_cursor_codec
 from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
-from .mixins import CursorMixin, cursor_parameter, positive
+from .mixins import CursorMixin
 
 Messages = list[checks.CheckMessage]
 

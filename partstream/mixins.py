@@ -7,22 +7,20 @@ None of them binds an HTTP method: a view writes its own ``get()``, or inherits 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from django.http import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 
 from . import envelopes
+from .attributes import cursor_parameter, positive
 from .backends.cursors.base import CursorCodec
 from .backends.loader import get_cursor_codec
 from .bases import PartsMixin
-from .conf import LONGEST_TTL, get_settings
+from .conf import get_settings
 from .cursors import Cursor
 from .exceptions import Misuse, UnknownPart
 from .fragments import NotSerializable
@@ -34,43 +32,6 @@ from .resolution import Outcome
 from .responses import PartsResponse
 from .security.validation import MAX_QUERY_LENGTH, sole_token, validate_keys
 from .walks import Walk
-
-_PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def positive(view_class: type, attribute: str, value: Any) -> int:
-    """The value of a view's attribute that has to be a whole number above zero.
-
-    Raises:
-        Misuse: When it is none, or is beyond all bounds.
-    """
-    if type(value) is not int or not 1 <= value <= LONGEST_TTL:
-        raise Misuse(
-            f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
-            "or None for the setting."
-        )
-    return value
-
-
-def cursor_parameter(view_class: type, name: Any) -> str:
-    """The name of the query parameter that carries the token.
-
-    Raises:
-        Misuse: When it cannot be one, or is another of the protocol's parameters.
-    """
-    problem = _parameter_problem(name, api_settings.URL_FORMAT_OVERRIDE)
-    if problem:
-        raise Misuse(f"{view_class.__name__}.cursor_query_param is {name!r}{problem}")
-    return str(name)
-
-
-@lru_cache(maxsize=64)
-def _parameter_problem(name: Any, format_parameter: str | None) -> str | None:
-    if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
-        return ". Write a name of letters, digits, hyphens and underscores."
-    if name in {"keys", "debug", format_parameter}:
-        return ", which the protocol or DRF uses already. Choose another."
-    return None
 
 
 class CursorMixin(PartsMixin):
