@@ -143,7 +143,7 @@ class Loader:
         """
         data = self._recover(request, error, subject)
         if inspect.iscoroutine(data):
-            return async_to_sync(_awaited)(data)
+            return async_to_sync(awaited)(data)
         return data
 
     def _recover(self, request: Any, error: BaseException, subject: str) -> Any:
@@ -155,7 +155,8 @@ class Loader:
         return self.fallback(request, error) if callable(self.fallback) else self.fallback
 
 
-async def _awaited(coroutine: Any) -> Any:
+async def awaited(coroutine: Any) -> Any:
+    """What a coroutine returns, for ``async_to_sync``, which takes functions only."""
     return await coroutine
 
 

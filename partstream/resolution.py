@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 
 from . import fragments
 from .exceptions import PartError
-from .loaders import DENIALS, Loader
+from .loaders import DENIALS, Loader, awaited
 from .parts import LazyPart, PartList
 
 logger = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ class Resolver:
             return fragments.encode(part)
         data = function(self.request, **dependencies)
         if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
-            data = async_to_sync(_awaited)(data)
+            data = async_to_sync(awaited)(data)
         if part.serializer_class is not None:
             context = {
                 "request": self.request,
@@ -306,10 +306,6 @@ def _savepoints(aliases: list[str]) -> Iterator[None]:
         for alias in aliases:
             stack.enter_context(transaction.atomic(using=alias))
         yield
-
-
-async def _awaited(coroutine: Awaitable[Any]) -> Any:
-    return await coroutine
 
 
 def _encodable(text: str) -> str:
