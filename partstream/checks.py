@@ -84,7 +84,7 @@ def check_backends(**_: Any) -> Messages:
 
 
 def check_views(**_: Any) -> Messages:
-    """Whether the static ``parts`` and the ``chunk_size`` of each mounted view can work."""
+    """Whether the attributes of each mounted view can work, its static ``parts`` among them."""
     if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
         return []
     most = get_settings().MAX_PARTS_PER_REQUEST

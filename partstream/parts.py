@@ -20,8 +20,8 @@ _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
 class LazyPart:
     """What `lazy` returns: a loader and what is to be known of it. Treat it as read-only.
 
-    Not a frozen dataclass: a view may make a thousand of them a request, and assigning plain
-    slots costs a quarter.
+    Not a frozen dataclass: a view may make a thousand of them a request, and plain slots are
+    assigned sooner.
     """
 
     __slots__ = (
@@ -131,7 +131,6 @@ class PartList:
             look when they are called.
 
     Attributes:
-        values: Name -> value or `lazy` part, in order.
         layout: What is the same for each request with these names.
         static: As given.
         owner: As given.

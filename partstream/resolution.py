@@ -53,7 +53,7 @@ class Failure:
 class Outcome(NamedTuple):
     """What became of one part: its fragment, or its failure.
 
-    A named tuple where a frozen dataclass would do: each part makes one, and it costs a third.
+    A named tuple where a frozen dataclass would do: each part makes one, and it costs less.
 
     Attributes:
         name: The part.

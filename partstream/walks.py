@@ -90,9 +90,11 @@ class Walk:
         first, done = position(remaining, count)
         digest, binding = layout.digests(count)[0], self.binding.digest()
         if layout.fits != (self._codec, self._longest):
-            # The longest of all its tokens, so that misuse shows before the first part fails.
-            full = Cursor(self.id, 0, (1 << max(0, count - 1)) - 1, count, digest, binding)
-            self._fitting(self._codec.encode(full.payload(), self._ttl), count)
+            # The longest of all tokens, so that misuse shows before the first part fails. This walk
+            # may have begun with fewer parts than there are now.
+            most = len(layout.names)
+            full = Cursor(self.id, 0, (1 << max(0, most - 1)) - 1, most, digest, binding)
+            self._fitting(self._codec.encode(full.payload(), self._ttl), most)
             layout.fits = (self._codec, self._longest)
         cursor = Cursor(self.id, first, done, count, digest, binding)
         return self._fitting(self._codec.encode(cursor.payload(), self._ttl), count)

@@ -556,3 +556,14 @@ def test_issue__the_longest_token_of_a_walk_has_to_fit_from_the_first(serve, cli
     url = serve(parts=[(f"p{number}", number) for number in range(1501)])
     with pytest.raises(Misuse, match="a cursor over 1501 parts has up to"):
         client.get(url)
+
+
+def test_issue__the_longest_token_is_that_of_all_parts_of_now(serve, client, settings):
+    # A walk of few parts goes on while many were appended: the many have to fit as well.
+    settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 400}
+    declared = [(f"p{number}", number) for number in range(6)]
+    url = serve(get_parts=lambda self: declared)
+    token = first_cursor(client, url)
+    declared = declared + [(f"p{number}", number) for number in range(6, 1501)]
+    with pytest.raises(Misuse, match="a cursor over 1501 parts has up to"):
+        client.get(at(url, token))
