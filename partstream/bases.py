@@ -127,12 +127,13 @@ class PartsMixin(_Base):
         """The resolver of this request; the parts are declared once a request."""
         resolver = self._resolver
         if resolver is None or resolver.request is not request:
-            resolver = self._resolver = Resolver(self, request, self._make_part_list())
+            described = self.get_parts_manifest()
+            parts = self._make_part_list(described)
+            resolver = self._resolver = Resolver(self, request, parts, described)
         return resolver
 
-    def _make_part_list(self) -> PartList:
+    def _make_part_list(self, described: Any) -> PartList:
         pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
-        described = self.get_parts_manifest()
         if not isinstance(described, Mapping):
             raise Misuse(
                 f"{type(self).__name__}.get_parts_manifest() returned {described!r:.80}. "

@@ -323,7 +323,6 @@ class ManifestMixin(PartsMixin):
         """
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
-        described = self.get_parts_manifest()
         entries: dict[str, dict[str, Any]] = {}
         for position in resolver.visible:
             name = layout.names[position]
@@ -331,7 +330,7 @@ class ManifestMixin(PartsMixin):
             is_lazy = isinstance(part, LazyPart)
             entries[name] = {
                 "size": part.size if is_lazy else None,
-                **described.get(name, {}),
+                **resolver.described.get(name, {}),
                 "dependencies": layout.dependencies[position],
                 "lazy": is_lazy,
             }

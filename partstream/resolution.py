@@ -79,12 +79,20 @@ class Resolver:
         view: The view, for its methods, for permissions and serializers.
         request: The request that loaders get.
         parts: The declared parts.
+        described: What more the manifest says of them.
     """
 
-    def __init__(self, view: APIView, request: Request, parts: PartList) -> None:
+    def __init__(
+        self,
+        view: APIView,
+        request: Request,
+        parts: PartList,
+        described: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self.view = view
         self.request = request
         self.parts = parts
+        self.described = described
         self._outcomes: dict[str, Outcome] = {}
         self._visible: Sequence[int] | None = None
 

@@ -439,3 +439,15 @@ def test_manifest__that_is_not_json_names_view_and_mend(serve, client):
     with pytest.raises(Misuse, match=r"ServedView: get_parts_manifest.* is not JSON"):
         client.get(f"{url}manifest/")
     assert Client().get(url).status_code == 200
+
+
+def test_manifest__asks_the_view_once_a_request(serve, client):
+    asked = []
+
+    def describe(self):
+        asked.append(1)
+        return {"a": {"label": "A"}}
+
+    url = serve(HybridProgressiveView, parts=[("a", 1)], get_parts_manifest=describe)
+    assert get_json(client, url + "manifest/")["parts"]["a"]["label"] == "A"
+    assert asked == [1]
