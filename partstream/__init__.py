@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .exceptions import PartError as PartError
+    from .loaders import cached_for as cached_for
     from .loaders import safe_call as safe_call
+    from .loaders import with_timeout as with_timeout
     from .parts import PartList as PartList
     from .parts import lazy as lazy
     from .views import HybridProgressiveView as HybridProgressiveView
@@ -27,8 +29,10 @@ _HOMES = {
     "PartError": "exceptions",
     "PartList": "parts",
     "ProgressiveView": "views",
+    "cached_for": "loaders",
     "lazy": "parts",
     "safe_call": "loaders",
+    "with_timeout": "loaders",
 }
 
 __all__ = [
@@ -36,8 +40,10 @@ __all__ = [
     "PartError",
     "PartList",
     "ProgressiveView",
+    "cached_for",
     "lazy",
     "safe_call",
+    "with_timeout",
 ]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from rest_framework.settings import api_settings
 
+from .backends.caches.base import CacheStore
+from .backends.executors.base import Executor
 from .conf import LONGEST_TTL
 from .exceptions import Misuse
 
@@ -26,6 +28,54 @@ def positive(view_class: type, attribute: str, value: Any) -> int:
             "or None for the setting."
         )
     return value
+
+
+def seconds(view_class: type, attribute: str, value: Any) -> float:
+    """The value of a view's attribute that has to be a number of seconds above zero.
+
+    Raises:
+        Misuse: When it is none.
+    """
+    if type(value) not in (int, float) or not 0 < value <= LONGEST_TTL:
+        raise Misuse(
+            f"{view_class.__name__}.{attribute} is {value!r}. Write seconds, for example 0.1, "
+            "or None for the setting."
+        )
+    return float(value)
+
+
+def switch(view_class: type, attribute: str, value: Any) -> bool:
+    """The value of a view's attribute that is True or False.
+
+    Raises:
+        Misuse: When it is neither.
+    """
+    if type(value) is not bool:
+        raise Misuse(
+            f"{view_class.__name__}.{attribute} is {value!r}. Write True, False, or None for the "
+            "setting."
+        )
+    return value
+
+
+@lru_cache(maxsize=8)
+def protocol_parameters(format_parameter: str | None) -> frozenset[str]:
+    """Names of the query parameters that are the protocol's, beside the cursor's."""
+    return frozenset(name for name in ("keys", "debug", format_parameter) if name)
+
+
+def budget_problem(executor: Executor, caching: bool, store: CacheStore) -> str | None:
+    """What a time budget lacks, as the end of a sentence; None: it can be kept."""
+    if not executor.concurrent:
+        return (
+            f"{type(executor).__name__} runs parts one after another. Take executor = "
+            '"partstream.backends.executors.threads.ThreadExecutor".'
+        )
+    if not caching:
+        return "no walk cache to keep what moves to the next chunk. Set enable_caching = True."
+    if not store.keeps:
+        return f"{type(store).__name__} keeps nothing. Set CACHE_STORE to a store that does."
+    return None
 
 
 def cursor_parameter(view_class: type, name: Any) -> str:

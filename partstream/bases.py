@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings as django_settings
@@ -18,6 +17,9 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from . import envelopes
+from .attributes import protocol_parameters
+from .backends.executors.base import Executor
+from .backends.loader import get_executor
 from .exceptions import CursorError, Misuse, PartstreamError
 from .identity import get_identity
 from .layouts import Gates
@@ -25,6 +27,7 @@ from .negotiation import PartsContentNegotiation
 from .parts import PartList
 from .resolution import Resolver
 from .responses import NOT_STORED, VARY, PartsResponse
+from .scopes import Scope
 from .security.validation import validate_query
 
 if TYPE_CHECKING:
@@ -39,19 +42,18 @@ _NEGOTIATION = PartsContentNegotiation()
 _KEPT_LISTS = 16
 
 
-@lru_cache(maxsize=8)
-def _protocol_parameters(format_parameter: str | None) -> frozenset[str]:
-    return frozenset(name for name in ("keys", "debug", format_parameter) if name)
-
-
 class PartsMixin(_Base):
     """What all mixins share: the parts, whose they are, negotiation, errors. Not for direct use."""
 
     #: The parts: pairs of a name and a value or a `lazy` part. Built once, then shared.
     parts: Iterable[tuple[str, Any]] | None = None
+    #: Where loaders run: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an executor;
+    #: None: ``PART_EXECUTOR``.
+    executor: str | Mapping[str, Any] | Executor | None = None
 
     _lists: ClassVar[dict[int, tuple[Any, PartList]]]
     _resolver: Resolver | None = None
+    _identity: tuple[Request, str | None] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,13 +98,24 @@ class PartsMixin(_Base):
         """Whose data this is: see `partstream.identity.get_identity`."""
         return get_identity(request)
 
+    def get_executor(self) -> Executor:
+        """Where loaders run: the attribute ``executor``, else ``PART_EXECUTOR``."""
+        return get_executor(self.executor, f"{type(self).__name__}.executor")
+
+    def get_refresh_allowed(self) -> bool:
+        """Whether a client's ``Cache-Control: no-cache`` has `cached_for` parts made anew.
+
+        No by default: anybody could have your slowest loaders run at each request.
+        """
+        return False
+
     def get_links(self, request: Request) -> Mapping[str, str]:
         """Paths of the view's deliveries, those of ``walk``, ``parts``, ``manifest`` it has."""
         return {}
 
     def get_protocol_parameters(self) -> frozenset[str]:
         """Names of the query parameters that are the protocol's; all others are yours."""
-        return _protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
+        return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
 
     # The parts of this request
 
@@ -129,8 +142,47 @@ class PartsMixin(_Base):
         if resolver is None or resolver.request is not request:
             described = self.get_parts_manifest()
             parts = self._make_part_list(described)
-            resolver = self._resolver = Resolver(self, request, parts, described)
+            resolver = self._resolver = Resolver(
+                self,
+                request,
+                parts,
+                described,
+                executor=self.get_executor(),
+                get_scope=lambda: self.make_scope(request),
+                fresh=self._is_fresh(request),
+            )
         return resolver
+
+    def _identity_of(self, request: Request) -> str | None:
+        """Whose data this is, asked once a request, before a loader can change the session."""
+        if self._identity is None or self._identity[0] is not request:
+            identity = self.get_identity(request)
+            if identity is not None and not isinstance(identity, str):
+                raise Misuse(
+                    f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
+                    "Return a string, or None for an unknown visitor."
+                )
+            self._identity = (request, identity)
+        return self._identity[1]
+
+    def make_scope(self, request: Request) -> Scope:
+        """What the entries of a cache depend on, for this request."""
+        return Scope(
+            request,
+            type(self),
+            identity=self._identity_of(request),
+            # That of the walk also where parts are asked by key: they share what is kept.
+            path=self.get_links(request).get("walk") or request._request.path,
+            protocol=self.get_protocol_parameters(),
+        )
+
+    def _is_fresh(self, request: Request) -> bool:
+        wish = request._request.META.get("HTTP_CACHE_CONTROL")
+        return (
+            wish is not None
+            and "no-cache" in {word.strip().lower() for word in wish.split(",")}
+            and self.get_refresh_allowed()
+        )
 
     def _make_part_list(self, described: Any) -> PartList:
         pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
@@ -211,7 +263,7 @@ class PartsMixin(_Base):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Say that the answer is this client's alone, and let go of what made it."""
         # DRF's request and view know each other; what hangs on them waits for the collector.
-        self._resolver = None
+        self._resolver = self._identity = None
         response = super().finalize_response(request, response, *args, **kwargs)
         if not isinstance(response, PartsResponse):
             if not response.has_header("Cache-Control"):

@@ -5,9 +5,14 @@ partstream.E001    A name in ``DJANGO_PARTSTREAM`` is not a setting.
 partstream.E002    A setting, or its environment variable, has a wrong value.
 partstream.E003    A backend cannot be made.
 partstream.E004    A view's attributes cannot work.
+partstream.E005    A time budget lacks what it needs.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
+partstream.W004    Whoever can write the cache can run code (``check --deploy``).
+partstream.W005    A cache store cannot let exactly one of many processes run a loader.
+partstream.W006    A time budget runs parts again in another process, which shares no store.
+partstream.W007    Parts run in threads, outside of the transaction of ``ATOMIC_REQUESTS``.
 =================  ================================================================
 """
 
@@ -22,22 +27,25 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from .attributes import cursor_parameter, positive
-from .backends.loader import get_cursor_codec
+from .attributes import budget_problem, cursor_parameter, positive, seconds, switch
+from .backends.base import Backend
+from .backends.loader import get_cache_store, get_cursor_codec, get_executor
 from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
-from .mixins import CursorMixin
+from .mixins import ChunkMixin, CursorMixin
 
 Messages = list[checks.CheckMessage]
 
 _NUMBERS = ("chunk_size", "cursor_ttl", "max_keys_per_request")
+_ATTRIBUTES = ("parts", "cursor_query_param", "executor", "time_budget", "enable_caching")
 
 
 def register() -> None:
     """Register the checks; called by the application's ``ready()``."""
     checks.register(check_settings)
     checks.register(check_backends)
+    checks.register(check_backends_for_production, deploy=True)
     checks.register(check_views, checks.Tags.urls)
 
 
@@ -75,61 +83,141 @@ def check_settings(**_: Any) -> Messages:
 
 def check_backends(**_: Any) -> Messages:
     """Whether each backend can be made, and what it says of itself."""
+    backends, messages = _backends()
+    for backend in backends:
+        messages += backend.check()
+    return messages
+
+
+def check_backends_for_production(**_: Any) -> Messages:
+    """What backends say of themselves that matters only in production."""
+    return [message for backend in _backends()[0] for message in backend.check_deploy()]
+
+
+def _backends() -> tuple[list[Backend], Messages]:
+    """The settings' backends, and what is wrong with those that cannot be made."""
     if get_problems():
-        return []
-    try:
-        return get_cursor_codec().check()
-    except ImproperlyConfigured as error:
-        return [checks.Error(str(error), id="partstream.E003")]
+        return [], []
+    backends: list[Backend] = []
+    messages: Messages = []
+    for get_backend in (get_cursor_codec, get_cache_store, get_executor):
+        try:
+            backends.append(get_backend())
+        except ImproperlyConfigured as error:
+            messages.append(checks.Error(str(error), id="partstream.E003"))
+    return backends, messages
 
 
 def check_views(**_: Any) -> Messages:
     """Whether the attributes of each mounted view can work, its static ``parts`` among them."""
     if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
         return []
-    most = get_settings().MAX_PARTS_PER_REQUEST
     messages: Messages = []
-    for view_class, initkwargs in _mounted(get_resolver().url_patterns):
+    for view_class, callback in _mounted(get_resolver().url_patterns):
+        initkwargs = getattr(callback, "initkwargs", {})
         # What an instance would have, as far as its class tells: none is made for a check.
         declared = {
             name: initkwargs.get(name, getattr_static(view_class, name, None))
-            for name in ("parts", "cursor_query_param", *_NUMBERS)
+            for name in (*_ATTRIBUTES, *_NUMBERS)
         }
+        # A property is its own affair.
+        fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
         try:
-            _check_view(view_class, declared)
+            _check_view(view_class, fixed)
+            messages += _view_messages(view_class, fixed)
+            messages += _transaction_messages(view_class, fixed, callback)
         except Misuse as error:
             messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
-            continue
-        chunk_size = declared["chunk_size"]
-        if isinstance(chunk_size, int) and chunk_size > most:
-            messages.append(
-                checks.Warning(
-                    f"{view_class.__name__}.chunk_size is {chunk_size}, and chunks have "
-                    f"{most} parts at the most.",
-                    hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
-                    obj=view_class,
-                    id="partstream.W002",
-                )
-            )
     return messages
 
 
-def _check_view(view_class: type[PartsMixin], declared: Mapping[str, Any]) -> None:
-    """Raises `Misuse` for what is wrong with a view's attributes; a property is its own affair."""
-    fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
+def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
+    """What is doubtful about a view whose attributes can work."""
+    settings = get_settings()
+    chunk_size, most = fixed.get("chunk_size"), settings.MAX_PARTS_PER_REQUEST
+    if chunk_size is not None and chunk_size > most:
+        yield checks.Warning(
+            f"{view_class.__name__}.chunk_size is {chunk_size}, and chunks have "
+            f"{most} parts at the most.",
+            hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
+            obj=view_class,
+            id="partstream.W002",
+        )
+    try:
+        executor = get_executor(fixed.get("executor"), f"{view_class.__name__}.executor")
+        store = get_cache_store()
+    except ImproperlyConfigured as error:
+        if fixed.get("executor") is not None:
+            yield checks.Error(str(error), obj=view_class, id="partstream.E003")
+        return  # What the settings' own backends lack is said elsewhere.
+    budget = fixed.get("time_budget")
+    budget = settings.CHUNK_TIME_BUDGET if budget is None else budget
+    if budget is None or not issubclass(view_class, ChunkMixin):
+        return
+    caching = fixed.get("enable_caching")
+    caching = settings.ENABLE_CACHING if caching is None else caching
+    problem = budget_problem(executor, caching, store)
+    if problem is not None:
+        yield checks.Error(
+            f"{view_class.__name__} has a time budget of {budget} s, and {problem}",
+            obj=view_class,
+            id="partstream.E005",
+        )
+    elif not store.shared:
+        yield checks.Warning(
+            f"{view_class.__name__} has a time budget, and {type(store).__name__} is not shared: "
+            "a part that moves to the next chunk runs again if another process answers it.",
+            hint="With more than one process take a store that they share, such as "
+            '"partstream.backends.caches.redis.RedisCacheStore".',
+            obj=view_class,
+            id="partstream.W006",
+        )
+
+
+def _transaction_messages(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any], callback: Any
+) -> Iterator[Any]:
+    """Whether a view that runs its parts in threads has a transaction around it."""
+    try:
+        executor = get_executor(fixed.get("executor"))
+    except ImproperlyConfigured:
+        return
+    exempt = getattr(callback, "_non_atomic_requests", ())
+    atomic = [
+        alias
+        for alias, database in django_settings.DATABASES.items()
+        if database.get("ATOMIC_REQUESTS") and alias not in exempt
+    ]
+    if executor.concurrent and atomic:
+        yield checks.Warning(
+            f"{view_class.__name__} runs its parts in threads, which see nothing of the request's "
+            "transaction, and ATOMIC_REQUESTS opens one for each request.",
+            hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
+            'name="dispatch"), or take the InlineExecutor.',
+            obj=view_class,
+            id="partstream.W007",
+        )
+
+
+def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
+    """Raises `Misuse` for what is wrong with a view's attributes."""
     if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
         view_class.build_part_list(fixed["parts"])
     for name in _NUMBERS:
         if fixed.get(name) is not None:
             positive(view_class, name, fixed[name])
+    if fixed.get("time_budget") is not None:
+        seconds(view_class, "time_budget", fixed["time_budget"])
+    if fixed.get("enable_caching") is not None:
+        switch(view_class, "enable_caching", fixed["enable_caching"])
     if issubclass(view_class, CursorMixin) and "cursor_query_param" in fixed:
         cursor_parameter(view_class, fixed["cursor_query_param"])
 
 
 def _mounted(
     patterns: Iterable[URLPattern | URLResolver],
-) -> Iterator[tuple[type[PartsMixin], Mapping[str, Any]]]:
-    """Each mounted view of ours, with what ``as_view()`` was given."""
+) -> Iterator[tuple[type[PartsMixin], Any]]:
+    """Each mounted view of ours, with what ``as_view()`` returned."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from _mounted(pattern.url_patterns)
@@ -137,4 +225,4 @@ def _mounted(
         # DRF names them so on its views and on its viewsets.
         view_class = getattr(pattern.callback, "cls", None)
         if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
-            yield view_class, getattr(pattern.callback, "initkwargs", {})
+            yield view_class, pattern.callback

@@ -50,12 +50,20 @@ LONGEST_TTL = 315_360_000
 
 
 def _setting(
-    default: Any, kind: type, *, least: int = 1, most: int = LONGEST_TTL, variable: str = ""
+    default: Any, kind: type, *, least: float = 1, most: float = LONGEST_TTL, variable: str = ""
 ) -> Any:
-    """A field of `Settings`: its default, type, bounds, and its variable's short name."""
+    """A field of `Settings`: its default, type, bounds, and its variable's short name.
+
+    One whose default is None takes None, too.
+    """
     return field(
         default=default, metadata={"kind": kind, "least": least, "most": most, "variable": variable}
     )
+
+
+def _backend_setting(default: str) -> Any:
+    """A field of `Settings` that is a dotted path, or a dictionary with one and its options."""
+    return field(default=default, metadata={"kind": str, "variable": "", "backend": True})
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,32 @@ class Settings:
     #: Keys in one request by key.
     MAX_KEYS_PER_REQUEST: int = _setting(10, int, most=2000)
     #: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
-    CURSOR_CODEC: str | Mapping[str, Any] = _setting(
-        "partstream.backends.cursors.fernet.FernetCursorCodec", str
+    CURSOR_CODEC: str | Mapping[str, Any] = _backend_setting(
+        "partstream.backends.cursors.fernet.FernetCursorCodec"
     )
     #: Secrets of 32 characters or more: the first encrypts, all decrypt. None: ``SECRET_KEY``
     #: and ``SECRET_KEY_FALLBACKS``. Not read from the environment.
     CURSOR_KEYS: tuple[str, ...] | None = _setting(None, tuple)
+    #: Where loaders run: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+    PART_EXECUTOR: str | Mapping[str, Any] = _backend_setting(
+        "partstream.backends.executors.inline.InlineExecutor"
+    )
+    #: Seconds that a part may take; None: as long as it needs.
+    PART_TIMEOUT: float | None = _setting(None, float, least=0.001)
+    #: Seconds after which a chunk goes out with what is ready; None: it waits for all its parts.
+    CHUNK_TIME_BUDGET: float | None = _setting(None, float, least=0.001)
+    #: Whether a walk keeps what may be read again.
+    ENABLE_CACHING: bool = _setting(True, bool)
+    #: Seconds that a walk keeps it.
+    CACHE_TTL: int = _setting(300, int)
+    #: Seconds: a part that took longer is kept, for a client that repeats its cursor.
+    CACHE_MIN_DURATION: float = _setting(0.25, float, least=0)
+    #: Bytes of the longest fragment that is kept.
+    MAX_FRAGMENT_SIZE: int = _setting(1 << 20, int, least=1024, most=1 << 30)
+    #: Where fragments are kept: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+    CACHE_STORE: str | Mapping[str, Any] = _backend_setting(
+        "partstream.backends.caches.django_cache.DjangoCacheStore"
+    )
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}
@@ -88,8 +116,9 @@ VARIABLES = {
     for name, entry in _FIELDS.items()
     if entry.metadata["kind"] is not tuple
 }
+_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
 _DOTTED_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-_BACKEND_NAMES = frozenset({"CURSOR_CODEC"})
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _mend(name: str, value: Any) -> Any:
@@ -99,18 +128,44 @@ def _mend(name: str, value: Any) -> Any:
         ValueError: with a text that says what the setting takes.
     """
     metadata = _FIELDS[name].metadata
-    kind, least, most = metadata["kind"], metadata["least"], metadata["most"]
-    if name in _BACKEND_NAMES:
+    if metadata.get("backend"):
         return _backend(value)
+    kind = metadata["kind"]
     if kind is tuple:
         return _secrets(value)
-    if type(value) is not kind:
+    if value is None and _FIELDS[name].default is None:
+        return None
+    if type(value) is not kind and not (kind is float and type(value) is int):
         raise ValueError(f"must be {kind.__name__}, not {type(value).__name__}.")
-    if value < least:
+    if kind is bool:
+        return value
+    least, most = metadata["least"], metadata["most"]
+    # Asked so that a NaN is refused too.
+    if not value >= least:
         raise ValueError(f"must be {least} or more, not {value}.")
-    if value > most:
+    if not value <= most:
         raise ValueError(f"must be {most} or less, not {value}.")
     return value
+
+
+def _parse(name: str, text: str) -> Any:
+    """The value that a variable's text stands for.
+
+    Raises:
+        ValueError: with a text that says what the variable takes.
+    """
+    kind = _FIELDS[name].metadata["kind"]
+    if kind is str:
+        return text
+    if kind is bool:
+        if text.lower() in _FLAGS:
+            return _FLAGS[text.lower()]
+        raise ValueError("must be true or false.")
+    if not (text.isascii() and _NUMBER.fullmatch(text)):
+        raise ValueError("must be a whole number." if kind is int else "must be a number.")
+    if kind is int and "." in text:
+        raise ValueError("must be a whole number.")
+    return kind(text)
 
 
 def _backend(value: Any) -> Any:
@@ -159,12 +214,12 @@ def _read() -> tuple[dict[str, Any], list[Problem]]:
     for variable, name in VARIABLES.items():
         if variable in ENVIRONMENT:
             text = ENVIRONMENT[variable]
-            if _FIELDS[name].metadata["kind"] is not int:
-                take(name, text, variable)
-            elif text.isascii() and text.isdigit() and len(text) < 19:
-                take(name, int(text), variable)
+            try:
+                value = _parse(name, text)
+            except ValueError as error:
+                problems.append(Problem(variable, str(error), f"It is {text!r}."))
             else:
-                problems.append(Problem(variable, "must be a whole number.", f"It is {text!r}."))
+                take(name, value, variable)
 
     declared = getattr(django_settings, SETTING, {})
     if not isinstance(declared, Mapping):

@@ -18,14 +18,16 @@ from .exceptions import (
     StaleCursor,
     UnknownPart,
 )
-from .resolution import Outcome
+from .outcomes import Outcome
 
 #: Code of a part's error -> its standing text.
 PART_ERRORS: Final[Mapping[str, str]] = {
     "part_failed": "This part could not be loaded.",
+    "part_timeout": "This part took too long.",
     "part_forbidden": "This part is not for you.",
     "dependency_failed": "Another part that this one needs could not be loaded.",
     "not_serializable": "This part's data could not be written as JSON.",
+    "capacity": "There was no room to load this part. Try again in a moment.",
 }
 
 #: Class of a refused request -> status, code, standing text (None: the error's own).

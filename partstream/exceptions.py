@@ -3,6 +3,9 @@
 - PartstreamError
 
   - PartError: a loader says, in its own words, why its part cannot be had
+  - PartTimeout: a loader took longer than it may
+  - NoCapacity: there was no room to run a loader
+
   - CursorError: a token that cannot be followed
 
     - InvalidCursor: not a cursor of this walk, whatever the reason
@@ -63,6 +66,14 @@ class PartError(PartstreamError):
         self.detail = detail
         self.code = code
         self.retryable = retryable
+
+
+class PartTimeout(PartstreamError, TimeoutError):
+    """A loader took longer than its timeout. A fallback function may get it."""
+
+
+class NoCapacity(PartstreamError):
+    """There was no room to run a loader: too many run already. A fallback function may get it."""
 
 
 class CursorError(PartstreamError):

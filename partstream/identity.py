@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +55,7 @@ def _label(instance: Any) -> str:
     return str(meta.concrete_model._meta.label_lower)
 
 
-def _joined(values: Iterable[str | None]) -> bytes:
+def joined(values: Iterable[str | None]) -> bytes:
     """An injective encoding: each value behind its length, None unlike any text."""
     pieces: list[str] = []
     for value in values:
@@ -64,18 +64,27 @@ def _joined(values: Iterable[str | None]) -> bytes:
 
 
 def _digest(key: bytes, values: tuple[str | None, ...]) -> str:
-    return keyed_digest(key, _joined(values))
+    return keyed_digest(key, joined(values))
 
 
 _kept_digest = lru_cache(maxsize=256)(_digest)
 
 
-def _host(request: HttpRequest) -> str:
+def host_of(request: HttpRequest) -> str:
     """The host as the client named it; whether it is allowed is for ``get_host()`` to say."""
     meta = request.META
     if django_settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in meta:
         return str(meta["HTTP_X_FORWARDED_HOST"]).lower()
     return str(meta.get("HTTP_HOST") or request.get_host()).lower()
+
+
+def application_query(query: Mapping[str, list[str]], protocol: Collection[str]) -> tuple[str, ...]:
+    """The query less the protocol's parameters, in one order: name, number of values, values."""
+    found: tuple[str, ...] = ()
+    for name, given in sorted(query.items()):
+        if name not in protocol:
+            found += (name, str(len(given)), *given)
+    return found
 
 
 class Binding:
@@ -105,17 +114,16 @@ class Binding:
         self._values: tuple[str | None, ...] = (
             view_class.__module__,
             view_class.__qualname__,
-            _host(django_request),
+            host_of(django_request),
             django_request.path_info,
             identity,
         )
         #: The same for all visitors of one path: worth keeping.
         self._is_common = identity is None
         if parameters is not None:
-            for name, given in sorted(request.query_params.lists()):
-                if name not in parameters:
-                    self._values += (name, str(len(given)), *given)
-                    self._is_common = False
+            query = application_query(dict(request.query_params.lists()), parameters)
+            self._values += query
+            self._is_common = self._is_common and not query
         self._keys = keys.derive("binding")
         self._digest: str | None = None
         user = request.user

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -55,10 +55,24 @@ class Layout:
     fits: tuple[Any, int] | None = None
     _kept_digests: tuple[KeyRing, Names] | None = None
 
-    def closure(self, wanted: Iterable[str]) -> list[str]:
-        """The wanted names and all that they depend on, each behind its dependencies."""
+    @cached_property
+    def dependents(self) -> dict[str, tuple[int, ...]]:
+        """Name -> positions of the parts that depend on it."""
+        found: dict[str, list[int]] = {name: [] for name in self.names}
+        for position, dependencies in enumerate(self.dependencies):
+            for name in dependencies:
+                found[name].append(position)
+        return {name: tuple(positions) for name, positions in found.items()}
+
+    def closure(self, wanted: Iterable[str], known: Container[str] = ()) -> list[str]:
+        """The wanted names and all that they depend on, each behind its dependencies.
+
+        Args:
+            wanted: Names.
+            known: Names that are there already, and so need nothing.
+        """
         if not self.gated:
-            return list(wanted)
+            return [name for name in wanted if name not in known]
         found: dict[str, None] = {}
         for name in wanted:
             stack = [(name, False)]
@@ -66,7 +80,7 @@ class Layout:
                 current, ready = stack.pop()
                 if ready:
                     found[current] = None
-                elif current not in found:
+                elif current not in found and current not in known:
                     dependencies = self.dependencies[self.index[current]]
                     stack.append((current, True))
                     stack.extend((other, False) for other in reversed(dependencies))

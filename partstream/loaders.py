@@ -7,7 +7,7 @@ import concurrent.futures
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final
@@ -17,7 +17,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions as drf
 
+from . import invocations
+from .conf import LONGEST_TTL
 from .exceptions import Misuse
+from .invocations import awaited
+from .scopes import Caching
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,9 @@ _ABSENT: Final = _Absent.ABSENT
 class Loader:
     """A function that makes a part's data, with what is wrapped around it.
 
+    Whatever the order of writing, the cache is asked first, then whoever makes the same already,
+    then comes the fallback, then the timeout, then the function.
+
     It is callable like the function itself, and binds as a method does::
 
         class Dashboard(ProgressiveView):
@@ -55,15 +62,24 @@ class Loader:
         function: ``func(request, **dependencies) -> data``, plain or ``async def``; the name of a
             method until the part that has it is resolved.
         fallback: What is delivered when the function fails, or a function that makes it.
+        timeout: Seconds that the function may take; None: as long as it needs.
+        caching: How long its data is kept, and for whom; None: not at all.
     """
 
     function: Any
     fallback: Any = _ABSENT
+    timeout: float | None = None
+    caching: Caching | None = None
 
     @property
     def has_fallback(self) -> bool:
         """Whether failures are covered at all."""
         return self.fallback is not _ABSENT
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing but a fallback is around it, and it is no coroutine function."""
+        return self.timeout is None and self.caching is None and not self.is_async
 
     @cached_property
     def is_async(self) -> bool:
@@ -78,17 +94,23 @@ class Loader:
             for candidate in (function, type(function).__call__)
         )
 
-    def with_fallback(self, fallback: Any) -> Loader:
-        """The same loader, its failures covered.
+    @property
+    def qualified_name(self) -> str:
+        """The function's name, for logs and keys."""
+        function = self.function
+        module = getattr(function, "__module__", "")
+        return f"{module}.{getattr(function, '__qualname__', repr(type(function)))}"
+
+    def wrapped(self, **around: Any) -> Loader:
+        """The same loader with one more thing around it.
 
         Raises:
-            Misuse: When they are covered already.
+            Misuse: When that is around it already.
         """
-        if self.has_fallback:
-            raise Misuse(
-                "safe_call() around safe_call(): a loader has one fallback. Keep one of them."
-            )
-        return replace(self, fallback=fallback)
+        for name, value in around.items():
+            if getattr(self, name) is not _DEFAULTS[name] and value is not _DEFAULTS[name]:
+                raise Misuse(_TWICE[name])
+        return replace(self, **around)
 
     def bound_to(self, view: Any) -> Loader:
         """The loader with the view's method, where only the method's name was given."""
@@ -99,8 +121,14 @@ class Loader:
             raise Misuse(
                 f"the view has no method {self.function!r}. Define {self.function}(self, request)."
             )
-        method = as_loader(found, f"the method {self.function!r}")
-        return method.with_fallback(self.fallback) if self.has_fallback else method
+        user = f"the method {self.function!r}"
+        method = as_loader(found, user) if not isinstance(found, str) else as_loader(None, user)
+        around = {
+            name: getattr(self, name)
+            for name, default in _DEFAULTS.items()
+            if getattr(self, name) is not default
+        }
+        return method.wrapped(**around) if around else method
 
     def __get__(self, instance: Any, owner: type | None = None) -> Loader:
         if instance is not None and isinstance(self.function, str):
@@ -111,24 +139,13 @@ class Loader:
         return replace(self, function=bind(instance, owner))
 
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the function as a loader would be; a failure gives the fallback."""
+        """Call the function as a part would, with all that is around it.
+
+        Where it is cached the data is what a client would see, on a hit and on a miss.
+        """
         if self.is_async:
-            return self._call_async(request, *args, **kwargs)
-        try:
-            return self.function(request, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the boundary; recover() logs
-            return self.recover(request, error, self._name)
-
-    async def _call_async(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await self.function(request, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the boundary; _recover() logs
-            data = self._recover(request, error, self._name)
-            return await data if inspect.isawaitable(data) else data
-
-    @property
-    def _name(self) -> str:
-        return getattr(self.function, "__qualname__", repr(self.function))
+            return invocations.invoke_async(self, request, args, kwargs)
+        return invocations.invoke(self, request, args, kwargs)
 
     def recover(self, request: Any, error: BaseException, subject: str) -> Any:
         """The fallback for this failure, which is logged once.
@@ -141,12 +158,13 @@ class Loader:
         Raises:
             BaseException: ``error`` itself, where no fallback covers it.
         """
-        data = self._recover(request, error, subject)
+        data = self.recover_later(request, error, subject)
         if inspect.iscoroutine(data):
             return async_to_sync(awaited)(data)
         return data
 
-    def _recover(self, request: Any, error: BaseException, subject: str) -> Any:
+    def recover_later(self, request: Any, error: BaseException, subject: str) -> Any:
+        """Like `recover`; what an ``async def`` fallback function returned is not awaited."""
         if not self.has_fallback or not isinstance(error, Exception):
             raise error
         if isinstance(error, _UNCOVERED):
@@ -155,17 +173,26 @@ class Loader:
         return self.fallback(request, error) if callable(self.fallback) else self.fallback
 
 
-async def awaited(coroutine: Any) -> Any:
-    """What a coroutine returns, for ``async_to_sync``, which takes functions only."""
-    return await coroutine
+_DEFAULTS: Final = {
+    field.name: field.default for field in fields(Loader) if field.name != "function"
+}
+_TWICE: Final = {
+    "fallback": "safe_call() around safe_call(): a loader has one fallback. Keep one of them.",
+    "timeout": (
+        "a timeout around a timeout: with_timeout(), or lazy(timeout=...), was given for a loader "
+        "that has one. Keep one of them."
+    ),
+    "caching": "cached_for() around cached_for(): data is kept once. Keep one of them.",
+}
 
 
 def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     """A loader whose failures deliver a fallback instead of an error.
 
     Where the loader is a part, "failure" covers the making of its JSON too: the evaluation of a
-    QuerySet, the serializer, the encoding. A denial (``PermissionDenied``, ``NotAuthenticated``,
-    ``Http404``), ``SystemExit``, ``KeyboardInterrupt`` and ``CancelledError`` are never covered.
+    QuerySet, the serializer, the encoding; and its timeout. A denial (``PermissionDenied``,
+    ``NotAuthenticated``, ``Http404``), ``SystemExit``, ``KeyboardInterrupt`` and
+    ``CancelledError`` are never covered.
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.
@@ -184,72 +211,101 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
             f"safe_call(fallback={fallback.__name__}): a class is neither data nor a function of "
             f"(request, exception). For an empty one write fallback={fallback.__name__}()."
         )
-    loader = Loader(func) if isinstance(func, str) else as_loader(func, "safe_call()")
-    return loader.with_fallback(fallback)
+    return as_loader(func, "safe_call()").wrapped(fallback=fallback)
+
+
+def with_timeout(func: Callable[..., Any] | str, seconds: float) -> Loader:
+    """A loader that is waited for so long and no longer; then it fails with ``part_timeout``.
+
+    It works in any thread, under WSGI and ASGI. A plain function runs in a thread of the
+    executor's pool, and a thread cannot be killed: after its timeout it runs on, unwatched, and
+    counts as abandoned (``get_executor().abandoned``); when too many do, further loaders with a
+    timeout fail at once with ``capacity``. A coroutine is really cancelled.
+
+    In an atomic block, unless parts run in threads anyway, the function stays in its thread, with
+    its transaction; there the database's own statement timeout ends its queries (PostgreSQL).
+
+    Args:
+        func: The loader, plain or ``async def``, or the name of a method of the view.
+        seconds: How long, from the moment at which a thread is asked for.
+
+    Raises:
+        Misuse: When ``func`` is no function, has a timeout already, or ``seconds`` is no number
+            above zero.
+
+    Example:
+        ``lazy(safe_call(with_timeout(self.get_rates, 2.5), fallback=[]))``
+    """
+    return as_loader(func, "with_timeout()").wrapped(
+        timeout=checked_timeout(seconds, f"with_timeout(..., {seconds!r})")
+    )
+
+
+def cached_for(
+    ttl: int,
+    *,
+    shared: bool = False,
+    vary: tuple[str, ...] | list[str] = (),
+    key: Callable[[Any], str | None] | None = None,
+) -> Callable[[Callable[..., Any] | str], Loader]:
+    """Makes a loader whose data is kept across walks, and made by one caller at a time.
+
+    What is kept is the JSON of the part, after the serializer. An entry belongs to one identity,
+    view, path, query, language and time zone, and to the data of the part's dependencies. Errors,
+    timeouts, denials and fallbacks are never kept.
+
+    Args:
+        ttl: Seconds that an entry is kept.
+        shared: Whether all identities share the entries. Only for data that does not depend on
+            who asks.
+        vary: Names of request headers that the data depends on.
+        key: A function of the request that returns what stands in for the identity, for example a
+            tenant's id; where it returns None the data is not kept.
+
+    Raises:
+        Misuse: When an argument is not of that form, or the loader is cached already.
+
+    Example::
+
+        @cached_for(300)
+        def get_analytics(self, request): ...
+
+        lazy(cached_for(60, shared=True)(get_rates))
+    """
+    if type(ttl) is not int or not 1 <= ttl <= LONGEST_TTL:
+        raise Misuse(f"cached_for({ttl!r}): write whole seconds, for example cached_for(300).")
+    if type(shared) is not bool or (shared and key is not None):
+        raise Misuse("cached_for(shared=..., key=...): True or False, and one of them at most.")
+    if not isinstance(vary, (list, tuple)) or not all(isinstance(name, str) for name in vary):
+        raise Misuse(f"cached_for(vary={vary!r:.80}): write a list of headers, ['X-Tenant'].")
+    if key is not None and not callable(key):
+        raise Misuse(f"cached_for(key={key!r:.80}): write a function of (request).")
+    caching = Caching(ttl, shared, tuple(vary), key)
+    return lambda func: as_loader(func, "cached_for()").wrapped(caching=caching)
+
+
+def checked_timeout(seconds: Any, where: str) -> float:
+    """The timeout, if it is one.
+
+    Raises:
+        Misuse: When it is no number of seconds above zero.
+    """
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
+        raise Misuse(f"{where}: a timeout is a number of seconds above zero.")
+    return float(seconds)
 
 
 def as_loader(func: Any, user: str) -> Loader:
-    """The function as a `Loader`.
+    """The function, or the name of a method, as a `Loader`.
 
     Raises:
         Misuse: When it cannot be called; ``user`` says who wanted to.
     """
     if isinstance(func, Loader):
         return func
-    if not callable(func):
+    if not callable(func) and not isinstance(func, str):
         raise Misuse(
             f"{user} takes a function of (request), not {type(func).__name__}. "
             "Pass the function itself, without calling it."
         )
     return Loader(func)
-
-
-#: (code, bound, defaults, dependencies) -> what `signature_problem` said.
-_seen: dict[tuple[Any, ...], str | None] = {}
-_SEEN_AT_MOST = 4096
-
-
-def signature_problem(loader: Loader, dependencies: tuple[str, ...]) -> str | None:
-    """Why the loader cannot be called with a request and these dependencies, if it cannot.
-
-    A function is looked at once a process, by its code: a lambda made anew in each request is
-    not looked at again.
-    """
-    function = loader.function
-    plain = getattr(function, "__func__", function)
-    wrapped = inspect.unwrap(plain)
-    code = getattr(plain, "__code__", None)
-    if code is None:
-        return _bind_problem(function, dependencies)
-    defaults = getattr(wrapped, "__defaults__", None) or ()
-    key = (
-        code,
-        getattr(wrapped, "__code__", None),
-        plain is function,
-        len(defaults),
-        dependencies,
-    )
-    try:
-        return _seen[key]
-    except KeyError:
-        if len(_seen) >= _SEEN_AT_MOST:
-            _seen.clear()
-        problem = _seen[key] = _bind_problem(function, dependencies)
-        return problem
-
-
-def _bind_problem(function: Callable[..., Any], dependencies: tuple[str, ...]) -> str | None:
-    problem = None
-    # A decorator may give its function more than it is given: then its own signature counts.
-    for follow in (True, False):
-        try:
-            signature = inspect.signature(function, follow_wrapped=follow)
-        except ValueError:  # Some functions written in C have none to look at.
-            return None
-        try:
-            signature.bind(None, **dict.fromkeys(dependencies))
-        except TypeError as error:
-            problem = problem or str(error)
-        else:
-            return None
-    return problem

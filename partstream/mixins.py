@@ -6,32 +6,37 @@ None of them binds an HTTP method: a view writes its own ``get()``, or inherits 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.http import HttpResponseBase
-from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from . import envelopes
-from .attributes import cursor_parameter, positive
+from .attributes import budget_problem, cursor_parameter, positive, seconds, switch
 from .backends.cursors.base import CursorCodec
-from .backends.loader import get_cursor_codec
+from .backends.executors.base import Executor
+from .backends.loader import get_cache_store, get_cursor_codec
 from .bases import PartsMixin
+from .chunks import Chunk
 from .conf import get_settings
 from .cursors import Cursor
 from .exceptions import Misuse, UnknownPart
 from .fragments import NotSerializable
 from .identity import Binding
 from .keys import get_key_ring
-from .layouts import names_json
+from .outcomes import Outcome
 from .parts import LazyPart
-from .resolution import Outcome
-from .responses import PartsResponse
+from .resolution import Resolver
+from .responses import PartsResponse, conditional
 from .security.validation import MAX_QUERY_LENGTH, sole_token, validate_keys
+from .walk_cache import WalkCache
 from .walks import Walk
+
+
+def _is_retryable(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.retryable
 
 
 class CursorMixin(PartsMixin):
@@ -110,7 +115,7 @@ class CursorMixin(PartsMixin):
         return {
             outcome.name: self.issue_cursor(request, [index[outcome.name]])
             for outcome in failed
-            if outcome.failure is not None and outcome.failure.retryable
+            if _is_retryable(outcome)
         }
 
     def _next_link(self, request: Request, token: str) -> str:
@@ -129,15 +134,6 @@ class CursorMixin(PartsMixin):
             sole_token(query, self.get_cursor_query_param()) is not None
         )
 
-    def _get_identity(self, request: Request) -> str | None:
-        identity = self.get_identity(request)
-        if identity is not None and not isinstance(identity, str):
-            raise Misuse(
-                f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
-                "Return a string, or None for an unknown visitor."
-            )
-        return identity
-
     def _get_walk(self, request: Request) -> Walk:
         walk = self._walk
         if walk is None or walk.request is not request:
@@ -154,7 +150,7 @@ class CursorMixin(PartsMixin):
                 binding=Binding(
                     request,
                     type(self),
-                    self._get_identity(request),
+                    self._identity_of(request),
                     None if plain else self.get_protocol_parameters(),
                     get_key_ring(),
                 ),
@@ -170,12 +166,31 @@ class ChunkMixin(PartsMixin):
 
     #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. ``MAX_PARTS_PER_REQUEST`` bounds it.
     chunk_size: int | None = None
+    #: Seconds after which a chunk goes out with what is ready, and the rest of it moves to the
+    #: next one; None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side.
+    time_budget: float | None = None
+    #: Whether a walk keeps what may be read again; None: ``ENABLE_CACHING``.
+    enable_caching: bool | None = None
 
     def get_chunk_size(self) -> int:
         """Parts in one response."""
         settings = get_settings()
         size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
         return min(positive(type(self), "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
+
+    def get_time_budget(self) -> float | None:
+        """Seconds after which a chunk goes out with what is ready; None: it waits for all."""
+        budget = self.time_budget
+        if budget is None:
+            return get_settings().CHUNK_TIME_BUDGET
+        return seconds(type(self), "time_budget", budget)
+
+    def get_enable_caching(self) -> bool:
+        """Whether a walk keeps what may be read again."""
+        enabled = self.enable_caching
+        if enabled is None:
+            return get_settings().ENABLE_CACHING
+        return switch(type(self), "enable_caching", enabled)
 
     def walk_response(self, request: Request) -> Response:
         """The next chunk of the walk that the request belongs to.
@@ -187,49 +202,70 @@ class ChunkMixin(PartsMixin):
             return self._whole_response(request)
         cursor = self.read_cursor(request)
         resolver = self.get_resolver(request)
-        layout, size = resolver.parts.layout, self.get_chunk_size()
+        chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.visible)
+        cache, budget = (
+            self._walk_cache(request, cursor, resolver),
+            self._checked_budget(resolver.executor),
+        )
         if request._request.method == "HEAD":
             return PartsResponse()
 
-        count = cursor.count if cursor is not None else len(layout.names)
-        standing = cursor.indices() if cursor is not None else range(count)
-        waiting, total = standing, count
-        if layout.guarded:
-            visible = frozenset(resolver.visible)
-            waiting = [index for index in standing if index in visible]
-            total = sum(index < count for index in visible)
-        chunk, rest = waiting[:size], waiting[size:]
-        outcomes = resolver.resolve([layout.names[index] for index in chunk])
+        outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
+        if len(outcomes) < len(chunk.names):
+            chunk.move([outcome.name for outcome in outcomes])
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
-
-        token = None
-        if rest:
-            # A hidden part is passed over with the chunk; those further on may yet be granted.
-            token = self.issue_cursor(
-                request,
-                [index for index in standing if index > chunk[-1]] if layout.guarded else rest,
-            )
-        pending = None
-        if cursor is None:
-            pending = (
-                names_json(layout.names[index] for index in rest)
-                if layout.guarded
-                else layout.names_json_from(len(chunk))
-            )
+        if cache is not None:
+            self._keep(cache, resolver, chunk, failed)
+        token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
         response = PartsResponse(
             envelopes.envelope(
                 outcomes,
-                total=total,
-                current=total - len(rest),
+                total=chunk.total,
+                current=chunk.total - chunk.left,
                 cursor=token,
                 retry_cursors=self._retry_cursors(request, failed) if failed else None,
                 manifest_url=self.get_links(request).get("manifest"),
-                pending=pending,
+                pending=chunk.pending() if cursor is None else None,
             )
         )
         if token is not None:
             response.headers["Link"] = self._next_link(request, token)
         return response
+
+    def _walk_cache(
+        self, request: Request, cursor: Cursor | None, resolver: Resolver
+    ) -> WalkCache | None:
+        if not isinstance(self, CursorMixin) or not self.get_enable_caching():
+            return None
+        walk = self._get_walk(request)
+        return WalkCache(
+            lambda: resolver.scope.walk_prefix(walk.id),
+            ttl=get_settings().CACHE_TTL,
+            reads=cursor is not None,
+        )
+
+    def _checked_budget(self, executor: Executor) -> float | None:
+        """The time budget, if what it needs is there."""
+        budget = self.get_time_budget()
+        if budget is None or not executor.watches_time:
+            return None
+        missing = budget_problem(executor, self.get_enable_caching(), get_cache_store())
+        if missing:
+            raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, and {missing}")
+        return budget
+
+    def _keep(
+        self, cache: WalkCache, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
+    ) -> None:
+        """Keep what may be read again: by a part to come, by a retry, by a repeated cursor."""
+        layout = resolver.parts.layout
+        remaining: Collection[int] = chunk.remaining if chunk.left else ()
+        if failed and layout.gated:
+            retried = (layout.index[outcome.name] for outcome in failed if _is_retryable(outcome))
+            remaining = {*remaining, *retried}
+        # The first request of a walk cannot be repeated: it has no cursor.
+        slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
+        cache.keep(resolver.kept(remaining, slow))
 
     def _whole_response(self, request: Request) -> Response:
         """Every part in one response, for a view that has no cursors."""
@@ -286,6 +322,7 @@ class KeyAccessMixin(PartsMixin):
             UnknownPart: When a key is not a part of this user's.
         """
         keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
+        self._identity_of(request)
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         positions = sorted(layout.index.get(key, -1) for key in keys)
@@ -342,15 +379,4 @@ class ManifestMixin(PartsMixin):
                 f"{type(self).__name__}: get_parts_manifest() has a value that is not JSON: "
                 f"{error}. Take plain data."
             ) from error
-        response = PartsResponse(body, "private, no-cache")
-        digest = hashlib.sha256(body + request.accepted_media_type.encode()).hexdigest()[:32]
-        etag = response.headers["ETag"] = f'W/"{digest}"'
-        conditional = get_conditional_response(request._request, etag, response=response)
-        if conditional is not None and conditional.status_code == 304:
-            # As it was born, less its body: a project's finalize_response finds what it knows.
-            response = PartsResponse(cache_control="private, no-cache")
-            response.status_code = 304
-            response.headers["ETag"] = etag
-            del response.headers["Content-Type"]
-            return response
-        return conditional or response
+        return conditional(request, PartsResponse(body, "private, no-cache"))

@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 
 from .exceptions import Misuse
 from .layouts import Gates, Layout, Link, Names, find_layout
-from .loaders import Loader, as_loader, signature_problem
+from .loaders import Loader, as_loader, checked_timeout
+from .signatures import signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
 
@@ -60,8 +61,7 @@ class LazyPart:
         loader = self.loader
         if type(loader) is not Loader:
             # Kept: a static part serves as long as its view.
-            loader = Loader(loader) if isinstance(loader, str) else as_loader(loader, "lazy()")
-            self.loader = loader
+            loader = self.loader = as_loader(loader, "lazy()")
         return loader.bound_to(view)
 
 
@@ -76,6 +76,7 @@ def lazy(
     *,
     depends_on: Iterable[str] = (),
     size: str | None = None,
+    timeout: float | None = None,
     serializer_class: type | None = None,
     many: bool = False,
     permission_classes: Iterable[Any] = (),
@@ -88,6 +89,8 @@ def lazy(
         depends_on: Names of parts that have to be there first; each is handed to the function as
             a keyword argument, as the JSON data that a client would see.
         size: A hint for the manifest, for example ``"small"``, ``"medium"``, ``"large"``.
+        timeout: Seconds that it may take, serializer and encoding included; None: those of the
+            setting ``PART_TIMEOUT``. See `with_timeout`, which says the same of a loader.
         serializer_class: A DRF serializer for what the function returns.
         many: Whether the serializer gets a list of instances.
         permission_classes: DRF permissions; a part that they hide does not exist for this user.
@@ -115,6 +118,9 @@ def lazy(
                 f"lazy(permission_classes=[{permission!r:.80}]): name the class, uncalled, "
                 "for example [IsAdminUser]."
             )
+    if timeout is not None:
+        seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
+        func = as_loader(func, "lazy()").wrapped(timeout=seconds)
     kind = LinkedPart if depends_on or permission_classes else LazyPart
     return kind(func, tuple(depends_on), size, serializer_class, many, tuple(permission_classes))
 
@@ -211,7 +217,7 @@ class PartList:
             loader = part.bound_loader(view)
         except Misuse as error:
             raise Misuse(f"{self._where}part {name!r}: {error}") from error
-        problem = signature_problem(loader, part.depends_on)
+        problem = signature_problem(loader.function, part.depends_on)
         if problem:
             raise Misuse(f"{self._where}{_misfit(name, part, loader, problem)}")
         return loader

@@ -1,73 +1,29 @@
-"""Resolution: names of parts become outcomes. The error boundary is here."""
+"""Resolution: names of parts become outcomes."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from time import perf_counter
-from types import CoroutineType, MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
-from asgiref.sync import async_to_sync
-from django.conf import settings as django_settings
-from django.db import connections, transaction
-from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from . import fragments
-from .exceptions import PartError
-from .loaders import DENIALS, Loader, awaited
+from .backends.executors.base import Executor
+from .boundary import Boundary, Surroundings
+from .conf import get_settings
+from .flights import Flight
+from .loaders import DENIALS, Loader
+from .outcomes import Failure, Outcome, worth_keeping
 from .parts import LazyPart, PartList
+from .schedules import Schedule
+from .scopes import Scope
+from .timeouts import atomic_aliases
+from .walk_cache import WalkCache
 
 logger = logging.getLogger(__name__)
-
-
-#: Characters of an exception that a client sees under DEBUG.
-_SHOWN_AT_MOST = 1000
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a part has no data, as far as a client may know.
-
-    Attributes:
-        code: What a program reads.
-        detail: What a person reads; None for the standing text of the code.
-        retryable: Whether asking again later may help.
-        exception: Class and text of what was raised, under ``settings.DEBUG`` only.
-    """
-
-    code: str
-    detail: str | None = None
-    retryable: bool = True
-    exception: str | None = None
-
-
-class Outcome(NamedTuple):
-    """What became of one part: its fragment, or its failure.
-
-    A named tuple where a frozen dataclass would do: each part makes one, and it costs less.
-
-    Attributes:
-        name: The part.
-        fragment: The data as JSON bytes; None when it failed.
-        failure: Why it failed; None when it did not.
-        duration: Seconds that loader, serializer and encoding took together.
-        source: ``"immediate"``, ``"loader"`` or ``"fallback"``.
-    """
-
-    name: str
-    fragment: bytes | None
-    failure: Failure | None
-    duration: float
-    source: str
 
 
 class Resolver:
@@ -80,6 +36,10 @@ class Resolver:
         request: The request that loaders get.
         parts: The declared parts.
         described: What more the manifest says of them.
+        executor: Where loaders run.
+        get_scope: Makes what the entries of `cached_for` depend on; called at first need, in the
+            request's thread.
+        fresh: Whether what `cached_for` kept is made anew.
     """
 
     def __init__(
@@ -88,12 +48,21 @@ class Resolver:
         request: Request,
         parts: PartList,
         described: Mapping[str, Mapping[str, Any]],
+        *,
+        executor: Executor,
+        get_scope: Callable[[], Scope],
+        fresh: bool = False,
     ) -> None:
         self.view = view
         self.request = request
         self.parts = parts
         self.described = described
-        self._outcomes: dict[str, Outcome] = {}
+        self.executor = executor
+        self.fresh = fresh
+        self.boundary = Boundary(view, request)
+        self.outcomes: dict[str, Outcome] = {}
+        self._get_scope = get_scope
+        self._timeout = get_settings().PART_TIMEOUT if executor.watches_time else None
         self._visible: Sequence[int] | None = None
 
     # Which parts this user has
@@ -135,214 +104,123 @@ class Resolver:
             )
             return False
 
+    @cached_property
+    def scope(self) -> Scope:
+        """What the entries of a cache depend on."""
+        return self._get_scope()
+
     # What becomes of them
 
-    def resolve(self, names: Sequence[str]) -> list[Outcome]:
-        """The outcomes of these parts, in this order; what they depend on is resolved as well."""
-        outcomes = self._outcomes
-        layout = self.parts.layout
-        order, gated = layout.closure(names), layout.gated
-        atomic = _atomic_aliases()
+    def resolve(
+        self,
+        names: Sequence[str],
+        *,
+        walk: WalkCache | None = None,
+        budget: float | None = None,
+    ) -> list[Outcome]:
+        """The outcomes of these parts, in this order; what they depend on is resolved as well.
+
+        Args:
+            names: Names of declared parts.
+            walk: The cache of the walk that they are resolved for.
+            budget: Seconds after which the outcomes that are there are enough, if it is at least
+                one; the other parts run on, and a later chunk of the walk joins them. Needs
+                ``walk`` and a concurrent executor.
+        """
+        outcomes, layout = self.outcomes, self.parts.layout
+        joined: dict[str, Flight] = {}
+        if not self.executor.watches_time:
+            budget = None
+        if walk is not None and walk.reads:
+            joined = self._read(walk, layout.closure(names), running=budget is not None)
+        # What a kept part once depended on is not needed for it.
+        order = layout.closure(names, outcomes)
+        atomic, surroundings = atomic_aliases(), None
+        elsewhere = self.executor.concurrent or self._timeout is not None
         for position, name in enumerate(order):
-            if name in outcomes:
-                continue
             part = self.parts[name]
             if not isinstance(part, LazyPart):
-                self._settle(name, part, None, None, atomic)
+                outcomes[name] = self.boundary.settle(name, part, None, None, atomic)
                 continue
-            loader = self.parts.loader_of(name, part, self.view)
-            function = loader.function
-            if loader.is_async:
-                if not atomic:
-                    self._resolve_concurrently(self._ready_coroutines(order[position:]))
-                    continue
-                # One connection has one stack of savepoints: coroutines run one after another.
-                function = async_to_sync(function)
-            if not gated:
-                self._settle(name, part, loader, function, atomic)
-            elif not self._depends_on_failure(name):
-                data = self._data_of(part.depends_on)
-                self._settle(name, part, loader, function, atomic, data)
-        return [outcomes[name] for name in names]
+            loader = self.loader_of(name, part)
+            if elsewhere or not loader.is_plain or joined:
+                schedule = Schedule(
+                    self,
+                    order[position:],
+                    names,
+                    atomic=atomic,
+                    walk=walk,
+                    joined=joined,
+                    budget=budget,
+                )
+                schedule.run()
+                break
+            # The short way of most parts: here, and now.
+            if layout.gated and self.depends_on_failure(name):
+                continue
+            surroundings = surroundings or Surroundings()
+            data = self.data_of(part.depends_on)
+            outcomes[name] = self.boundary.settle(name, part, loader, loader.function, atomic, data)
+            surroundings.restore()
+        return [outcomes[name] for name in names if name in outcomes]
 
-    def _ready_coroutines(self, order: list[str]) -> list[tuple[str, LazyPart, Loader]]:
-        """The coroutine loaders among these parts whose dependencies are resolved."""
-        batch = []
-        layout = self.parts.layout
-        for name in order:
-            part = self.parts[name]
-            if name not in self._outcomes and isinstance(part, LazyPart):
-                loader = self.parts.loader_of(name, part, self.view)
-                if loader.is_async and all(
-                    other in self._outcomes for other in layout.dependencies[layout.index[name]]
-                ):
-                    batch.append((name, part, loader))
-        return batch
-
-    def _resolve_concurrently(self, batch: list[tuple[str, LazyPart, Loader]]) -> None:
-        """Coroutine loaders, under one event loop that keeps the request's connection."""
-        ready = [entry for entry in batch if not self._depends_on_failure(entry[0])]
-        calls = [
-            partial(_timed, loader.function, self.request, self._data_of(part.depends_on))
-            for _, part, loader in ready
+    def _read(self, walk: WalkCache, names: Iterable[str], *, running: bool) -> dict[str, Flight]:
+        """Take what the walk has kept; returns what it has left running."""
+        lazy = [
+            name
+            for name in names
+            if name not in self.outcomes and isinstance(self.parts[name], LazyPart)
         ]
-        try:
-            results = async_to_sync(_gather)(calls) if calls else []
-        except RuntimeError as refusal:  # This thread runs an event loop already.
-            results = [(None, refusal, 0.0)] * len(calls)
-        for (name, part, loader), (data, error, seconds) in zip(ready, results, strict=True):
-            # Back in the request's thread: here a QuerySet may be evaluated.
-            self._settle(name, part, loader, partial(_result, data, error), [], seconds=seconds)
+        if not lazy:
+            return {}
+        kept, flights = walk.read(lazy, running=running)
+        for name, fragment in kept.items():
+            self.outcomes[name] = Outcome(name, fragment, None, 0.0, "cache")
+        return flights
 
-    def _depends_on_failure(self, name: str) -> bool:
+    def kept(self, remaining: Collection[int], slower_than: float | None) -> dict[str, bytes]:
+        """Of what was resolved, the fragments that may be read again on this walk.
+
+        Args:
+            remaining: Positions of the parts still to come.
+            slower_than: Seconds; parts that took longer are kept in any case. None: they are not.
+        """
+        layout = self.parts.layout
+        found = {}
+        for name, outcome in self.outcomes.items():
+            fragment = worth_keeping(outcome)
+            if fragment is None:
+                continue
+            if (slower_than is not None and outcome.duration > slower_than) or (
+                layout.gated
+                and any(dependent in remaining for dependent in layout.dependents[name])
+            ):
+                found[name] = fragment
+        return found
+
+    # For the schedule
+
+    def loader_of(self, name: str, part: LazyPart) -> Loader:
+        """The loader of a part, bound to the view."""
+        return self.parts.loader_of(name, part, self.view)
+
+    def timeout_of(self, loader: Loader) -> float | None:
+        """Seconds that the loader may take: its own, or the setting's."""
+        if not self.executor.watches_time:
+            return None
+        return self._timeout if loader.timeout is None else loader.timeout
+
+    def depends_on_failure(self, name: str) -> bool:
         """Whether a dependency failed; if so, the part's outcome is settled."""
         layout = self.parts.layout
         for other in layout.dependencies[layout.index[name]]:
-            failure = self._outcomes[other].failure
+            failure = self.outcomes[other].failure
             if failure is not None:
                 failure = Failure("dependency_failed", retryable=failure.retryable)
-                self._outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
+                self.outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
                 return True
         return False
 
-    def _data_of(self, names: Iterable[str]) -> dict[str, Any]:
+    def data_of(self, names: Iterable[str]) -> dict[str, Any]:
         """The data of resolved parts, decoded anew, so that nobody changes another's."""
-        return {name: fragments.decode(self._outcomes[name].fragment or b"") for name in names}
-
-    # The boundary
-
-    def _settle(
-        self,
-        name: str,
-        part: Any,
-        loader: Loader | None,
-        function: Callable[..., Any] | None,
-        atomic: list[str],
-        dependencies: Mapping[str, Any] = _NOTHING,
-        *,
-        seconds: float = 0.0,
-    ) -> None:
-        """Run one part to its outcome; whatever it raises ends here.
-
-        Args:
-            name: The part.
-            part: The lazy part, or the immediate value.
-            loader: The loader, whose fallback covers all that is done; None: an immediate value.
-            function: What makes the data.
-            atomic: Aliases of databases in an atomic block: each try gets a savepoint there.
-            dependencies: What the function gets beside the request.
-            seconds: What was spent on the part before.
-        """
-        fragment, failure = None, None
-        source = "immediate" if loader is None else "loader"
-        started = perf_counter()
-        try:
-            try:
-                if atomic:
-                    with _savepoints(atomic):
-                        fragment = self._make(part, function, dependencies)
-                else:
-                    fragment = self._make(part, function, dependencies)
-            except (Exception, asyncio.CancelledError) as error:
-                if loader is None or not loader.has_fallback:
-                    raise
-                subject = f"Part {name!r} of {type(self.view).__name__}"
-                with _savepoints(atomic):
-                    fragment = fragments.encode(loader.recover(self.request, error, subject))
-                source = "fallback"
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - _failure_of() logs
-            failure = self._failure_of(name, error)
-        duration = seconds + perf_counter() - started
-        self._outcomes[name] = Outcome(name, fragment, failure, duration, source)
-
-    def _make(
-        self, part: Any, function: Callable[..., Any] | None, dependencies: Mapping[str, Any]
-    ) -> bytes:
-        """The fragment: the function, the serializer, the encoding."""
-        if function is None:
-            return fragments.encode(part)
-        data = function(self.request, **dependencies)
-        if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
-            data = async_to_sync(awaited)(data)
-        if part.serializer_class is not None:
-            context = {
-                "request": self.request,
-                "view": self.view,
-                "format": self.view.format_kwarg,
-            }
-            data = part.serializer_class(data, many=part.many, context=context).data
-        elif isinstance(data, (QuerySet, Iterator)):
-            data = list(data)  # Here, so that what it raises is not taken for the encoder's.
-        return fragments.encode(data)
-
-    def _failure_of(self, name: str, error: BaseException) -> Failure:
-        try:
-            return self._described(name, error)
-        except Exception:
-            # An error that cannot even be described, such as a lazy text that fails.
-            logger.exception("The failure of part %r of %s.", name, type(self.view).__name__)
-            return Failure("part_failed")
-
-    def _described(self, name: str, error: BaseException) -> Failure:
-        view = type(self.view).__name__
-        shown = None
-        if django_settings.DEBUG:
-            text = "".join(traceback.format_exception_only(type(error), error)).strip()
-            shown = _encodable(text[:_SHOWN_AT_MOST])
-        if isinstance(error, DENIALS):
-            return Failure("part_forbidden", retryable=False, exception=shown)
-        if isinstance(error, PartError):
-            logger.info("Part %r of %s says %s.", name, view, error.code)
-            return Failure(error.code, _encodable(str(error.detail)), error.retryable)
-        logger.error("Part %r of %s failed.", name, view, exc_info=error)
-        if isinstance(error, fragments.NotSerializable):
-            return Failure("not_serializable", retryable=False, exception=shown)
-        return Failure("part_failed", exception=shown)
-
-
-def _atomic_aliases() -> list[str]:
-    return [
-        connection.alias
-        for connection in connections.all(initialized_only=True)
-        if connection.in_atomic_block
-    ]
-
-
-@contextmanager
-def _savepoints(aliases: list[str]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for alias in aliases:
-            stack.enter_context(transaction.atomic(using=alias))
-        yield
-
-
-def _encodable(text: str) -> str:
-    """The text without lone surrogates, which no JSON in UTF-8 can hold."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _result(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:
-    """Stands in for a loader that has run already."""
-    if error is not None:
-        raise error
-    return data
-
-
-async def _timed(
-    function: Callable[..., Awaitable[Any]], request: Request, dependencies: dict[str, Any]
-) -> tuple[Any, BaseException | None, float]:
-    """What a coroutine loader returned or raised, and the seconds it took."""
-    started = perf_counter()
-    try:
-        return await function(request, **dependencies), None, perf_counter() - started
-    except Exception as error:  # noqa: BLE001 - settled in the request's thread
-        return None, error, perf_counter() - started
-
-
-async def _gather(
-    calls: Sequence[Callable[[], Awaitable[tuple[Any, BaseException | None, float]]]],
-) -> list[tuple[Any, BaseException | None, float]]:
-    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
-    return [
-        (None, result, 0.0) if isinstance(result, BaseException) else result for result in results
-    ]
+        return {name: fragments.decode(self.outcomes[name].fragment or b"") for name in names}

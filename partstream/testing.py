@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+from .backends.executors.calls import Call
+from .backends.executors.inline import InlineExecutor
+from .backends.loader import substituted
+
+T = TypeVar("T")
 
 #: More requests than any walk has parts.
 _MOST_REQUESTS = 5000
@@ -95,3 +103,32 @@ def _get(
     if errors and not allow_errors:
         raise AssertionError(f"{url}: parts failed: {errors}")
     return response
+
+
+class _CallerExecutor(InlineExecutor):
+    """Runs all in the caller's thread, and keeps no time."""
+
+    watches_time: ClassVar[bool] = False
+
+    def submit(self, function: Callable[[], T], *, timeout: float | None = None) -> T | Call:
+        """See `Executor.submit`."""
+        return function()
+
+
+@contextmanager
+def inline() -> Iterator[None]:
+    """Run every loader in the caller's thread, whatever views and settings say.
+
+    A thread sees nothing of a test's transaction, so a view that takes the ``ThreadExecutor``, or
+    a loader with a timeout, would not find the rows of a ``TestCase``. Within this block, or in a
+    function decorated with it, all parts run in the test's own thread; timeouts and time budgets
+    do not hold.
+
+    Example::
+
+        @partstream.testing.inline()
+        def test_dashboard(self):
+            assert collect(self.client, "/api/dashboard/")["orders"] == []
+    """
+    with substituted(_CallerExecutor()):
+        yield

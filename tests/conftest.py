@@ -4,17 +4,31 @@ import os
 from importlib.util import find_spec
 
 import pytest
+from django.core.cache import caches
 from django.urls import include, path
 from hypothesis import settings as hypothesis_settings
 
 from partstream import HybridProgressiveView, ProgressiveView
+from partstream.backends.executors import pool
+from partstream.backends.executors.inline import InlineExecutor
+from partstream.backends.executors.threads import ThreadExecutor
+from partstream.backends.loader import get_cache_store
+from partstream.flights import get_flights
+
+from . import redis
+from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
 hypothesis_settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis_settings.load_profile("ci")
 
-pytest.register_assert_rewrite("tests.backends.cursors.contract", "tests.walking")
+pytest.register_assert_rewrite(
+    "tests.backends.caches.contract",
+    "tests.backends.cursors.contract",
+    "tests.backends.executors.contract",
+    "tests.walking",
+)
 
 needs_jwt = pytest.mark.skipif(find_spec("jwt") is None, reason="the extra jwt is not installed")
 
@@ -73,6 +87,52 @@ def calls():
     return Calls()
 
 
+@pytest.fixture
+def executors(monkeypatch):
+    """Makes executors: ``executors(ThreadExecutor, max_workers=1)``; their threads end soon."""
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
+    made = []
+
+    def make(kind=ThreadExecutor, **options):
+        made.append(kind(**options))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        wait_until(lambda executor=executor: not executor.abandoned)
+
+
+@pytest.fixture
+def threads(executors):
+    return executors(ThreadExecutor)
+
+
+@pytest.fixture(params=[InlineExecutor, ThreadExecutor], ids=["inline", "threads"])
+def executor(request, executors):
+    """An executor of each kind in turn."""
+    return executors(request.param)
+
+
+@pytest.fixture
+def held(executors):
+    """Makes loaders that are held until they are let go, at the latest when the test ends."""
+    made = []
+
+    def make(data=None, *, error=None, kind=Held):
+        made.append(kind(data, error=error))
+        return made[-1]
+
+    yield make
+    for loader in made:
+        loader.release()
+
+
+@pytest.fixture(params=[Held, HeldCoroutine], ids=["plain", "coroutine"])
+def held_of_each_kind(request, held):
+    """The same, plain and ``async def`` in turn."""
+    return lambda data=None, *, error=None: held(data, error=error, kind=request.param)
+
+
 @pytest.fixture(params=CODECS)
 def codec(request, settings):
     """Each codec in turn, as the project's; the value is its path."""
@@ -88,3 +148,41 @@ def user(django_user_model):
 @pytest.fixture
 def staff(django_user_model):
     return django_user_model.objects.create_user("grace", password="grace", is_staff=True)
+
+
+@pytest.fixture
+def empty_cache():
+    """A cache without what earlier tests have left in it, whose users had the same keys."""
+    caches["default"].clear()
+    yield
+    flights = get_flights()
+    try:
+        # One that is left behind would keep everybody waiting who asks for the same.
+        wait_until(lambda: not flights._flights)
+    finally:
+        flights.reset()
+
+
+@pytest.fixture
+def store(settings, empty_cache):
+    """The project's store of fragments, which notes what it is asked."""
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.stores.NotingStore"}
+    return get_cache_store()
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """The address of a Redis server that all tests share: use keys of your own, flush nothing."""
+    url = os.environ.get("PARTSTREAM_TEST_REDIS_URL")
+    if url:
+        yield url
+        return
+    with redis.server(redis.demand_server()) as shared:
+        yield shared.url
+
+
+@pytest.fixture
+def redis_server():
+    """A Redis server that this test alone has, to stop, kill or fill."""
+    with redis.server(redis.demand_server()) as own:
+        yield own

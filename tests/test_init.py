@@ -11,8 +11,10 @@ NAMES = {
     "PartError",
     "PartList",
     "ProgressiveView",
+    "cached_for",
     "lazy",
     "safe_call",
+    "with_timeout",
 }
 
 

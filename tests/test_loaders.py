@@ -14,7 +14,8 @@ from rest_framework import exceptions as drf
 
 from partstream import PartError, safe_call
 from partstream.exceptions import Misuse
-from partstream.loaders import _SEEN_AT_MOST, Loader, _seen, signature_problem
+from partstream.loaders import Loader
+from partstream.signatures import _SEEN_AT_MOST, _seen, signature_problem
 
 REQUEST = object()
 

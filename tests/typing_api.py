@@ -18,11 +18,13 @@ from partstream import (
     PartError,
     PartList,
     ProgressiveView,
+    cached_for,
     lazy,
     safe_call,
+    with_timeout,
 )
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
-from partstream.testing import collect
+from partstream.testing import collect, inline
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
@@ -39,15 +41,30 @@ def guess_rates(request: Request, error: Exception) -> dict[str, float]:
     return {}
 
 
+def get_tenant(request: Request) -> str | None:
+    return request.headers.get("X-Tenant")
+
+
 class ReportView(ProgressiveView):
+    executor = "partstream.backends.executors.threads.ThreadExecutor"
+    time_budget = 0.1
+    enable_caching = True
     chunk_size = 3
     cursor_ttl = 60
     permission_classes = [IsAuthenticated]
     parts = [
         ("meta", {"version": 1}),
         ("orders", lazy("get_orders", depends_on=["meta"], size="medium")),
-        ("rates", lazy(safe_call(get_rates, fallback=guess_rates))),
+        ("rates", lazy(safe_call(with_timeout(get_rates, 2.5), fallback=guess_rates))),
+        ("stock", lazy("get_stock", timeout=1)),
     ]
+
+    def get_refresh_allowed(self) -> bool:
+        return bool(self.request.user.is_staff)
+
+    @cached_for(60, vary=["X-Tenant"], key=get_tenant)
+    def get_stock(self, request: Request) -> dict[str, int]:
+        return {"items": 40}
 
     async def get_orders(self, request: Request, meta: dict[str, Any]) -> list[int]:
         return [1, 2]
@@ -95,5 +112,6 @@ urlpatterns = [
 
 
 def use_in_a_test(client: Client) -> tuple[Any, list[str], int]:
-    parts = collect(client, "/dashboard/", mode="keys", allow_errors=True)
+    with inline():
+        parts = collect(client, "/dashboard/", mode="keys", allow_errors=True)
     return parts["users"], list(parts.errors), parts.requests

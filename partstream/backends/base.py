@@ -14,3 +14,7 @@ class Backend:
     def check(self) -> list[CheckMessage]:
         """What ``manage.py check`` should say about this backend, nothing by default."""
         return []
+
+    def check_deploy(self) -> list[CheckMessage]:
+        """What ``manage.py check --deploy`` should say beside: what matters in production only."""
+        return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -10,19 +12,21 @@ from ..conf import SETTING, Kept, get_settings, get_source
 from ..exceptions import Misuse
 from ..keys import get_key_ring
 from .base import Backend
+from .caches.base import CacheStore
 from .cursors.base import CursorCodec
+from .executors.base import Executor
 
 B = TypeVar("B", bound=Backend)
 
 #: Module of an optional dependency -> the extra that brings it.
-_EXTRAS = {"jwt": "jwt"}
+_EXTRAS = {"jwt": "jwt", "django_redis": "redis"}
 
 
 def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **given: Any) -> B:
-    """An instance of the backend that a setting names.
+    """An instance of the backend that a setting, or a view's attribute, names.
 
     Args:
-        setting: The setting's name, for the errors.
+        setting: Where it is named, for the errors.
         configured: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
         family: The class that it must be a subclass of.
         given: What every backend of the family is constructed with, beside its options.
@@ -34,7 +38,7 @@ def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **
         configured = {"BACKEND": configured}
     path, options = configured["BACKEND"], configured.get("OPTIONS", {})
     module_name, _, class_name = path.rpartition(".")
-    where = f"{get_source(setting)} = {path!r}"
+    where = f"{get_source(setting) if setting.isupper() else setting} = {path!r}"
     try:
         module = import_module(module_name)
     except ImportError as error:
@@ -50,6 +54,8 @@ def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **
         raise Misuse(f"{where} is not a {family.__name__}. Name a class that inherits it.")
     try:
         return backend(**given, **options)
+    except Misuse as error:
+        raise Misuse(f"{where}: {error}") from error
     except TypeError as error:
         raise Misuse(f"{where} does not take its OPTIONS {sorted(options)}: {error}.") from error
 
@@ -65,3 +71,89 @@ def _make_cursor_codec() -> CursorCodec:
 
 #: The process's cursor codec.
 get_cursor_codec = Kept(_make_cursor_codec, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+
+
+def _make_cache_store() -> CacheStore:
+    settings = get_settings()
+    return build(
+        "CACHE_STORE",
+        settings.CACHE_STORE,
+        CacheStore,  # type: ignore[type-abstract]
+        keys=get_key_ring(),
+        max_size=settings.MAX_FRAGMENT_SIZE,
+    )
+
+
+#: The process's cache store.
+get_cache_store = Kept(_make_cache_store, SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+
+
+class Executors:
+    """The process's executors, one for each configuration that is in use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[str, Executor] = {}
+
+    def get(self, where: str, configured: str | Mapping[str, Any]) -> Executor:
+        """The executor of a configuration, made at its first use.
+
+        Args:
+            where: Where it is named, for the errors.
+            configured: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+
+        Raises:
+            Misuse: When it cannot be made.
+        """
+        # Two views that say the same share one pool.
+        path, options = configured, {}
+        if not isinstance(configured, str):
+            path, options = configured.get("BACKEND", ""), configured.get("OPTIONS", {})
+        key = f"{path} {sorted(options.items())!r}"
+        executor = self._made.get(key)
+        if executor is None:
+            with self._lock:
+                executor = self._made.get(key)
+                if executor is None:
+                    executor = self._made[key] = build(
+                        where,
+                        configured,
+                        Executor,  # type: ignore[type-abstract]
+                    )
+        return executor
+
+
+_get_executors = Kept(Executors, SETTING)
+#: Takes the place of every executor, in tests.
+_substitute: Executor | None = None
+
+
+def get_executor(
+    configured: str | Mapping[str, Any] | Executor | None = None, where: str = "PART_EXECUTOR"
+) -> Executor:
+    """The executor of a view's attribute, or else of the settings.
+
+    Args:
+        configured: A dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an executor; None:
+            ``PART_EXECUTOR``.
+        where: Where it is named, for the errors.
+
+    Raises:
+        Misuse: When it cannot be made.
+    """
+    if _substitute is not None:
+        return _substitute
+    if isinstance(configured, Executor):
+        return configured
+    return _get_executors().get(where, configured or get_settings().PART_EXECUTOR)
+
+
+@contextmanager
+def substituted(executor: Executor) -> Iterator[None]:
+    """Have every part run by this executor, whatever views and settings say."""
+    global _substitute
+    before, _substitute = _substitute, executor
+    try:
+        yield
+    finally:
+        _substitute = before

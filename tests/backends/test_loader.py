@@ -4,16 +4,24 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from django.core.cache import caches
 from django.test import override_settings
 
+from partstream.backends.caches.django_cache import DjangoCacheStore
+from partstream.backends.caches.null import NullCacheStore
 from partstream.backends.cursors.base import CursorCodec
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
-from partstream.backends.loader import get_cursor_codec
+from partstream.backends.loader import get_cache_store, get_cursor_codec
 from partstream.exceptions import Misuse
 
 SIGNED = "partstream.backends.cursors.signed.SignedCursorCodec"
 JWT = "partstream.backends.cursors.jwt.JWTCursorCodec"
+DJANGO = "partstream.backends.caches.django_cache.DjangoCacheStore"
+NULL = "partstream.backends.caches.null.NullCacheStore"
+REDIS = "partstream.backends.caches.redis.RedisCacheStore"
+
+NEEDS_EXTRA = "needs a package that is not installed. Run: pip install 'django-partstream[{}]'"
 
 
 class LabelledCodec(SignedCursorCodec):
@@ -85,19 +93,99 @@ def test_codec__what_cannot_be_made_is_refused_at_every_use(codec, says):
     assert isinstance(get_cursor_codec(), CursorCodec)
 
 
-NEEDS_EXTRA = "needs a package that is not installed. Run: pip install 'django-partstream[jwt]'"
+def test_cache_store__is_over_the_default_cache():
+    store = get_cache_store()
+    assert type(store) is DjangoCacheStore
+    store.set_many({"partstream:tests:loader": b"[1]"}, 60)
+    assert caches["default"].get("partstream:tests:loader").endswith(b"[1]")
 
 
-@pytest.mark.skipif(find_spec("jwt") is not None, reason="the extra jwt is installed")
-def test_codec__without_its_extra_is_refused_by_its_name():
-    with configured(JWT), pytest.raises(Misuse) as caught:
-        get_cursor_codec()
-    assert NEEDS_EXTRA in str(caught.value)
+def test_cache_store__is_one_a_process():
+    assert get_cache_store() is get_cache_store()
 
 
-def test_codec__whose_package_cannot_be_imported_is_refused_by_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jwt", None)
-    monkeypatch.delitem(sys.modules, JWT.rpartition(".")[0], raising=False)
-    with configured(JWT), pytest.raises(Misuse) as caught:
-        get_cursor_codec()
-    assert NEEDS_EXTRA in str(caught.value)
+def test_cache_store__is_what_the_setting_names():
+    with override_settings(DJANGO_PARTSTREAM={"CACHE_STORE": NULL}):
+        assert type(get_cache_store()) is NullCacheStore
+    assert type(get_cache_store()) is DjangoCacheStore
+
+
+def test_cache_store__gets_its_options(settings):
+    other = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+    settings.CACHES = {**settings.CACHES, "other": other}
+    settings.DJANGO_PARTSTREAM = {
+        "CACHE_STORE": {"BACKEND": DJANGO, "OPTIONS": {"alias": "other", "retry_after": 5}}
+    }
+    assert get_cache_store().keeps is False
+
+
+def test_cache_store__keeps_fragments_up_to_the_size_of_the_setting(settings):
+    settings.DJANGO_PARTSTREAM = {"MAX_FRAGMENT_SIZE": 1024}
+    store = get_cache_store()
+    keys = ["partstream:tests:fits", "partstream:tests:too-long"]
+    store.set_many(dict(zip(keys, [b"x" * 1024, b"x" * 1025], strict=True)), 60)
+    assert list(store.get_many(keys)) == keys[:1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}},
+        {"DJANGO_PARTSTREAM": {"MAX_FRAGMENT_SIZE": 1024}},
+        {"SECRET_KEY": "another secret"},
+        {"SECRET_KEY_FALLBACKS": ["another secret"]},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_cache_store__is_made_anew_when_what_it_comes_from_changes(changed):
+    before = get_cache_store()
+    with override_settings(**changed):
+        inside = get_cache_store()
+        assert inside is not before
+    assert get_cache_store() is not inside
+
+
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        (SIGNED, "is not a CacheStore. Name a class that inherits it."),
+        ("partstream.backends.caches.base.CacheStore", "abstract"),
+        ({"BACKEND": DJANGO, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
+        ({"BACKEND": DJANGO, "OPTIONS": {"alias": "nothing"}}, "alias is 'nothing'"),
+        ({"BACKEND": NULL, "OPTIONS": {"retry_after": -1}}, "retry_after is -1"),
+        ({"BACKEND": NULL, "OPTIONS": {"retry_after": "2"}}, "does not take its OPTIONS"),
+    ],
+)
+def test_cache_store__what_cannot_be_made_is_refused_at_every_use(store, says):
+    with override_settings(DJANGO_PARTSTREAM={"CACHE_STORE": store}):
+        for _ in range(2):
+            with pytest.raises(Misuse) as caught:
+                get_cache_store()
+            assert says in str(caught.value)
+
+
+#: The extra, its module, and what needs it.
+EXTRAS = [
+    pytest.param("jwt", "jwt", "CURSOR_CODEC", JWT, get_cursor_codec, id="jwt"),
+    pytest.param("redis", "django_redis", "CACHE_STORE", REDIS, get_cache_store, id="redis"),
+]
+
+
+@pytest.mark.parametrize(("extra", "package", "setting", "path", "get"), EXTRAS)
+def test_extra__that_is_not_installed_is_named(extra, package, setting, path, get):
+    if find_spec(package) is not None:
+        pytest.skip(f"the extra {extra} is installed")
+    with override_settings(DJANGO_PARTSTREAM={setting: path}), pytest.raises(Misuse) as caught:
+        get()
+    assert NEEDS_EXTRA.format(extra) in str(caught.value)
+
+
+@pytest.mark.parametrize(("extra", "package", "setting", "path", "get"), EXTRAS)
+def test_extra__whose_package_cannot_be_imported_is_named(
+    extra, package, setting, path, get, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, path.rpartition(".")[0], raising=False)
+    with override_settings(DJANGO_PARTSTREAM={setting: path}), pytest.raises(Misuse) as caught:
+        get()
+    assert NEEDS_EXTRA.format(extra) in str(caught.value)

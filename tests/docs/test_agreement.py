@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from inspect import getsource
+from inspect import signature
+from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from django.core.cache import caches
+from django.core.checks import run_checks
 from rest_framework.views import APIView
 
 import partstream
 from partstream import bases, checks, conf, cursors, envelopes, exceptions, mixins, views
+from partstream.backends.executors.base import Executor
+from partstream.backends.executors.threads import ThreadExecutor
+from partstream.backends.loader import get_cache_store
 from partstream.cursors import Cursor
 from partstream.security import validation
 
-from .markdown import DOCS, PAGES, README, TREE, rows, sections
+from ..redis import needs_redis
+from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
 
 SETTINGS = DOCS / "settings.md"
 WIRE_FORMAT = DOCS / "wire-format.md"
 VIEWS = DOCS / "views-and-mixins.md"
+RESOLUTION = DOCS / "resolution.md"
+CACHING = DOCS / "caching.md"
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+
+#: What examples say to a cache of the project, in ``CACHES``.
+OF_A_CACHE = {"KEY_PREFIX", "MAX_ENTRIES", "SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT"}
 
 CLASSES = [bases.PartsMixin, *(getattr(mixins, name) for name in dir(mixins) if "Mixin" in name)]
 MIXINS = [found for found in dict.fromkeys(CLASSES) if found is not bases.PartsMixin]
@@ -50,8 +63,17 @@ def test_setting__is_documented_with_default_and_variable(field):
     default = f'"{field.default}"' if isinstance(field.default, str) else repr(field.default)
     assert f"default `{default}`" in facts
     assert (f"environment `{variable}`" if variable else "no environment variable") in facts
-    if field.metadata["kind"] is int:
-        assert facts.startswith(f"`int`, {field.metadata['least']} or more")
+    kind, least = field.metadata["kind"], field.metadata.get("least")
+    if field.metadata.get("backend"):
+        assert facts.startswith('dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`')
+    elif kind in (int, float):
+        assert facts.startswith(f"`{kind.__name__}`, {least} or more")
+        assert (", or `None`" in facts) == (field.default is None)
+    elif kind is bool:
+        assert facts.startswith("`bool`")
+        assert "(`true` or `false`)" in facts
+    else:
+        assert facts.startswith("list of `str`, or `None`")
 
 
 def test_settings__that_do_not_exist_are_not_documented():
@@ -59,13 +81,16 @@ def test_settings__that_do_not_exist_are_not_documented():
     documented = {name for name in sections(SETTINGS) if name.isupper()}
     assert documented == names
     shown = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)":', ALL))
-    assert shown <= names
+    assert shown <= names | OF_A_CACHE
     assert set(re.findall(r"PARTSTREAM_\w+", ALL)) <= {*conf.VARIABLES, "PARTSTREAM_TEST"}
 
 
 def test_checks__are_documented_with_what_they_say():
     listed = dict(re.findall(r"^(partstream\.[EW]\d{3}) +(.+)$", checks.__doc__, re.MULTILINE))
-    used = set(re.findall(r'"(partstream\.[EW]\d{3})"', getsource(checks)))
+    used = set()
+    # In the whole package: backends have checks of their own.
+    for path in Path(partstream.__file__).parent.rglob("*.py"):
+        used.update(re.findall(r'"(partstream\.[EW]\d{3})"', path.read_text(encoding="utf-8")))
     assert used == set(listed)
     documented = {row[0].strip("`"): row[1] for row in rows(sections(SETTINGS)["System checks"])}
     assert set(documented) == used
@@ -76,6 +101,59 @@ def test_checks__are_documented_with_what_they_say():
 
 def plain(text):
     return text.replace("`", "")
+
+
+# Backends
+
+
+def test_executor_options__are_documented_with_their_defaults():
+    table = {row[0].strip("`"): row[1] for row in rows(RESOLUTION.read_text(encoding="utf-8"))}
+    options = signature(Executor).parameters
+    assert {name: table.get(name) for name in options} == {
+        name: str(option.default) for name, option in options.items()
+    }
+    assert signature(ThreadExecutor).parameters == options
+
+
+@pytest.mark.parametrize("family", ["caches", "executors"])
+def test_backends__are_in_the_reference(family):
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    for path in (Path(partstream.__file__).parent / "backends" / family).glob("*.py"):
+        for name in re.findall(r"^class (\w+(?:Executor|Store))\b", path.read_text("utf-8"), re.M):
+            assert f":: partstream.backends.{family}.{path.stem}.{name}\n" in reference
+            assert any(name in words for words in in_code(ALL)), name
+
+
+@pytest.fixture
+def redis_settings(settings):
+    """The settings that the page shows for Redis, not in force yet."""
+    [block] = [block for block in blocks(CACHING) if "django_redis.cache" in block.source]
+    shown = {}
+    exec(compile(block.source, block.where, "exec"), shown)
+    return shown["CACHES"], shown["DJANGO_PARTSTREAM"]
+
+
+@needs_redis
+def test_redis_settings__are_accepted(settings, redis_settings):
+    settings.CACHES, settings.DJANGO_PARTSTREAM = redis_settings
+    assert type(get_cache_store()).__name__ == "RedisCacheStore"
+    assert [each for each in run_checks() if each.id.startswith("partstream.")] == []
+
+
+@needs_redis
+def test_redis__is_cleared_of_our_entries_alone(settings, redis_settings, redis_url):
+    configured, settings.DJANGO_PARTSTREAM = redis_settings
+    # A prefix of its own: the server may be somebody's.
+    own = {**configured["partstream"], "LOCATION": redis_url, "KEY_PREFIX": token_hex(8)}
+    settings.CACHES = {**configured, "partstream": own}
+    [pattern] = re.findall(r'delete_pattern\("(.+?)"\)', CACHING.read_text(encoding="utf-8"))
+    store, cache = get_cache_store(), caches["partstream"]
+    store.set_many({"partstream.part.0": b"1", "partstream.walk.0.orders": b"2"}, 60)
+    cache.set("application", 3, 60)
+    assert cache.delete_pattern(pattern) == 2
+    assert store.get("partstream.part.0") is None
+    assert cache.get("application") == 3
+    cache.delete("application")
 
 
 # The wire

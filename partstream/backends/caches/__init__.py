@@ -1,0 +1,1 @@
+"""Cache stores: they keep fragments, and the locks of those that are being made."""

@@ -1,0 +1,182 @@
+"""The contract of the cache stores."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from partstream.keys import KeyRing
+
+from ..base import Backend
+from ..breakers import Breaker
+
+logger = logging.getLogger(__name__)
+
+# An entry is one of these headers (a name, the format's version, the kind), a proof, the body.
+_SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes. What others can write has to be proved.
+_COUNTED = b"psf\x01c"  # Proof: the body's length, 8 bytes. It shows what was cut short.
+_SIGNED_SIZE = len(_SIGNED) + 32
+_COUNTED_SIZE = len(_COUNTED) + 8
+
+
+class CacheStore(Backend, ABC):
+    """Keeps fragments (JSON bytes) and small lock entries for a while, under short ASCII keys.
+
+    A subclass writes the five methods over raw entries, `read` to `remove`, sets the flags, and
+    lets everything raise what it likes. This class makes of it what callers use: an entry has a
+    header and, where other processes could have written it, a message authentication code over
+    its key and body; one that does not fit is a miss and a line in the log. So is a fault of what
+    is behind the store, which is then left alone for a while (see ``Breaker``). Callers never see
+    an exception of the store, and all of a process's threads share one instance of it.
+
+    Keys are used as they are given, so that they are printable ASCII without spaces, up to 200
+    characters, and begin with a prefix that nothing else uses.
+
+    Args:
+        keys: The project's key ring. The first key signs entries, every key proves them.
+        max_size: Bytes of the longest body that is kept.
+        retry_after: Seconds for which the store is left alone after a fault.
+    """
+
+    #: Whether other processes see the same entries.
+    shared: bool
+    #: Whether `add` lets exactly one of many callers win.
+    atomic_add: bool
+    #: Whether anything can be had back at all.
+    keeps: bool = True
+
+    def __init__(self, *, keys: KeyRing, max_size: int, retry_after: float = 2) -> None:
+        self._max_size = max_size
+        # Kept to be copied: that is quicker than to begin anew from the key.
+        self._codes = tuple(hmac.new(key, digestmod="sha256") for key in keys.derive("cache"))
+        self._breaker = Breaker(type(self).__name__, retry_after)
+
+    # What callers use
+
+    def get(self, key: str) -> bytes | None:
+        """The body that is kept under the key, if there is one."""
+        entry = self._breaker.call(self.read, [key], otherwise={}).get(key)
+        return None if entry is None else self._opened(key, entry)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The bodies that are kept under these keys, in one round trip; none for no keys."""
+        asked = list(keys)
+        if not asked:
+            return {}
+        entries = self._breaker.call(self.read, asked, otherwise={})
+        found: dict[str, bytes] = {}
+        for key in asked:
+            entry = entries.get(key)
+            if entry is not None and (body := self._opened(key, entry)) is not None:
+                found[key] = body
+        return found
+
+    def set_many(self, entries: Mapping[str, bytes], ttl: int) -> bool:
+        """Keep these bodies, in one round trip; one that is too long is left out.
+
+        Args:
+            entries: Bodies by their keys.
+            ttl: Whole seconds, 1 or more.
+
+        Returns:
+            Whether all of them are kept.
+        """
+        sealed = {}
+        for key, body in entries.items():
+            if len(body) > self._max_size:
+                logger.debug("%r is not kept: it has %d bytes.", key, len(body))
+            else:
+                sealed[key] = self._sealed(key, body)
+        if not sealed:
+            return not entries
+        written = self._breaker.call(self._written, sealed, ttl, otherwise=False)
+        return written and self.keeps and len(sealed) == len(entries)
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        """Keep a short value where the key has none, and tell whether it had none.
+
+        True where the store is down, too: then nobody should wait for somebody else.
+
+        Args:
+            key: The key.
+            value: A short body.
+            ttl: Whole seconds, 1 or more.
+        """
+        return self._breaker.call(self.reserve, key, self._sealed(key, value), ttl, otherwise=True)
+
+    def touch(self, key: str, ttl: int) -> None:
+        """Keep what is there for ``ttl`` seconds from now (whole ones, 1 or more)."""
+        self._breaker.call(self.extend, key, ttl, otherwise=None)
+
+    def delete(self, key: str) -> None:
+        """Forget what is there."""
+        self._breaker.call(self.remove, key, otherwise=None)
+
+    def _written(self, entries: dict[str, bytes], ttl: int) -> bool:
+        self.write(entries, ttl)
+        return True
+
+    # What subclasses write
+
+    @abstractmethod
+    def read(self, keys: list[str]) -> Mapping[str, Any]:
+        """The raw entries that are there, by their keys; there is at least one key."""
+
+    @abstractmethod
+    def write(self, entries: dict[str, bytes], ttl: int) -> None:
+        """Keep these raw entries for ``ttl`` seconds; there is at least one."""
+
+    @abstractmethod
+    def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
+        """Keep a raw entry where the key has none; whether it had none."""
+
+    @abstractmethod
+    def extend(self, key: str, ttl: int) -> None:
+        """Let the entry live for ``ttl`` seconds from now."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Forget the entry."""
+
+    # Entries
+
+    def _sealed(self, key: str, body: bytes) -> bytes:
+        if self.shared:
+            return b"".join((_SIGNED, self._code(self._codes[0], key, body), body))
+        return b"".join((_COUNTED, len(body).to_bytes(8, "big"), body))
+
+    def _opened(self, key: str, entry: object) -> bytes | None:
+        fault = self._fault(key, entry)
+        if fault is None and isinstance(entry, bytes):
+            return entry[_SIGNED_SIZE if self.shared else _COUNTED_SIZE :]
+        # The content may be anybody's, so the log has only its name.
+        logger.warning("The cache's entry %r is not used: %s.", key, fault)
+        return None
+
+    def _fault(self, key: str, entry: object) -> str | None:
+        """Why an entry is not to be used."""
+        if not isinstance(entry, bytes):
+            return f"it is {type(entry).__name__}, not bytes"
+        header, size = (_SIGNED, _SIGNED_SIZE) if self.shared else (_COUNTED, _COUNTED_SIZE)
+        if len(entry) > size + self._max_size:
+            return f"it has {len(entry)} bytes"
+        if len(entry) < size or not entry.startswith(header):
+            return "it was not written by this version of partstream, or was cut short"
+        proof, body = entry[len(header) : size], memoryview(entry)[size:]
+        if not self.shared:
+            return None if int.from_bytes(proof, "big") == len(body) else "it was cut short"
+        if any(hmac.compare_digest(proof, self._code(code, key, body)) for code in self._codes):
+            return None
+        return "its code is not of this key and content, or of a secret that left"
+
+    @staticmethod
+    def _code(code: hmac.HMAC, key: str, body: bytes | memoryview) -> bytes:
+        """The HMAC of key and body, joined so that no other two give the same."""
+        code = code.copy()
+        name = key.encode()
+        code.update(b"%b%d:%b" % (_SIGNED, len(name), name))
+        code.update(body)
+        return code.digest()

@@ -1,0 +1,109 @@
+"""Fragments in one of the project's own caches, the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache, InvalidCacheBackendError
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.checks import CheckMessage, Warning
+
+from partstream.exceptions import Misuse
+from partstream.keys import KeyRing
+
+from .base import CacheStore
+
+
+class DjangoCacheStore(CacheStore):
+    """Over ``django.core.cache``, so with its key prefix, version and key function.
+
+    Round trips are as few as the cache's own ``get_many`` and ``set_many`` need. The cache has to
+    carry bytes: Django's all do, and pickle what they carry when others can see it.
+
+    A small cache throws out the application's entries for ours (a ``LocMemCache`` has room for
+    300 by default): give the store an alias of its own, or raise ``MAX_ENTRIES``.
+
+    Args:
+        keys: The project's key ring.
+        max_size: Bytes of the longest body that is kept.
+        alias: A name in ``CACHES``.
+        retry_after: Seconds for which the cache is left alone after a fault.
+
+    Raises:
+        Misuse: When there is no such cache, or it cannot be made.
+    """
+
+    def __init__(
+        self, *, keys: KeyRing, max_size: int, alias: str = "default", retry_after: float = 2
+    ) -> None:
+        super().__init__(keys=keys, max_size=max_size, retry_after=retry_after)
+        try:
+            cache = caches[alias]
+        except InvalidCacheBackendError as error:
+            raise Misuse(
+                f"The cache store's alias is {alias!r}: {error} "
+                f"Name a cache of CACHES, which has {', '.join(map(repr, caches.settings))}."
+            ) from error
+        self._alias = alias
+        self.shared = not isinstance(cache, (LocMemCache, DummyCache))
+        self.atomic_add = not isinstance(cache, (FileBasedCache, DummyCache))
+        self.keeps = not isinstance(cache, DummyCache)
+
+    @property
+    def _cache(self) -> BaseCache:
+        # Asked each time: Django makes one a thread, and closes it after each request.
+        return caches[self._alias]
+
+    def read(self, keys: list[str]) -> Mapping[str, Any]:
+        """See `CacheStore.read`."""
+        return self._cache.get_many(keys)
+
+    def write(self, entries: dict[str, bytes], ttl: int) -> None:
+        """See `CacheStore.write`."""
+        self._cache.set_many(entries, ttl)
+
+    def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
+        """See `CacheStore.reserve`."""
+        # None is what django-redis answers for a fault that it was told to ignore.
+        return self._cache.add(key, entry, ttl) is not False
+
+    def extend(self, key: str, ttl: int) -> None:
+        """See `CacheStore.extend`."""
+        self._cache.touch(key, ttl)
+
+    def remove(self, key: str) -> None:
+        """See `CacheStore.remove`."""
+        self._cache.delete(key)
+
+    def check(self) -> list[CheckMessage]:
+        """A warning where two can win `add`."""
+        if self.atomic_add or not self.keeps:
+            return []
+        return [
+            Warning(
+                f"The cache {self._alias!r} is a file cache, which lets several callers add the "
+                "same key: a loader under cached_for() may run more than once at a time.",
+                hint="Name the alias of another cache in the OPTIONS of CACHE_STORE.",
+                id="partstream.W005",
+            )
+        ]
+
+    def check_deploy(self) -> list[CheckMessage]:
+        """A warning where other processes' pickles are read."""
+        if not self.shared:
+            return []
+        return [
+            Warning(
+                f"The cache {self._alias!r} pickles what it keeps: whoever can write to what is "
+                "behind it can run code in this process.",
+                hint=(
+                    "Let nobody else write there, or keep fragments in Redis with "
+                    "partstream.backends.caches.redis.RedisCacheStore, which reads no pickles."
+                ),
+                id="partstream.W004",
+            )
+        ]

@@ -1,0 +1,341 @@
+"""Single flight: of many who want a value, one makes it, and the others wait for it.
+
+In a process they meet at a `Flight`. Across processes a flight has a lock in the cache store, with
+a short time to live that is renewed while the loader runs: a process that dies holds up the others
+for at most `LOCK_TTL`. Whoever does not get the lock looks for the value itself, every
+`POLL_SECONDS`, from the thread of the waiting request.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import partial
+from secrets import token_hex
+from time import monotonic
+from typing import Any, Final
+
+from .backends.caches.base import CacheStore
+from .backends.executors.calls import Call, State
+from .backends.loader import get_cache_store
+from .conf import SETTING, Kept
+from .exceptions import NoCapacity, PartTimeout
+from .keepers import Keeper
+
+#: Seconds that a lock outlives its owner.
+LOCK_TTL: Final = 3
+#: Seconds between two looks for a value that another process makes.
+POLL_SECONDS: Final = 0.01
+
+#: Seconds for which a failed owner tells the waiting processes to run the loader themselves.
+_FAILED_TTL: Final = 1
+_FAILED: Final = b"failed"
+#: Results of walks that are not in the store, kept for the next chunk: how many, and for how long.
+_MOST_LANDED: Final = 1000
+_LANDED_SECONDS: Final = 60
+
+
+class Turn(Enum):
+    """What a process is to do about a flight of its own."""
+
+    RUN = "run"
+    WAIT = "wait"
+
+
+class Lost(Enum):
+    """The result of a flight whose owner left before the end: whoever waited begins anew."""
+
+    LOST = "lost"
+
+
+LOST: Final = Lost.LOST
+
+
+class Flight:
+    """One making of a value, and those in this process who wait for it.
+
+    Attributes:
+        key: The value's key in the store.
+        call: The call that makes it, where it runs elsewhere in this process.
+        fresh: Whether a value that is in the store already will not do.
+        result: What came of it, once it has landed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_landed",
+        "_lock",
+        "call",
+        "claims",
+        "fresh",
+        "key",
+        "lingers",
+        "locked",
+        "owner",
+        "result",
+    )
+
+    def __init__(self, key: str, *, fresh: bool = False, claims: bool = True) -> None:
+        self.key = key
+        self.fresh = fresh
+        #: Whether this process tries to get the lock; if not, it only looks for the value.
+        self.claims = claims
+        #: Whether this process has the lock.
+        self.locked = False
+        #: Whether a result that is not in the store waits here for whoever comes next.
+        self.lingers = False
+        self.owner = threading.get_ident()
+        self.call: Call | None = None
+        self.result: Any = None
+        self._landed = False
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[Flight], None]] = []
+
+    @property
+    def lock_key(self) -> str:
+        """The lock's key in the store."""
+        return f"{self.key}.lock"
+
+    @property
+    def deadline(self) -> float | None:
+        """When waiting for it ends, on the monotonic clock."""
+        call = self.call
+        return None if call is None else call.deadline
+
+    def is_nested(self) -> bool:
+        """Whether this thread is its owner: it would wait for itself."""
+        return self.call is None and not self._landed and self.owner == threading.get_ident()
+
+    def on_landing(self, callback: Callable[[Flight], None]) -> None:
+        """Have ``callback(flight)`` called when it lands, at once if it has.
+
+        It runs in the thread that lands it, so it has to be short and must not raise.
+        """
+        with self._lock:
+            if not self._landed:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def land(self, result: Any) -> bool:
+        """Hand the result to all who wait; False where it has landed before."""
+        with self._lock:
+            if self._landed:
+                return False
+            self._landed, self.result = True, result
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+        return True
+
+
+class Flights:
+    """The flights of this process, over one store.
+
+    Args:
+        store: Where values and locks are.
+    """
+
+    def __init__(self, store: CacheStore) -> None:
+        self.store = store
+        self.reset()
+        _registries.add(self)
+
+    def reset(self) -> None:
+        """Begin anew, with no flights."""
+        self._lock = threading.Lock()
+        self._flights: dict[str, Flight] = {}
+        self._landed: OrderedDict[str, tuple[float, Flight]] = OrderedDict()
+        self._keeper = Keeper(self, LOCK_TTL)
+        self._token = token_hex(8).encode()
+
+    # Within the process
+
+    def board(self, key: str, *, fresh: bool = False) -> tuple[Flight, bool]:
+        """The flight to this value, and whether it is the caller's to make it."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return flight, False
+            flight = self._flights[key] = Flight(key, fresh=fresh)
+            return flight, True
+
+    def find(self, key: str) -> Flight | None:
+        """The flight to this value, if there is one; it may have landed."""
+        if not self._flights and not self._landed:
+            return None
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None and key in self._landed:
+                # For one chunk only.
+                expires, landed = self._landed.pop(key)
+                flight = landed if expires > monotonic() else None
+            return flight
+
+    # Across processes
+
+    def claim(self, flight: Flight) -> bytes | Turn:
+        """The first step of a flight's owner: the value, or what to do."""
+        store = self.store
+        if store.shared and not flight.locked:
+            if not store.add(flight.lock_key, self._token, LOCK_TTL):
+                return Turn.WAIT
+            flight.locked = True
+            self._keeper.watch(flight)
+        # It may have come between the caller's look and the lock.
+        value = None if flight.fresh else store.get(flight.key)
+        return Turn.RUN if value is None else value
+
+    def poll(self, flights: Iterable[Flight]) -> dict[Flight, bytes | Turn]:
+        """Look for what other processes make: a value, or what to do, for each of the flights."""
+        flights = list(flights)
+        entries = self.store.get_many(
+            [key for flight in flights for key in (flight.key, flight.lock_key)]
+        )
+        found: dict[Flight, bytes | Turn] = {}
+        for flight in flights:
+            lock, value = entries.get(flight.lock_key), entries.get(flight.key)
+            if value is not None and not (flight.fresh and lock is not None):
+                found[flight] = value
+            elif lock == _FAILED:
+                # Each process once, and without a queue.
+                found[flight] = Turn.RUN
+            elif lock is not None:
+                found[flight] = Turn.WAIT
+            elif flight.claims:
+                found[flight] = self.claim(flight)
+            else:
+                # The owner died, or the value came between the two entries.
+                value = self.store.get(flight.key)
+                found[flight] = Turn.RUN if value is None else value
+        return found
+
+    # The end
+
+    def end(
+        self,
+        flight: Flight,
+        result: Any,
+        *,
+        keep: bytes | None = None,
+        ttl: int = 0,
+        failed: bool = False,
+    ) -> None:
+        """End a flight: tell those who wait, keep the value, give the lock back.
+
+        Args:
+            flight: The flight.
+            result: What they are told; LOST: that they have to begin anew.
+            keep: The value to keep, if any.
+            ttl: Seconds that it is kept.
+            failed: Whether the owner has nothing to hand on: waiting processes run the loader.
+        """
+        if result is LOST:
+            # Before they are told, or they would board it again.
+            self._forget(flight)
+        if not flight.land(result):
+            return
+        store = self.store
+        if keep is None or not store.set_many({flight.key: keep}, ttl):
+            failed = failed or keep is not None
+            if flight.lingers and result is not LOST:
+                self._linger(flight)
+        self._keeper.unwatch(flight)
+        if flight.locked:
+            if failed:
+                store.set_many({flight.lock_key: _FAILED}, _FAILED_TTL)
+            else:
+                store.delete(flight.lock_key)
+        self._forget(flight)
+        if flight.lingers:
+            flight.call = None  # It holds on to the request.
+
+    def watch(self, flight: Flight) -> None:
+        """Keep the deadline of a flight that nobody may be waiting for."""
+        self._keeper.watch(flight)
+
+    def give_up(self, flight: Flight) -> None:
+        """Wait no longer for a flight whose deadline is over; all who wait are told."""
+        call = flight.call
+        if call is None:
+            return
+        state = call.give_up()
+        if state is State.CANCELLED:
+            self.end(flight, NoCapacity("it waited for a thread until its timeout"), failed=True)
+        elif state is State.ABANDONED:
+            self.end(flight, PartTimeout("it took longer than its timeout"), failed=True)
+
+    def _forget(self, flight: Flight) -> None:
+        with self._lock:
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+
+    # What a walk leaves running
+
+    def publish(
+        self,
+        calls: dict[str, Call],
+        ttl: int,
+        value_of: Callable[[Any], bytes | None],
+    ) -> None:
+        """Let the next chunk of a walk, here or in another process, wait for running calls.
+
+        Args:
+            calls: Key -> call.
+            ttl: Seconds that the values are kept.
+            value_of: What is kept of a call's result; None: nothing, and the result itself waits
+                here for a while.
+        """
+        if not calls:
+            return
+        flights = {}
+        with self._lock:
+            for key, call in calls.items():
+                flight = flights[key] = self._flights.setdefault(key, Flight(key))
+                flight.call, flight.lingers = call, True
+        if self.store.shared:
+            locks = {flight.lock_key: self._token for flight in flights.values()}
+            self.store.set_many(locks, LOCK_TTL)
+        for key, call in calls.items():
+            flight = flights[key]
+            flight.locked = self.store.shared
+            self._keeper.watch(flight)
+            call.on_done(partial(self._end_call, flight, ttl, value_of))
+
+    def _end_call(
+        self, flight: Flight, ttl: int, value_of: Callable[[Any], bytes | None], call: Call
+    ) -> None:
+        result, value = call.result, None
+        if call.error is None:
+            value = value_of(result)
+        else:
+            result = call.error if isinstance(call.error, PartTimeout) else LOST
+        self.end(flight, result, keep=value, ttl=ttl, failed=value is None)
+
+    def _linger(self, flight: Flight) -> None:
+        with self._lock:
+            while len(self._landed) >= _MOST_LANDED:
+                self._landed.popitem(last=False)
+            self._landed[flight.key] = (monotonic() + _LANDED_SECONDS, flight)
+
+
+_registries: weakref.WeakSet[Flights] = weakref.WeakSet()
+
+
+def _forget_flights() -> None:
+    for registry in _registries:
+        registry.reset()
+
+
+# What flies in the parent does not fly here.
+os.register_at_fork(after_in_child=_forget_flights)
+
+#: The flights of this process.
+get_flights: Kept[Flights] = Kept(
+    lambda: Flights(get_cache_store()), SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
+)

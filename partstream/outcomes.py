@@ -1,0 +1,48 @@
+"""Outcomes: what became of a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a part has no data, as far as a client may know.
+
+    Attributes:
+        code: What a program reads.
+        detail: What a person reads; None for the standing text of the code.
+        retryable: Whether asking again later may help.
+        exception: Class and text of what was raised, under ``settings.DEBUG`` only.
+    """
+
+    code: str
+    detail: str | None = None
+    retryable: bool = True
+    exception: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of one part: its fragment, or its failure.
+
+    A named tuple where a frozen dataclass would do: each part makes one, and it costs less.
+
+    Attributes:
+        name: The part.
+        fragment: The data as JSON bytes; None when it failed.
+        failure: Why it failed; None when it did not.
+        duration: Seconds that loader, serializer and encoding took together.
+        source: ``"immediate"``, ``"loader"``, ``"fallback"`` or ``"cache"``.
+    """
+
+    name: str
+    fragment: bytes | None
+    failure: Failure | None
+    duration: float
+    source: str
+
+
+def worth_keeping(outcome: Outcome) -> bytes | None:
+    """The fragment, if a loader made it: errors and fallbacks are never kept."""
+    return outcome.fragment if outcome.source == "loader" else None

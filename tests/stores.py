@@ -1,0 +1,47 @@
+"""Stores that tests name in the settings: real ones, over the project's cache."""
+
+from __future__ import annotations
+
+from partstream.backends.caches.django_cache import DjangoCacheStore
+
+
+class NotingStore(DjangoCacheStore):
+    """Notes each round trip, as the operation and its keys."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.trips = []
+
+    def read(self, keys):
+        """See `CacheStore.read`."""
+        self.trips.append(("read", *keys))
+        return super().read(keys)
+
+    def write(self, entries, ttl):
+        """See `CacheStore.write`."""
+        self.trips.append(("write", *entries))
+        super().write(entries, ttl)
+
+    def reserve(self, key, entry, ttl):
+        """See `CacheStore.reserve`."""
+        self.trips.append(("reserve", key))
+        return super().reserve(key, entry, ttl)
+
+    def extend(self, key, ttl):
+        """See `CacheStore.extend`."""
+        self.trips.append(("extend", key))
+        super().extend(key, ttl)
+
+    def remove(self, key):
+        """See `CacheStore.remove`."""
+        self.trips.append(("remove", key))
+        super().remove(key)
+
+    def taken(self):
+        """The operations since the last time, each with the number of its keys."""
+        trips, self.trips = self.trips, []
+        return [(operation, len(keys)) for operation, *keys in trips]
+
+    def keys(self):
+        """The keys that were ever written."""
+        return {key for operation, *keys in self.trips if operation == "write" for key in keys}
