@@ -10,9 +10,7 @@ authentication, no throttle, SQLite in memory. A part is a list of three small o
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -40,10 +38,10 @@ django.setup()
 
 import cryptography
 import jwt
-import rest_framework
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import RequestFactory
+from report import report
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
@@ -259,29 +257,10 @@ def rows(blocks):
     )
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
-    parser.add_argument("--blocks", type=int, default=60, help="blocks a case (60)")
-    arguments = parser.parse_args()
-    versions = (
-        f"CPython {platform.python_version()}, Django {django.__version__}, "
-        f"DRF {rest_framework.__version__}, cryptography {cryptography.__version__}, "
-        f"PyJWT {jwt.__version__}; {os.cpu_count()} cores, {platform.machine()}"
-    )
-    table = [("measure", "target", "measured"), *rows(arguments.blocks)]
-    if arguments.markdown:
-        print(f"{versions}\n")
-        for number, row in enumerate(table):
-            print(f"| {' | '.join(row)} |")
-            if number == 0:
-                print("|---|---|---|")
-        return
-    print(versions)
-    for row in table:
-        print(f"{row[0]:58}{row[1]:22}{row[2]}")
-
-
 if __name__ == "__main__":
-    main()
+    report(
+        __doc__.split("\n")[0],
+        rows,
+        f"cryptography {cryptography.__version__}",
+        f"PyJWT {jwt.__version__}",
+    )

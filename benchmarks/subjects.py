@@ -1,0 +1,213 @@
+"""The views that the resolution benchmark calls, in this process and in others."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import dj_database_url
+import django
+from django.conf import settings
+
+THREADS = "partstream.backends.executors.threads.ThreadExecutor"
+REDIS_STORE = "partstream.backends.caches.redis.RedisCacheStore"
+#: Milliseconds that eight parts sleep.
+SLEEPS = (0, 50, 100, 150, 250, 350, 500, 600)
+
+#: What was run in this process, in order.
+runs: list[str] = []
+lock = threading.Lock()
+
+
+def set_up(redis_url: str | None = None, database_url: str = "sqlite://:memory:") -> None:
+    """Configure Django; with Redis, for the cache store too."""
+    redis = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": redis_url,
+    }
+    settings.configure(
+        SECRET_KEY="the benchmarks' own secret, of a good length",
+        ALLOWED_HOSTS=["testserver"],
+        DATABASES={"default": dj_database_url.parse(database_url)},
+        CACHES={
+            "default": redis
+            if redis_url
+            else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        },
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "rest_framework",
+            "partstream",
+        ],
+        REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
+        DJANGO_PARTSTREAM={"CACHE_STORE": REDIS_STORE} if redis_url else {},
+        LOGGING_CONFIG=None,
+    )
+    django.setup()
+
+
+def make_view(name: str):
+    """A view by name, as a function of a path that returns its rendered response."""
+    from django.test import RequestFactory
+
+    from partstream import ProgressiveView, cached_for, lazy
+
+    def sleeping(milliseconds):
+        def load(request):
+            with lock:
+                runs.append(f"p{milliseconds}")
+            time.sleep(milliseconds / 1000)
+            return milliseconds
+
+        return lazy(load)
+
+    def query(request):
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return cursor.fetchone()[0]
+
+    def endless_query(request):
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(60)")
+
+    class Eight(ProgressiveView):
+        executor = THREADS
+        chunk_size = 8
+        parts = [(f"p{number}", sleeping(number)) for number in SLEEPS]
+
+    class EightInTime(Eight):
+        time_budget = 0.1
+
+    class Two(EightInTime):
+        chunk_size = 2
+        parts = [("instant", sleeping(0)), ("slow", sleeping(3000))]
+
+    class One(ProgressiveView):
+        parts = [("one", lazy(lambda request: 1))]
+
+    class OneOnAThread(One):
+        executor = THREADS
+
+    @cached_for(300, shared=True)
+    def get_rates(request):
+        with lock:
+            runs.append("rates")
+        time.sleep(0.2)
+        return {"EUR": 1}
+
+    class Shared(ProgressiveView):
+        parts = [("rates", lazy(get_rates))]
+
+    class Tiny(ProgressiveView):
+        parts = [("data", lazy(cached_for(300, shared=True)(lambda request: [1])))]
+
+    class Large(ProgressiveView):
+        # 226 KB of JSON.
+        parts = [
+            (
+                "data",
+                lazy(
+                    cached_for(300, shared=True)(
+                        lambda request: [
+                            {"id": number, "name": f"product {number}", "cents": 1990}
+                            for number in range(4515)
+                        ]
+                    )
+                ),
+            )
+        ]
+
+    class Queries(ProgressiveView):
+        executor = THREADS
+        chunk_size = 10
+        parts = [
+            *((f"query_{number}", lazy(query)) for number in range(9)),
+            ("endless", lazy(endless_query, timeout=0.1)),
+        ]
+
+    view = locals()[name].as_view()
+    requests = RequestFactory(headers={"host": "testserver"})
+    return lambda path="/": view(requests.get(path)).render()
+
+
+def walk(get):
+    """Follow a walk to its end; `get` takes a path.
+
+    Returns:
+        Seconds of the first answer, seconds of all, number of requests, names in order.
+    """
+    started, path, seconds, names = time.perf_counter(), "/", [], []
+    while path is not None:
+        begun = time.perf_counter()
+        envelope = json.loads(get(path).content)
+        seconds.append(time.perf_counter() - begun)
+        names += [name for result in envelope["results"] for name in result]
+        path = envelope["cursor"] and f"/?cursor={envelope['cursor']}"
+    return seconds[0], time.perf_counter() - started, len(seconds), names
+
+
+# Other processes
+
+
+def _serve(connection, set_up_with, name):
+    set_up(**set_up_with)
+    get = make_view(name)
+    connection.send(None)
+    while (order := connection.recv()) is not None:
+        kind, given = order
+        if kind == "get":
+            connection.send((get(given).content, runs[:]))
+        elif kind == "callers":
+            connection.send((_call_at_once(get, *given), runs[:]))
+        runs.clear()
+
+
+def _call_at_once(get, callers, moment):
+    """The seconds that each of so many threads waits for its answer; all start at a moment."""
+    seconds = []
+
+    def call():
+        time.sleep(max(0, moment - time.time()))
+        started = time.perf_counter()
+        get()
+        seconds.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seconds
+
+
+@contextmanager
+def processes(count, name, **set_up_with):
+    """So many processes that serve a view; each is a function of ("get", path)."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    try:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, set_up_with, name), daemon=True)
+            process.start()
+            started.append((process, ours))
+        for _, connection in started:
+            connection.recv()
+        yield [connection for _, connection in started]
+    finally:
+        for process, connection in started:
+            connection.send(None)
+            process.join(10)
