@@ -142,9 +142,7 @@ def cached(blocks, redis_url):
         f"{found['large'] / found['tiny']:.2f} x",
     )
     caches = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url}}
-    with override_settings(
-        CACHES=caches, DJANGO_PARTSTREAM={"CACHE_STORE": subjects.REDIS_STORE}
-    ):
+    with override_settings(CACHES=caches, DJANGO_PARTSTREAM={"CACHE_STORE": subjects.REDIS_STORE}):
         found = measure({"tiny": fetch("Tiny"), "large": fetch("Large")}, calls=50, blocks=blocks)
         yield (
             "a cached fragment of 226 KB against a tiny one, Redis",

@@ -155,15 +155,16 @@ class PartsMixin(_Base):
 
     def _identity_of(self, request: Request) -> str | None:
         """Whose data this is, asked once a request, before a loader can change the session."""
-        if self._identity is None or self._identity[0] is not request:
+        known = self._identity
+        if known is None or known[0] is not request:
             identity = self.get_identity(request)
             if identity is not None and not isinstance(identity, str):
                 raise Misuse(
                     f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
                     "Return a string, or None for an unknown visitor."
                 )
-            self._identity = (request, identity)
-        return self._identity[1]
+            known = self._identity = (request, identity)
+        return known[1]
 
     def make_scope(self, request: Request) -> Scope:
         """What the entries of a cache depend on, for this request."""

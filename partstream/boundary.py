@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import CoroutineType, MappingProxyType
 from typing import Any
 
@@ -17,11 +17,11 @@ from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone, translation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from . import fragments
+from .backends.executors.surroundings import Surroundings
 from .exceptions import NoCapacity, PartError, PartTimeout
 from .invocations import awaited
 from .loaders import DENIALS, Loader
@@ -62,6 +62,7 @@ class Boundary:
         *,
         seconds: float = 0.0,
         timeout: float | None = None,
+        deadline: float | None = None,
     ) -> Outcome:
         """Run one part to its outcome, in whichever thread; whatever it raises ends here.
 
@@ -73,34 +74,38 @@ class Boundary:
             atomic: Aliases of databases in an atomic block: each try gets a savepoint there.
             dependencies: What the function gets beside the request.
             seconds: What was spent on the part before.
-            timeout: Seconds after which the database ends its statements, if it can.
+            timeout: Seconds, in a transaction: then the database ends its statements, if it can.
+            deadline: In a worker, on the monotonic clock: then nobody waits for it any more.
 
         Raises:
             PartTimeout: When a worker's loader failed after its timeout: whoever waits says so.
         """
-        fragment, failure = None, None
+        fragment, failure, raised = None, None, None
         source = "immediate" if loader is None else "loader"
         started = perf_counter()
         try:
             try:
-                if not atomic and timeout is None:
+                if not atomic and deadline is None:
                     fragment = self._make(part, function, dependencies)
                 else:
-                    with self._limits(name, atomic, timeout):
+                    with self._limits(name, atomic, timeout, deadline):
                         fragment = self._make(part, function, dependencies)
             except (Exception, asyncio.CancelledError) as error:
-                if timeout is not None and not atomic and perf_counter() - started >= timeout:
+                if deadline is not None and monotonic() >= deadline:
                     logger.debug("%s failed after its timeout.", self._subject(name), exc_info=True)
                     raise _Late from error
                 if loader is None or not loader.has_fallback:
                     raise
+                raised = error
                 fragment = self._recovered(name, loader, error, atomic)
                 source = "fallback"
         except _Late as error:
             raise PartTimeout("it took longer than its timeout") from error.__cause__
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - _failure_of() logs
+            raised = raised or error
             failure = self._failure_of(name, error)
-        return Outcome(name, fragment, failure, seconds + perf_counter() - started, source)
+        duration = seconds + perf_counter() - started
+        return Outcome(name, fragment, failure, duration, source, raised)
 
     def settle_result(
         self,
@@ -108,13 +113,14 @@ class Boundary:
         part: Any,
         loader: Loader,
         started: float,
+        deadline: float | None,
         data: Any,
         error: BaseException | None,
     ) -> Outcome:
         """`settle` what a coroutine returned or raised, in a worker."""
         function = partial(returned, data, error)
-        spent = perf_counter() - started
-        return self.settle(name, part, loader, function, [], seconds=spent)
+        spent = monotonic() - started
+        return self.settle(name, part, loader, function, [], seconds=spent, deadline=deadline)
 
     def fail(self, name: str, loader: Loader, error: BaseException, seconds: float) -> Outcome:
         """The outcome of a part that never came to its end, in the request's thread."""
@@ -127,12 +133,14 @@ class Boundary:
         return Outcome(name, fragment, failure, seconds, source)
 
     @contextmanager
-    def _limits(self, name: str, atomic: list[str], timeout: float | None) -> Iterator[None]:
+    def _limits(
+        self, name: str, atomic: list[str], timeout: float | None, deadline: float | None
+    ) -> Iterator[None]:
         with ExitStack() as stack:
-            if timeout is not None and atomic:
-                stack.enter_context(in_database(timeout, atomic, self._subject(name)))
+            if deadline is not None:
+                stack.enter_context(in_thread(deadline - monotonic()))
             elif timeout is not None:
-                stack.enter_context(in_thread(timeout))
+                stack.enter_context(in_database(timeout, atomic, self._subject(name)))
             stack.enter_context(_savepoints(atomic))
             yield
 
@@ -198,29 +206,25 @@ class Boundary:
         return Failure("part_failed", exception=shown)
 
 
-class Surroundings:
-    """Language and time zone of the request's thread, which a loader must not change for others.
+class Ambience:
+    """What a loader in the request's thread must not change for others: its context variables.
 
-    They live in context variables, so one look tells whether any of them changed. A worker needs
-    no such care: it runs in a copy of the context.
+    Language and time zone are among them, so one look tells whether anything changed. What had no
+    value before cannot be taken back, and stays. A worker needs no such care: it runs in a copy of
+    the context.
     """
 
     def __init__(self) -> None:
         self._context = copy_context()
 
     def restore(self) -> None:
-        """Undo what a loader did to them."""
+        """Undo what a loader did."""
         if self._is_as_before():
             return
-        language = self._context.run(translation.get_language)
-        if translation.get_language() != language:
-            if language is None:
-                translation.deactivate_all()
-            else:
-                translation.activate(language)
-        zone = self._context.run(timezone.get_current_timezone)
-        if timezone.get_current_timezone() is not zone:
-            timezone.activate(zone)
+        for variable, value in self._context.items():
+            if variable.get() is not value:
+                variable.set(value)
+        self._context.run(Surroundings).restore()
 
     def _is_as_before(self) -> bool:
         try:

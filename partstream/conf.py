@@ -129,7 +129,7 @@ def _mend(name: str, value: Any) -> Any:
     """
     metadata = _FIELDS[name].metadata
     if metadata.get("backend"):
-        return _backend(value)
+        return validated_backend(value)
     kind = metadata["kind"]
     if kind is tuple:
         return _secrets(value)
@@ -168,7 +168,12 @@ def _parse(name: str, text: str) -> Any:
     return kind(text)
 
 
-def _backend(value: Any) -> Any:
+def validated_backend(value: Any) -> Any:
+    """The value, if it is a dotted path, or a dictionary with one and its options.
+
+    Raises:
+        ValueError: When it is neither.
+    """
     configured = {"BACKEND": value} if isinstance(value, str) else value
     if (
         isinstance(configured, Mapping)

@@ -8,6 +8,8 @@ for at most `LOCK_TTL`. Whoever does not get the lock looks for the value itself
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -26,6 +28,8 @@ from .conf import SETTING, Kept
 from .exceptions import NoCapacity, PartTimeout
 from .keepers import Keeper
 
+logger = logging.getLogger(__name__)
+
 #: Seconds that a lock outlives its owner.
 LOCK_TTL: Final = 3
 #: Seconds between two looks for a value that another process makes.
@@ -34,9 +38,18 @@ POLL_SECONDS: Final = 0.01
 #: Seconds for which a failed owner tells the waiting processes to run the loader themselves.
 _FAILED_TTL: Final = 1
 _FAILED: Final = b"failed"
+_MOST_REFUSALS: Final = 3
 #: Results of walks that are not in the store, kept for the next chunk: how many, and for how long.
-_MOST_LANDED: Final = 1000
+_MOST_LANDED: Final = 100
 _LANDED_SECONDS: Final = 60
+
+
+def _who() -> tuple[int, Any]:
+    """The thread that asks, and its task, where it runs an event loop."""
+    try:
+        return threading.get_ident(), asyncio.current_task()
+    except RuntimeError:
+        return threading.get_ident(), None
 
 
 class Turn(Enum):
@@ -77,6 +90,7 @@ class Flight:
         "lingers",
         "locked",
         "owner",
+        "refused",
         "result",
     )
 
@@ -89,12 +103,19 @@ class Flight:
         self.locked = False
         #: Whether a result that is not in the store waits here for whoever comes next.
         self.lingers = False
-        self.owner = threading.get_ident()
+        #: How often its lock could neither be had nor be read.
+        self.refused = 0
+        self.owner = _who()
         self.call: Call | None = None
         self.result: Any = None
         self._landed = False
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Flight], None]] = []
+
+    @property
+    def has_landed(self) -> bool:
+        """Whether it is over: it will not be watched, and not be locked, any more."""
+        return self._landed
 
     @property
     def lock_key(self) -> str:
@@ -109,7 +130,7 @@ class Flight:
 
     def is_nested(self) -> bool:
         """Whether this thread is its owner: it would wait for itself."""
-        return self.call is None and not self._landed and self.owner == threading.get_ident()
+        return self.call is None and not self._landed and self.owner == _who()
 
     def on_landing(self, callback: Callable[[Flight], None]) -> None:
         """Have ``callback(flight)`` called when it lands, at once if it has.
@@ -122,16 +143,20 @@ class Flight:
                 return
         callback(self)
 
-    def land(self, result: Any) -> bool:
-        """Hand the result to all who wait; False where it has landed before."""
+    def land(self, result: Any) -> int | None:
+        """Hand the result to all who wait: how many; None where it has landed before."""
         with self._lock:
             if self._landed:
-                return False
+                return None
             self._landed, self.result = True, result
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback(self)
-        return True
+            try:
+                callback(self)
+            except Exception:
+                # The others wait, too.
+                logger.exception("One who waited for %r could not be told.", self.key)
+        return len(callbacks)
 
 
 class Flights:
@@ -187,6 +212,10 @@ class Flights:
                 return Turn.WAIT
             flight.locked = True
             self._keeper.watch(flight)
+            if flight.has_landed:
+                # Its owner was cancelled while the lock was on its way.
+                store.delete(flight.lock_key)
+                return Turn.WAIT
         # It may have come between the caller's look and the lock.
         value = None if flight.fresh else store.get(flight.key)
         return Turn.RUN if value is None else value
@@ -208,7 +237,10 @@ class Flights:
             elif lock is not None:
                 found[flight] = Turn.WAIT
             elif flight.claims:
-                found[flight] = self.claim(flight)
+                turn = self.claim(flight)
+                flight.refused = flight.refused + 1 if turn is Turn.WAIT else 0
+                # A lock that cannot be had, and cannot be read: nobody is behind it.
+                found[flight] = Turn.RUN if flight.refused > _MOST_REFUSALS else turn
             else:
                 # The owner died, or the value came between the two entries.
                 value = self.store.get(flight.key)
@@ -238,12 +270,13 @@ class Flights:
         if result is LOST:
             # Before they are told, or they would board it again.
             self._forget(flight)
-        if not flight.land(result):
+        waited = flight.land(result)
+        if waited is None:
             return
         store = self.store
         if keep is None or not store.set_many({flight.key: keep}, ttl):
             failed = failed or keep is not None
-            if flight.lingers and result is not LOST:
+            if flight.lingers and not waited and result is not LOST:
                 self._linger(flight)
         self._keeper.unwatch(flight)
         if flight.locked:
@@ -293,19 +326,30 @@ class Flights:
         """
         if not calls:
             return
-        flights = {}
-        with self._lock:
-            for key, call in calls.items():
-                flight = flights[key] = self._flights.setdefault(key, Flight(key))
-                flight.call, flight.lingers = call, True
+        flights = [self._depart(key, call) for key, call in calls.items()]
         if self.store.shared:
-            locks = {flight.lock_key: self._token for flight in flights.values()}
+            locks = {flight.lock_key: self._token for flight in flights if flight.lingers}
             self.store.set_many(locks, LOCK_TTL)
-        for key, call in calls.items():
-            flight = flights[key]
-            flight.locked = self.store.shared
+        for flight, call in zip(flights, calls.values(), strict=True):
+            flight.locked = self.store.shared and flight.lingers
             self._keeper.watch(flight)
             call.on_done(partial(self._end_call, flight, ttl, value_of))
+
+    def follow(self, key: str, flight: Flight) -> None:
+        """Let the next chunk of a walk, in this process, have what comes of another flight."""
+        own = self._depart(key, flight.call)
+        flight.on_landing(lambda flight: self.end(own, flight.result))
+
+    def _depart(self, key: str, call: Call | None) -> Flight:
+        """A new flight; where there is one to the same value, nobody will find this one."""
+        with self._lock:
+            flight = Flight(key)
+            flight.call = call
+            known = self._flights.get(key)
+            if known is None or known.has_landed:
+                self._flights[key] = flight
+                flight.lingers = True
+            return flight
 
     def _end_call(
         self, flight: Flight, ttl: int, value_of: Callable[[Any], bytes | None], call: Call
@@ -319,9 +363,12 @@ class Flights:
 
     def _linger(self, flight: Flight) -> None:
         with self._lock:
-            while len(self._landed) >= _MOST_LANDED:
+            now = monotonic()
+            while self._landed and (
+                len(self._landed) >= _MOST_LANDED or next(iter(self._landed.values()))[0] < now
+            ):
                 self._landed.popitem(last=False)
-            self._landed[flight.key] = (monotonic() + _LANDED_SECONDS, flight)
+            self._landed[flight.key] = (now + _LANDED_SECONDS, flight)
 
 
 _registries: weakref.WeakSet[Flights] = weakref.WeakSet()

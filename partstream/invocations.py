@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import logging
+import sys
 import threading
 import time
-from functools import partial
+from contextlib import suppress
+from functools import partial, reduce
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -22,6 +27,9 @@ from .timeouts import atomic_aliases, in_database, wait_for
 
 if TYPE_CHECKING:
     from .loaders import Loader
+
+
+logger = logging.getLogger(__name__)
 
 
 async def awaited(coroutine: Any) -> Any:
@@ -47,8 +55,13 @@ def invoke(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
         landed = threading.Event()
         flight.on_landing(partial(_ring, landed))
         landed.wait()
-        if flight.result is not LOST:
-            return fragments.decode(_value(flight))
+        result = flight.result
+        if isinstance(result, bytes):
+            return fragments.decode(result)
+        if loader.is_denial(result):
+            return _covered(loader, request, args, kwargs)[0]
+        if result is not LOST:
+            return loader.recover(request, result, loader.qualified_name)
 
 
 async def invoke_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
@@ -66,11 +79,18 @@ async def invoke_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> 
         if own:
             value = await _own_async(flights, flight, loader, request, args, kwargs)
             return fragments.decode(value)
+        if flight.is_nested():
+            return (await _covered_async(loader, request, args, kwargs))[0]
         landed = asyncio.Event()
         flight.on_landing(partial(_ring_in, loop, landed))
         await landed.wait()
-        if flight.result is not LOST:
-            return fragments.decode(_value(flight))
+        result = flight.result
+        if isinstance(result, bytes):
+            return fragments.decode(result)
+        if loader.is_denial(result):
+            return (await _covered_async(loader, request, args, kwargs))[0]
+        if result is not LOST:
+            return await _recovered_async(loader, request, result)
 
 
 def _ring(landed: threading.Event, flight: Flight) -> None:
@@ -78,7 +98,8 @@ def _ring(landed: threading.Event, flight: Flight) -> None:
 
 
 def _ring_in(loop: asyncio.AbstractEventLoop, landed: asyncio.Event, flight: Flight) -> None:
-    loop.call_soon_threadsafe(landed.set)
+    with suppress(RuntimeError):  # Who waited has left, and his loop is closed.
+        loop.call_soon_threadsafe(landed.set)
 
 
 def _key(loader: Loader, request: Any, args: Any, kwargs: Any) -> str | None:
@@ -89,28 +110,56 @@ def _key(loader: Loader, request: Any, args: Any, kwargs: Any) -> str | None:
     request = _for_view(request)
     owner = getattr(loader.function, "__self__", None)
     scope: Scope = getattr(owner, "make_scope", _scope)(request)
-    given = fragments.encode([list(args), dict(sorted(kwargs.items()))])
-    subject = f"loader:{_own_name(loader, owner)}"
-    return scope.part_key(caching, subject, dependencies=[("arguments", given)])
+    name = _own_name(loader, owner)
+    try:
+        given = json.dumps([args, kwargs], sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise Misuse(
+            f"cached_for(): {name} is called from Python with arguments that no key can be made "
+            f"of: {error}. Take texts, numbers, lists and dictionaries."
+        ) from error
+    try:
+        return scope.part_key(caching, f"loader:{name}", dependencies=[("arguments", given)])
+    except Exception:
+        # A key function of the project's: the data can be had all the same.
+        logger.exception("The cache key of %s; it runs uncached.", name)
+        return None
 
 
 def _own_name(loader: Loader, owner: Any) -> str:
-    """The name that only this function has: two that share one would share what is kept.
+    """The name by which this function, and no other, can be found.
 
     Raises:
-        Misuse: When it has none.
+        Misuse: When there is none: two that share a name would share what is kept.
     """
     function = getattr(loader.function, "__func__", loader.function)
-    name = getattr(function, "__qualname__", "<none>")
-    of_class = isinstance(owner, type)
-    if "<" in name or not (owner is None or of_class or hasattr(owner, "make_scope")):
-        raise Misuse(
-            f"cached_for(): {loader.function!r:.120} is called from Python, and has no name that "
-            "tells it from all others. Write a function of a module, or a method of a view; as a "
-            "part it goes by the part's name."
-        )
-    label = f"{owner.__module__}.{owner.__qualname__}:" if of_class else ""
-    return f"{label}{function.__module__}.{name}"
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    places: dict[str, Any] = {}
+    if owner is None:
+        *path, name = name.split(".")
+        start = sys.modules.get(module or "")
+        places[f"{module}.{'.'.join(path)}"] = reduce(_attribute, path, start)
+    elif isinstance(owner, type) or hasattr(owner, "make_scope"):
+        name = getattr(function, "__name__", "")
+        kind = owner if isinstance(owner, type) else type(owner)
+        # Each base: one that was overridden can still be called, by super().
+        own = f"{kind.__module__}.{kind.__qualname__}"
+        places = {f"{own}[{depth}]": base for depth, base in enumerate(kind.__mro__)}
+    for label, place in places.items():
+        found: Any = getattr(place, "__dict__", {}).get(name)
+        while hasattr(found, "caching") or isinstance(found, (classmethod, staticmethod)):
+            found = found.function if hasattr(found, "caching") else found.__func__
+        if found is not None and found is function:
+            return f"{label}.{name}"
+    raise Misuse(
+        f"cached_for(): {loader.function!r:.120} is called from Python, and has no name by which "
+        "it can be found, and so told from all others. Write a function of a module, or a method "
+        "of a view; as a part it goes by the part's name."
+    )
+
+
+def _attribute(place: Any, name: str) -> Any:
+    return getattr_static(place, name, None)
 
 
 def _scope(request: Request) -> Scope:
@@ -129,15 +178,6 @@ def _for_view(request: Any) -> Request:
     return known
 
 
-def _value(flight: Flight) -> bytes:
-    """What the flight brought, or raise what it failed with."""
-    result = flight.result
-    if isinstance(result, BaseException):
-        raise result
-    value: bytes = result
-    return value
-
-
 def _own(
     flights: Flights, flight: Flight, loader: Loader, request: Any, args: Any, kwargs: Any
 ) -> bytes:
@@ -149,8 +189,8 @@ def _own(
             turn = flights.poll([flight])[flight]
         if turn is not Turn.RUN:
             return _arrived(flights, flight, turn)
-        data, is_own = _covered(loader, request, args, kwargs)
-        return _made(flights, flight, loader, fragments.encode(data), is_own)
+        data, error = _covered(loader, request, args, kwargs)
+        return _made(flights, flight, loader, fragments.encode(data), error)
     except BaseException as error:
         flights.end(flight, error if isinstance(error, Exception) else LOST, failed=True)
         raise
@@ -166,9 +206,9 @@ async def _own_async(
             turn = (await sync_to_async(flights.poll)([flight]))[flight]
         if turn is not Turn.RUN:
             return await sync_to_async(_arrived)(flights, flight, turn)
-        data, is_own = await _covered_async(loader, request, args, kwargs)
+        data, raised = await _covered_async(loader, request, args, kwargs)
         encode = sync_to_async(fragments.encode)
-        return await sync_to_async(_made)(flights, flight, loader, await encode(data), is_own)
+        return await sync_to_async(_made)(flights, flight, loader, await encode(data), raised)
     except BaseException as error:
         # A cancelled owner leaves too: the next one begins anew.
         result = error if isinstance(error, Exception) else LOST
@@ -183,20 +223,24 @@ def _arrived(flights: Flights, flight: Flight, value: Any) -> bytes:
     return found
 
 
-def _made(flights: Flights, flight: Flight, loader: Loader, value: bytes, is_own: bool) -> bytes:
-    """End the flight with what was made; a fallback is handed on, and not kept."""
-    caching = loader.caching
-    ttl = 0 if caching is None else caching.ttl
-    flights.end(flight, value, keep=value if is_own else None, ttl=ttl, failed=not is_own)
+def _made(
+    flights: Flights, flight: Flight, loader: Loader, value: bytes, error: Exception | None
+) -> bytes:
+    """End the flight with what was made; a fallback is this caller's alone."""
+    if error is not None:
+        flights.end(flight, error, failed=True)
+    else:
+        ttl = 0 if loader.caching is None else loader.caching.ttl
+        flights.end(flight, value, keep=value, ttl=ttl)
     return value
 
 
-def _covered(loader: Loader, request: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
-    """The data, and whether it is the function's own: a failure gives the fallback."""
+def _covered(loader: Loader, request: Any, args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
+    """The data, and the failure for which it is the fallback."""
     try:
-        return _timed(loader, partial(loader.function, request, *args, **kwargs)), True
+        return _timed(loader, partial(loader.function, request, *args, **kwargs)), None
     except Exception as error:  # noqa: BLE001 - the boundary; recover() logs
-        return loader.recover(request, error, loader.qualified_name), False
+        return loader.recover(request, error, loader.qualified_name), error
 
 
 def _timed(loader: Loader, function: partial[Any]) -> Any:
@@ -211,12 +255,19 @@ def _timed(loader: Loader, function: partial[Any]) -> Any:
     return wait_for(executor, function, seconds)
 
 
-async def _covered_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
+async def _covered_async(
+    loader: Loader, request: Any, args: Any, kwargs: Any
+) -> tuple[Any, Exception | None]:
     try:
-        return await timed(loader.function(request, *args, **kwargs), loader.timeout), True
+        seconds = loader.timeout if get_executor().watches_time else None
+        return await timed(loader.function(request, *args, **kwargs), seconds), None
     except Exception as error:  # noqa: BLE001 - the boundary; recover_later() logs
-        data = loader.recover_later(request, error, loader.qualified_name)
-        return (await data if inspect.isawaitable(data) else data), False
+        return await _recovered_async(loader, request, error), error
+
+
+async def _recovered_async(loader: Loader, request: Any, error: BaseException) -> Any:
+    data = loader.recover_later(request, error, loader.qualified_name)
+    return await data if inspect.isawaitable(data) else data
 
 
 async def timed(coroutine: Any, seconds: float | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from time import monotonic
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .flights import Flight, Flights
+
+logger = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -31,10 +34,17 @@ class Keeper:
     def watch(self, flight: Flight) -> None:
         """Keep the flight's lock alive, and its deadline."""
         with self._lock:
+            if flight.has_landed:
+                return
             self._watched.add(flight)
-            if not self._is_running:
-                self._is_running = True
+            if self._is_running:
+                return
+            try:
                 threading.Thread(target=self._run, name="partstream-locks", daemon=True).start()
+                self._is_running = True
+            except RuntimeError:
+                # The lock is not renewed: at worst somebody else makes the value as well.
+                logger.warning("The keeper's thread could not be started.", exc_info=True)
 
     def unwatch(self, flight: Flight) -> None:
         """Let go of the flight."""

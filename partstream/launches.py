@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
 from .backends.executors.calls import Call
-from .boundary import Surroundings, returned
+from .boundary import Ambience, returned
 from .exceptions import NoCapacity
 from .invocations import timed
 from .loaders import Loader
@@ -46,7 +46,7 @@ class Launcher:
         self._boundary = resolver.boundary
         self._executor = resolver.executor
         self._atomic = atomic
-        self._surroundings = Surroundings()
+        self._ambience = Ambience()
 
     def launch(
         self, name: str, part: LazyPart, loader: Loader, *, patient: bool
@@ -72,23 +72,19 @@ class Launcher:
             return Coroutine(name, part, loader, dependencies)
         try:
             if loader.is_async and concurrent:
-                return self._executor.submit_coroutine(
-                    partial(loader.function, self._resolver.request, **dependencies),
-                    partial(self._boundary.settle_result, name, part, loader, perf_counter()),
-                    timeout=timeout,
-                )
+                return self._submit_coroutine(name, part, loader, dependencies, timeout)
             outcome = self._submit(name, part, loader, dependencies, timeout)
         except NoCapacity as error:
             if timeout is not None:
                 return self._boundary.fail(name, loader, error, 0.0)
-            if patient:
+            if patient and not self._executor.pool.is_own_thread():
                 raise
             function = async_to_sync(loader.function) if loader.is_async else loader.function
             outcome = self._boundary.settle(
                 name, part, loader, function, self._atomic, dependencies
             )
         if not isinstance(outcome, Call):
-            self._surroundings.restore()
+            self._ambience.restore()
         return outcome
 
     def _submit(
@@ -107,71 +103,71 @@ class Launcher:
         elif self._atomic and not self._executor.concurrent:
             # It stays with its transaction, and only the database can end it.
             timeout = None
-        # A worker has connections of its own, and none of them is in a transaction.
-        elsewhere = self._executor.concurrent or timeout is not None
-        work = partial(
-            self._boundary.settle,
-            name,
-            part,
-            loader,
-            function,
-            [] if elsewhere else self._atomic,
-            dependencies,
-            timeout=limit,
-        )
+        work = partial(self._boundary.settle, name, part, loader, function)
+        if self._executor.concurrent or timeout is not None:
+            # A worker has connections of its own, and none of them is in a transaction.
+            deadline = None if timeout is None else monotonic() + timeout
+            work = partial(work, [], dependencies, deadline=deadline)
+        else:
+            work = partial(work, self._atomic, dependencies, timeout=limit)
         return self._executor.submit(work, timeout=timeout)
+
+    def _submit_coroutine(
+        self,
+        name: str,
+        part: LazyPart,
+        loader: Loader,
+        dependencies: Mapping[str, Any],
+        timeout: float | None,
+    ) -> Call:
+        now = monotonic()
+        deadline = None if timeout is None else now + timeout
+        return self._executor.submit_coroutine(
+            partial(loader.function, self._resolver.request, **dependencies),
+            partial(self._boundary.settle_result, name, part, loader, now, deadline),
+            timeout=timeout,
+        )
 
     def gather(self, coroutines: Sequence[Coroutine]) -> list[Outcome | Call]:
         """Run coroutine loaders together, under one event loop that keeps the connection.
 
+        One with a timeout runs in the loop thread: here nobody could stop waiting for it.
+
         Returns:
             The outcome of each, or the call that will return it.
         """
+        found: dict[str, Outcome | Call] = {}
+        here: list[Coroutine] = []
+        for coroutine in coroutines:
+            timeout = self._resolver.timeout_of(coroutine.loader)
+            if timeout is None:
+                here.append(coroutine)
+            else:
+                found[coroutine.name] = self._begin_in_time(coroutine, timeout)
+        request = self._resolver.request
         calls = [
-            partial(
-                _measured,
-                partial(
-                    _timed_call,
-                    coroutine.loader.function,
-                    self._resolver.timeout_of(coroutine.loader),
-                    self._resolver.request,
-                    **coroutine.dependencies,
-                ),
-            )
-            for coroutine in coroutines
+            partial(_measured, partial(entry.loader.function, request, **entry.dependencies))
+            for entry in here
         ]
         try:
-            results = async_to_sync(_gather)(calls)
+            results = async_to_sync(_gather)(calls) if calls else []
         except RuntimeError as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(calls)
-        return [
-            self._finish(coroutine, data, error, seconds)
-            for coroutine, (data, error, seconds) in zip(coroutines, results, strict=True)
-        ]
+        for entry, (data, error, seconds) in zip(here, results, strict=True):
+            # Back in the request's thread: here a QuerySet may be evaluated.
+            function = partial(returned, data, error)
+            found[entry.name] = self._boundary.settle(
+                entry.name, entry.part, entry.loader, function, [], seconds=seconds
+            )
+            self._ambience.restore()
+        return [found[coroutine.name] for coroutine in coroutines]
 
-    def _finish(
-        self, coroutine: Coroutine, data: Any, error: BaseException | None, seconds: float
-    ) -> Outcome | Call:
-        """Serializer and JSON: here, or within what is left of a timeout in a worker."""
-        timeout = self._resolver.timeout_of(coroutine.loader)
-        settle = partial(
-            self._boundary.settle,
-            coroutine.name,
-            coroutine.part,
-            coroutine.loader,
-            partial(returned, data, error),
-            [],
-            seconds=seconds,
-        )
-        if timeout is None or error is not None:
-            outcome = settle()
-            self._surroundings.restore()
-            return outcome
-        left = max(0.001, timeout - seconds)
+    def _begin_in_time(self, coroutine: Coroutine, timeout: float) -> Outcome | Call:
+        name, part, loader = coroutine.name, coroutine.part, coroutine.loader
         try:
-            return self._executor.submit(partial(settle, timeout=left), timeout=left)
+            return self._submit_coroutine(name, part, loader, coroutine.dependencies, timeout)
         except NoCapacity as refusal:
-            return self._boundary.fail(coroutine.name, coroutine.loader, refusal, seconds)
+            return self._boundary.fail(name, loader, refusal, 0.0)
 
 
 async def _timed_call(

@@ -116,7 +116,12 @@ class Loader:
         """The loader with the view's method, where only the method's name was given."""
         if not isinstance(self.function, str):
             return self
-        found = getattr(view, self.function, None)
+        try:
+            found = getattr(view, self.function, None)
+        except RecursionError as error:
+            raise Misuse(
+                f"the loader {self.function!r} names itself. Name the method that makes the data."
+            ) from error
         if found is None:
             raise Misuse(
                 f"the view has no method {self.function!r}. Define {self.function}(self, request)."
@@ -146,6 +151,11 @@ class Loader:
         if self.is_async:
             return invocations.invoke_async(self, request, args, kwargs)
         return invocations.invoke(self, request, args, kwargs)
+
+    @staticmethod
+    def is_denial(error: object) -> bool:
+        """Whether it says "not for you", to the one who got it."""
+        return isinstance(error, DENIALS)
 
     def recover(self, request: Any, error: BaseException, subject: str) -> Any:
         """The fallback for this failure, which is logged once.

@@ -25,7 +25,8 @@ class Lookup:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._found: dict[str, tuple[str, bytes | None]] = {}
+        self._keys: dict[str, str | None] = {}
+        self._found: dict[str, bytes | None] = {}
 
     def ask(self, names: Iterable[str]) -> None:
         """Look for those of these parts that are cached; their dependencies have to be there."""
@@ -36,24 +37,26 @@ class Lookup:
             if not isinstance(part, LazyPart):
                 continue
             loader = resolver.loader_of(name, part)
-            if loader.caching is None or resolver.depends_on_failure(name):
+            if loader.caching is None or name in self._keys or resolver.depends_on_failure(name):
                 continue
-            key = self._key_of(name, part, loader)
+            key = self._keys[name] = self._key_of(name, part, loader)
             if key is not None:
                 keys[name] = key
         if len(keys) > 1 and not resolver.fresh:
             values = get_flights().store.get_many(keys.values())
-            self._found = {name: (key, values.get(key)) for name, key in keys.items()}
+            self._found = {name: values.get(key) for name, key in keys.items()}
 
     def find(self, name: str, part: LazyPart, loader: Loader) -> tuple[str | None, bytes | None]:
         """The key of a part, and what is kept under it; no key for a part that is not cached."""
         if loader.caching is None:
             return None, None
-        if name in self._found:
-            return self._found.pop(name)
-        key = self._key_of(name, part, loader)
+        if name not in self._keys:
+            self._keys[name] = self._key_of(name, part, loader)
+        key = self._keys[name]
         if key is None or self._resolver.fresh:
             return key, None
+        if name in self._found:
+            return key, self._found.pop(name)
         return key, get_flights().store.get(key)
 
     def _key_of(self, name: str, part: LazyPart, loader: Loader) -> str | None:

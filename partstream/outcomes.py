@@ -34,6 +34,7 @@ class Outcome(NamedTuple):
         failure: Why it failed; None when it did not.
         duration: Seconds that loader, serializer and encoding took together.
         source: ``"immediate"``, ``"loader"``, ``"fallback"`` or ``"cache"``.
+        error: What the loader raised: others who waited for it recover from it by themselves.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
     failure: Failure | None
     duration: float
     source: str
+    error: BaseException | None = None
 
 
 def worth_keeping(outcome: Outcome) -> bytes | None:

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from . import fragments
 from .backends.executors.base import Executor
-from .boundary import Boundary, Surroundings
+from .boundary import Ambience, Boundary
 from .conf import get_settings
 from .flights import Flight
 from .loaders import DENIALS, Loader
@@ -133,9 +133,10 @@ class Resolver:
             budget = None
         if walk is not None and walk.reads:
             joined = self._read(walk, layout.closure(names), running=budget is not None)
-        # What a kept part once depended on is not needed for it.
-        order = layout.closure(names, outcomes)
-        atomic, surroundings = atomic_aliases(), None
+        # What a part that is kept, or that runs already, once depended on is not needed for it.
+        others = [name for name in names if name not in joined]
+        order = [*joined, *layout.closure(others, outcomes.keys() | joined.keys())]
+        atomic, ambience = atomic_aliases(), None
         elsewhere = self.executor.concurrent or self._timeout is not None
         for position, name in enumerate(order):
             part = self.parts[name]
@@ -158,10 +159,10 @@ class Resolver:
             # The short way of most parts: here, and now.
             if layout.gated and self.depends_on_failure(name):
                 continue
-            surroundings = surroundings or Surroundings()
+            ambience = ambience or Ambience()
             data = self.data_of(part.depends_on)
             outcomes[name] = self.boundary.settle(name, part, loader, loader.function, atomic, data)
-            surroundings.restore()
+            ambience.restore()
         return [outcomes[name] for name in names if name in outcomes]
 
     def _read(self, walk: WalkCache, names: Iterable[str], *, running: bool) -> dict[str, Flight]:
@@ -193,7 +194,10 @@ class Resolver:
                 continue
             if (slower_than is not None and outcome.duration > slower_than) or (
                 layout.gated
-                and any(dependent in remaining for dependent in layout.dependents[name])
+                and any(
+                    position in remaining
+                    for position in (layout.index[name], *layout.dependents[name])
+                )
             ):
                 found[name] = fragment
         return found

@@ -10,7 +10,7 @@ from .backends.executors.calls import Call, State
 from .exceptions import NoCapacity, PartTimeout
 from .flights import LOST, POLL_SECONDS, Flight, Flights, Turn, get_flights
 from .launches import Coroutine, Launcher
-from .loaders import Loader
+from .loaders import DENIALS, Loader
 from .lookups import Lookup
 from .outcomes import Outcome, worth_keeping
 from .parts import LazyPart
@@ -117,8 +117,11 @@ class Schedule:
 
     def _is_ready(self, name: str) -> bool:
         layout = self._layout
-        return not layout.gated or all(
-            other in self._outcomes for other in layout.dependencies[layout.index[name]]
+        # One that runs already needs nothing more.
+        return (
+            not layout.gated
+            or name in self._joined
+            or all(other in self._outcomes for other in layout.dependencies[layout.index[name]])
         )
 
     def _is_coroutine(self, name: str) -> bool:
@@ -135,12 +138,12 @@ class Schedule:
         if not isinstance(part, LazyPart):
             self._outcomes[name] = self._boundary.settle(name, part, None, None, self._atomic)
             return
-        if self._resolver.depends_on_failure(name):
-            return
         loader = self._resolver.loader_of(name, part)
         flight = self._joined.pop(name, None)
         if flight is not None:
             self._wait_at(name, loader, flight, polls=not flight.claims)
+            return
+        if self._resolver.depends_on_failure(name):
             return
         key, value = self._lookup.find(name, part, loader)
         if value is not None:
@@ -185,7 +188,7 @@ class Schedule:
             self._launch(name, self._resolver.parts[name], loader, flight)
         else:
             # The walk's other process did not come to an end.
-            self._begin(name)
+            self._begin_anew(name)
 
     # Running
 
@@ -278,11 +281,29 @@ class Schedule:
         if result is LOST:
             if entry.is_ours and source.call is not None and source.call.error is not None:
                 raise source.call.error
-            self._waiting.append(name)
+            self._begin_anew(name)
         elif isinstance(result, Exception):
             self._fail(name, entry, result)
-        else:
+        elif result.error is None or entry.is_ours or source.lingers:
             self._outcomes[name] = result
+        else:
+            self._recover(name, entry, result.error)
+
+    def _recover(self, name: str, entry: Entry, error: BaseException) -> None:
+        """A flight that was run for another request failed: the fallback is this request's own."""
+        if isinstance(error, DENIALS):
+            # That was for somebody else.
+            self._launch(name, self._resolver.parts[name], entry.loader, None)
+        else:
+            self._outcomes[name] = self._boundary.fail(name, entry.loader, error, 0.0)
+
+    def _begin_anew(self, name: str) -> None:
+        """Begin a part that somebody else was to make; what it depends on may be missing."""
+        self._waiting += [
+            other
+            for other in self._layout.closure([name], self._outcomes)
+            if other not in self._under_way and other not in self._waiting
+        ]
 
     def _fail(self, name: str, entry: Entry, error: Exception) -> None:
         """Settle a part that never came to its end."""
@@ -319,11 +340,11 @@ class Schedule:
 
     def _leave_running(self) -> None:
         """The budget is spent: what runs is left to the next chunk."""
-        for flight in self._under_way.our_flights():
+        for flight in self._under_way.our_flights().values():
             self._flights.watch(flight)
         self._leave_polled()
         if self._walk is not None:
-            self._walk.leave_running(self._under_way.calls())
+            self._walk.leave_running(self._under_way.calls(), self._under_way.our_flights())
 
     def _leave_polled(self) -> None:
         for flight in self._under_way.polled():

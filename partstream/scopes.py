@@ -3,9 +3,9 @@
 Format of a key: SHA-256 (FIPS 180-4) over the values below, each behind its length, so that no two
 requests that differ in any of them share an entry::
 
-    across walks  format version, API version, language, time zone, view class, host, path of the
-                  walk, the application's query, part or loader, serializer, owner (below), values
-                  of the ``vary`` headers, data of the dependencies
+    across walks  format version, API version, language, time zone, view class, scheme, host, path
+                  of the walk, the application's query, part or loader, serializer, owner (below),
+                  values of the ``vary`` headers, data of the dependencies
     of a walk     format version, API version, language, time zone, identity, the walk's random id;
                   its cursors are bound to view, host, path and query
 """
@@ -101,6 +101,7 @@ class Scope:
                 *self._presentation,
                 None if view_class is None else view_class.__module__,
                 None if view_class is None else view_class.__qualname__,
+                self._django_request.scheme,
                 host_of(self._django_request),
                 self._path,
                 joined(query).decode("utf-8", "surrogatepass"),

@@ -121,10 +121,10 @@ class UnderWay:
             if isinstance(entry.source, Call)
         }
 
-    def our_flights(self) -> list[Flight]:
+    def our_flights(self) -> dict[str, Flight]:
         """Flights that run for this request, and that others may have joined."""
-        return [
-            entry.source
-            for entry in self._entries.values()
+        return {
+            name: entry.source
+            for name, entry in self._entries.items()
             if entry.is_ours and isinstance(entry.source, Flight)
-        ]
+        }

@@ -78,8 +78,15 @@ class WalkCache:
                 {self._prefix + name: fragment for name, fragment in fragments.items()}, self._ttl
             )
 
-    def leave_running(self, calls: Mapping[str, Call]) -> None:
-        """Let the next chunk wait for these calls; each returns an `Outcome`."""
+    def leave_running(self, calls: Mapping[str, Call], flights: Mapping[str, Flight]) -> None:
+        """Let the next chunk wait for these.
+
+        Args:
+            calls: Calls of the walk's own; each returns an `Outcome`.
+            flights: Flights of cached parts, whose values are kept by them.
+        """
         self.flights.publish(
             {self._prefix + name: call for name, call in calls.items()}, self._ttl, worth_keeping
         )
+        for name, flight in flights.items():
+            self.flights.follow(self._prefix + name, flight)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event, get_ident
+from threading import Event
 
 from partstream.backends.executors.calls import Call
 
@@ -19,20 +19,18 @@ SOON = 10
 class Held:
     """A loader, or any function, that waits until it is let go.
 
-    It counts its runs, and knows in which threads they were. ``began`` is set by each.
+    It counts its runs; ``began`` is set by each.
     """
 
     def __init__(self, data=None, *, error=None):
         self.data = data
         self.error = error
         self.runs = 0
-        self.threads = []
         self.began = Event()
         self.gate = Event()
 
     def __call__(self, request=None, **dependencies):
         self.runs += 1
-        self.threads.append(get_ident())
         self.began.set()
         if not self.gate.wait(PATIENCE):
             raise AssertionError("nobody let it go")
@@ -58,7 +56,6 @@ class HeldCoroutine(Held):
 
     async def __call__(self, request=None, **dependencies):
         self.runs += 1
-        self.threads.append(get_ident())
         go = asyncio.Event()
         self._waiting.append((asyncio.get_running_loop(), go))
         if self.gate.is_set():

@@ -4,16 +4,24 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import transaction
 from django.urls import include, path
+from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from partstream import HybridProgressiveView, ProgressiveView, conf, lazy
 from partstream.backends import loader
+from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.cursors.signed import SignedCursorCodec
+from partstream.backends.executors.threads import ThreadExecutor
 from partstream.checks import check_settings
 from partstream.exceptions import Misuse
+from partstream.mixins import KeyAccessMixin
 
 from .processes import run_python
+
+THREADS = "partstream.backends.executors.threads.ThreadExecutor"
+INLINE = "partstream.backends.executors.inline.InlineExecutor"
 
 
 def found():
@@ -294,3 +302,195 @@ def test_e003__names_the_variable_that_a_backend_comes_from(monkeypatch):
     finally:
         conf._settings._forget(setting=conf.SETTING)
         loader.get_cursor_codec._forget(setting=conf.SETTING)
+
+
+# Executors and time budgets
+
+
+class SharedStore(DjangoCacheStore):
+    """Says that other processes see what it keeps."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.shared = True
+
+
+@pytest.fixture
+def shared_store(settings):
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": f"{__name__}.SharedStore"}
+
+
+def budgeted(**attributes):
+    """A view with a time budget that has what it needs, but for these attributes."""
+    attributes = {
+        "parts": [("a", 1)],
+        "executor": THREADS,
+        "time_budget": 0.5,
+        **attributes,
+    }
+    return type("Budgeted", (HybridProgressiveView,), attributes)
+
+
+def test_budget__that_has_what_it_needs_is_silent(mount, shared_store):
+    mount(path("view/", include(budgeted().urls())))
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "says"),
+    [
+        (
+            {"executor": INLINE},
+            f'InlineExecutor runs parts one after another. Take executor = "{THREADS}".',
+        ),
+        ({"executor": None}, "InlineExecutor runs parts one after another."),
+        (
+            {"enable_caching": False},
+            "no walk cache to keep what moves to the next chunk. Set enable_caching = True.",
+        ),
+    ],
+    ids=["executor", "default executor", "caching"],
+)
+def test_e005__a_time_budget_that_lacks_something(mount, shared_store, attributes, says):
+    view = budgeted(**attributes)
+    mount(path("view/", include(view.urls())))
+    (message,) = {id(message.obj): message for message in found().values()}.values()
+    assert message.id == "partstream.E005"
+    assert message.msg.startswith(f"Budgeted has a time budget of 0.5 s, and {says}")
+    assert message.obj is view
+    assert message.is_serious()
+
+
+@pytest.mark.parametrize("nothing", ["store", "cache"])
+def test_e005__a_store_that_keeps_nothing(mount, settings, nothing):
+    if nothing == "store":
+        store = "partstream.backends.caches.null.NullCacheStore"
+        settings.DJANGO_PARTSTREAM = {"CACHE_STORE": store}
+    else:
+        dummy = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+        settings.CACHES = {"default": dummy}
+    mount(path("view/", include(budgeted().urls())))
+    assert "keeps nothing. Set CACHE_STORE to a store that does." in found()["partstream.E005"].msg
+
+
+def test_e005__of_the_settings_time_budget(mount, settings):
+    settings.DJANGO_PARTSTREAM = {
+        "CHUNK_TIME_BUDGET": 0.5,
+        "CACHE_STORE": f"{__name__}.SharedStore",
+    }
+    view = type("Budgeted", (ProgressiveView,), {"parts": [("a", 1)]})
+    mount(path("view/", view.as_view()))
+    assert "InlineExecutor runs parts one after another" in found()["partstream.E005"].msg
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "PART_EXECUTOR": THREADS}
+    assert found() == {}
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "ENABLE_CACHING": False}
+    assert "no walk cache" in found()["partstream.E005"].msg
+
+
+def test_e005__of_what_as_view_was_given(mount, shared_store):
+    view = type("Budgeted", (ProgressiveView,), {"parts": [("a", 1)]})
+    mount(path("view/", view.as_view(time_budget=0.5)))
+    assert "partstream.E005" in found()
+    mount(path("view/", view.as_view(time_budget=0.5, executor=THREADS)))
+    assert found() == {}
+
+
+def test_e005__is_silent_of_views_without_chunks(mount, settings, shared_store):
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "CHUNK_TIME_BUDGET": 0.5}
+
+    class Keys(KeyAccessMixin, APIView):
+        parts = [("a", 1)]
+
+    mount(path("view/", Keys.as_view()))
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("time_budget", 0),
+        ("time_budget", "0.5"),
+        ("time_budget", True),
+        ("time_budget", float("nan")),
+        ("enable_caching", 1),
+        ("enable_caching", "no"),
+    ],
+)
+def test_e004__of_a_budget_or_a_switch_that_is_none(mount, shared_store, attribute, value):
+    mount(path("view/", include(budgeted(**{attribute: value}).urls())))
+    assert found()["partstream.E004"].msg.startswith(f"Budgeted.{attribute} is {value!r}. Write ")
+
+
+@pytest.mark.parametrize(
+    ("executor", "says"),
+    [
+        ("no.such.Executor", "cannot be imported"),
+        ("django.test.Client", "is not a Executor"),
+        ({"BACKEND": THREADS, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
+        ({"BACKEND": THREADS, "OPTIONS": {"max_workers": 0}}, "max_workers=0"),
+    ],
+    ids=["path", "class", "options", "value"],
+)
+@pytest.mark.parametrize("where", ["view", "settings"])
+def test_e003__an_executor_that_cannot_be_made(mount, settings, executor, says, where):
+    view = type("Odd", (ProgressiveView,), {"parts": [("a", 1)]})
+    if where == "view":
+        view.executor = executor
+    else:
+        settings.DJANGO_PARTSTREAM = {"PART_EXECUTOR": executor}
+    mount(path("view/", view.as_view()))
+    messages = found()
+    assert list(messages) == ["partstream.E003"]
+    assert says in messages["partstream.E003"].msg
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [ThreadExecutor, "nodots", ".relative.Executor", {"OPTIONS": {}}, ["x"], 7],
+    ids=repr,
+)
+def test_e003__an_executor_of_another_kind(mount, client, executor):
+    view = type("Odd", (ProgressiveView,), {"parts": [("a", 1)], "executor": executor})
+    mount(path("view/", view.as_view()))
+    assert "Odd.executor" in next(iter(found().values())).msg
+    with pytest.raises(Misuse, match=r"Odd\.executor"):
+        client.get("/view/")
+
+
+def test_w006__a_budget_over_a_store_that_is_not_shared(mount):
+    view = budgeted()
+    mount(path("view/", include(view.urls())))
+    messages = found()
+    assert list(messages) == ["partstream.W006"]
+    message = messages["partstream.W006"]
+    assert message.msg == (
+        "Budgeted has a time budget, and DjangoCacheStore is not shared: a part that moves to the "
+        "next chunk runs again if another process answers it."
+    )
+    assert "partstream.backends.caches.redis.RedisCacheStore" in message.hint
+    assert message.obj is view
+    assert not message.is_serious()
+
+
+@pytest.mark.parametrize("where", ["view", "settings"])
+def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypatch, where):
+    view = type("Threaded", (ProgressiveView,), {"parts": [("a", 1)]})
+    if where == "view":
+        view.executor = THREADS
+    else:
+        settings.DJANGO_PARTSTREAM = {"PART_EXECUTOR": THREADS}
+    mount(path("view/", view.as_view()))
+    assert found() == {}
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+    message = found()["partstream.W007"]
+    assert message.msg == (
+        "Threaded runs its parts in threads, which see nothing of the request's transaction, and "
+        "ATOMIC_REQUESTS opens one for each request."
+    )
+    assert "non_atomic_requests" in message.hint
+    assert not message.is_serious()
+    mount(path("view/", transaction.non_atomic_requests(view.as_view())))
+    assert found() == {}
+    view.executor = INLINE
+    mount(path("view/", view.as_view()))
+    assert found() == {}

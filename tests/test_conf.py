@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import threading
+from decimal import Decimal
 
 import pytest
 from django.core.signals import setting_changed
 from django.test import override_settings
 
-from partstream.conf import Kept, Settings, get_problems, get_settings
+from partstream import conf
+from partstream.conf import LONGEST_TTL, Kept, Settings, get_problems, get_settings
 from partstream.exceptions import Misuse
 
 from .processes import run_python
@@ -33,6 +37,14 @@ def test_settings__have_defaults():
         MAX_KEYS_PER_REQUEST=10,
         CURSOR_CODEC="partstream.backends.cursors.fernet.FernetCursorCodec",
         CURSOR_KEYS=None,
+        PART_EXECUTOR="partstream.backends.executors.inline.InlineExecutor",
+        PART_TIMEOUT=None,
+        CHUNK_TIME_BUDGET=None,
+        ENABLE_CACHING=True,
+        CACHE_TTL=300,
+        CACHE_MIN_DURATION=0.25,
+        MAX_FRAGMENT_SIZE=1_048_576,
+        CACHE_STORE="partstream.backends.caches.django_cache.DjangoCacheStore",
     )
 
 
@@ -55,6 +67,24 @@ def test_settings__are_frozen_and_kept():
         ("CURSOR_CODEC", {"BACKEND": "some.path.Codec", "OPTIONS": {"a": 1}}),
         ("CURSOR_KEYS", None),
         ("CURSOR_KEYS", (GOOD_KEY,)),
+        ("PART_EXECUTOR", "some.path.Executor"),
+        ("PART_EXECUTOR", {"BACKEND": "some.path.Executor", "OPTIONS": {"max_workers": 4}}),
+        ("PART_TIMEOUT", None),
+        ("PART_TIMEOUT", 0.001),
+        ("PART_TIMEOUT", 5),
+        ("PART_TIMEOUT", float(LONGEST_TTL)),
+        ("CHUNK_TIME_BUDGET", None),
+        ("CHUNK_TIME_BUDGET", 0.1),
+        ("CHUNK_TIME_BUDGET", 1),
+        ("ENABLE_CACHING", False),
+        ("CACHE_TTL", 1),
+        ("CACHE_TTL", LONGEST_TTL),
+        ("CACHE_MIN_DURATION", 0),
+        ("CACHE_MIN_DURATION", 1.5),
+        ("MAX_FRAGMENT_SIZE", 1024),
+        ("MAX_FRAGMENT_SIZE", 1 << 30),
+        ("CACHE_STORE", "some.path.Store"),
+        ("CACHE_STORE", {"BACKEND": "some.path.Store", "OPTIONS": {"alias": "other"}}),
     ],
 )
 def test_settings__are_overridden_and_restored(name, value):
@@ -103,6 +133,48 @@ def test_settings__an_inner_override_replaces_the_outer_one():
         ("CURSOR_KEYS", [None], "not a string of 32 characters or more."),
         ("CURSOR_KEYS", ["a" * 64], "fewer than 8 different characters."),
         ("CURSOR_KEYS", ["ab" * 16], "fewer than 8 different characters."),
+        ("PART_EXECUTOR", None, "must be a dotted path, or"),
+        ("PART_EXECUTOR", "threads", "must be a dotted path, or"),
+        ("PART_EXECUTOR", object(), "must be a dotted path, or"),
+        ("PART_EXECUTOR", {"BACKEND": "a.B", "max_workers": 4}, "must be a dotted path, or"),
+        ("PART_TIMEOUT", 0, "must be 0.001 or more, not 0."),
+        ("PART_TIMEOUT", -1.5, "must be 0.001 or more, not -1.5."),
+        ("PART_TIMEOUT", math.nan, "must be 0.001 or more, not nan."),
+        ("PART_TIMEOUT", math.inf, f"must be {LONGEST_TTL} or less, not inf."),
+        ("PART_TIMEOUT", -math.inf, "must be 0.001 or more, not -inf."),
+        ("PART_TIMEOUT", 10**400, f"must be {LONGEST_TTL} or less, not 1"),
+        ("PART_TIMEOUT", True, "must be float, not bool."),
+        ("PART_TIMEOUT", "5", "must be float, not str."),
+        ("PART_TIMEOUT", Decimal(5), "must be float, not Decimal."),
+        ("CHUNK_TIME_BUDGET", 0.0, "must be 0.001 or more, not 0.0."),
+        ("CHUNK_TIME_BUDGET", math.nan, "must be 0.001 or more, not nan."),
+        ("CHUNK_TIME_BUDGET", math.inf, f"must be {LONGEST_TTL} or less, not inf."),
+        ("CHUNK_TIME_BUDGET", False, "must be float, not bool."),
+        ("CHUNK_TIME_BUDGET", "0.1", "must be float, not str."),
+        ("ENABLE_CACHING", None, "must be bool, not NoneType."),
+        ("ENABLE_CACHING", 1, "must be bool, not int."),
+        ("ENABLE_CACHING", 0, "must be bool, not int."),
+        ("ENABLE_CACHING", "False", "must be bool, not str."),
+        ("CACHE_TTL", 0, "must be 1 or more, not 0."),
+        ("CACHE_TTL", -300, "must be 1 or more, not -300."),
+        ("CACHE_TTL", LONGEST_TTL + 1, f"must be {LONGEST_TTL} or less, not"),
+        ("CACHE_TTL", 300.0, "must be int, not float."),
+        ("CACHE_TTL", True, "must be int, not bool."),
+        ("CACHE_TTL", "300", "must be int, not str."),
+        ("CACHE_TTL", None, "must be int, not NoneType."),
+        ("CACHE_MIN_DURATION", -0.1, "must be 0 or more, not -0.1."),
+        ("CACHE_MIN_DURATION", math.nan, "must be 0 or more, not nan."),
+        ("CACHE_MIN_DURATION", math.inf, f"must be {LONGEST_TTL} or less, not inf."),
+        ("CACHE_MIN_DURATION", None, "must be float, not NoneType."),
+        ("CACHE_MIN_DURATION", True, "must be float, not bool."),
+        ("CACHE_MIN_DURATION", "0.25", "must be float, not str."),
+        ("MAX_FRAGMENT_SIZE", 1023, "must be 1024 or more, not 1023."),
+        ("MAX_FRAGMENT_SIZE", (1 << 30) + 1, "must be 1073741824 or less, not"),
+        ("MAX_FRAGMENT_SIZE", 1e6, "must be int, not float."),
+        ("MAX_FRAGMENT_SIZE", "1MB", "must be int, not str."),
+        ("CACHE_STORE", None, "must be a dotted path, or"),
+        ("CACHE_STORE", "default", "must be a dotted path, or"),
+        ("CACHE_STORE", {"BACKEND": "a.B", "LOCATION": "x"}, "must be a dotted path, or"),
     ],
 )
 def test_settings__a_wrong_value_is_refused_at_every_use(name, value, says):
@@ -221,32 +293,124 @@ with override_settings(DJANGO_PARTSTREAM={{}}):
     assert run_python(code, tmp_path, PARTSTREAM_CHUNK_SIZE="7").splitlines()[-1] == "7"
 
 
+@pytest.fixture
+def read(monkeypatch):
+    """The settings, or the faults, of a process that was started in this environment."""
+
+    def read(**environment):
+        monkeypatch.setattr(conf, "ENVIRONMENT", environment)
+        with override_settings(DJANGO_PARTSTREAM={}):
+            return get_settings()
+
+    return read
+
+
+def test_environment__is_read_as_what_the_setting_takes(tmp_path):
+    code = """
+import django
+django.setup()
+from partstream.conf import get_settings
+s = get_settings()
+print(s.PART_TIMEOUT, s.CHUNK_TIME_BUDGET, s.ENABLE_CACHING, s.CACHE_TTL, s.CACHE_MIN_DURATION)
+print(s.MAX_FRAGMENT_SIZE, s.PART_EXECUTOR, s.CACHE_STORE)
+"""
+    shown = run_python(
+        code,
+        tmp_path,
+        PARTSTREAM_PART_TIMEOUT="2.5",
+        PARTSTREAM_CHUNK_TIME_BUDGET="0.1",
+        PARTSTREAM_ENABLE_CACHING="false",
+        PARTSTREAM_CACHE_TTL="60",
+        PARTSTREAM_CACHE_MIN_DURATION="0",
+        PARTSTREAM_MAX_FRAGMENT_SIZE="2048",
+        PARTSTREAM_PART_EXECUTOR="some.path.Executor",
+        PARTSTREAM_CACHE_STORE="some.path.Store",
+    )
+    assert shown.splitlines() == [
+        "2.5 0.1 False 60 0.0",
+        "2048 some.path.Executor some.path.Store",
+    ]
+
+
 @pytest.mark.parametrize(
-    ("variable", "text", "says"),
-    [
-        ("PARTSTREAM_CHUNK_SIZE", "0", "PARTSTREAM_CHUNK_SIZE: must be 1 or more, not 0."),
-        ("PARTSTREAM_CHUNK_SIZE", "", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
-        ("PARTSTREAM_CHUNK_SIZE", "two", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
-        ("PARTSTREAM_CHUNK_SIZE", "²", "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
-        ("PARTSTREAM_CHUNK_SIZE", "9" * 5000, "PARTSTREAM_CHUNK_SIZE: must be a whole number."),
-        ("PARTSTREAM_MAX_CURSOR_SIZE", "-1", "PARTSTREAM_MAX_CURSOR_SIZE: must be a whole number."),
-        ("PARTSTREAM_CURSOR_CODEC", "x", "PARTSTREAM_CURSOR_CODEC: must be a dotted path, or"),
-    ],
+    ("text", "value"),
+    [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False), ("False", False)],
 )
-def test_environment__a_bad_value_never_stops_the_start_but_the_first_use(
-    tmp_path, variable, text, says
+def test_environment__spells_a_switch(read, text, value):
+    assert read(PARTSTREAM_ENABLE_CACHING=text).ENABLE_CACHING is value
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("0.25", 0.25), ("007.50", 7.5)])
+def test_environment__spells_a_number_of_seconds(read, text, value):
+    seconds = read(PARTSTREAM_PART_TIMEOUT=text).PART_TIMEOUT
+    assert seconds == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "texts", "says"),
+    [
+        ("CHUNK_SIZE", ["", "two", "²", "9" * 5000], "must be a whole number."),
+        ("CHUNK_SIZE", ["0"], "must be 1 or more, not 0."),
+        ("MAX_CURSOR_SIZE", ["-1"], "must be a whole number."),
+        ("CURSOR_CODEC", ["x"], "must be a dotted path, or"),
+        (
+            "ENABLE_CACHING",
+            ["", "yes", "on", "2", "None", " true", "true\n"],
+            "must be true or false.",
+        ),
+        (
+            "PART_TIMEOUT",
+            ["", "five", "nan", "inf", "-1", "1e3", ".5", "5.", "1,5", " 1", "1\n", "9" * 5000],
+            "must be a number.",
+        ),
+        ("PART_TIMEOUT", ["0", "0.0", "0.0001"], "must be 0.001 or more, not 0."),
+        ("PART_TIMEOUT", ["9" * 18], f"must be {LONGEST_TTL} or less, not"),
+        ("CACHE_TTL", ["", "1.5", "1.0", "-1", "true", "1_000"], "must be a whole number."),
+        ("CACHE_TTL", ["0"], "must be 1 or more, not 0."),
+        ("MAX_FRAGMENT_SIZE", ["1MB", "1e6"], "must be a whole number."),
+        ("MAX_FRAGMENT_SIZE", ["1023"], "must be 1024 or more, not 1023."),
+        ("CACHE_STORE", ["", "default", "a..b", '{"BACKEND": "a.B"}'], "must be a dotted path, or"),
+        ("PART_EXECUTOR", ["", "threads", "a.b c"], "must be a dotted path, or"),
+    ],
+    ids=itertools.count(),
+)
+def test_environment__what_a_setting_does_not_take_is_refused_by_its_name(
+    read, variable, texts, says
 ):
+    for text in texts:
+        with pytest.raises(Misuse) as caught:
+            read(**{f"PARTSTREAM_{variable}": text})
+        assert str(caught.value).startswith(f"PARTSTREAM_{variable}: {says}"), text
+
+
+def test_environment__all_bad_variables_are_named_at_once(read):
+    bad = {"PARTSTREAM_ENABLE_CACHING": "maybe", "PARTSTREAM_PART_TIMEOUT": "soon"}
+    with pytest.raises(Misuse) as caught:
+        read(**bad, PARTSTREAM_CACHE_TTL="60")
+    lines = str(caught.value).splitlines()
+    assert {line.partition(":")[0] for line in lines} == set(bad)
+    assert len(lines) == 2
+
+
+def test_environment__a_bad_value_never_stops_the_start_but_the_first_use(tmp_path):
     code = """
 import django
 django.setup()
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
-try:
-    get_settings()
-except Misuse as error:
-    print(error)
+for _ in range(2):
+    try:
+        get_settings()
+    except Misuse as error:
+        print(error)
 """
-    assert says in run_python(code, tmp_path, **{variable: text})
+    shown = run_python(
+        code, tmp_path, PARTSTREAM_CHUNK_SIZE="two", PARTSTREAM_ENABLE_CACHING="maybe"
+    )
+    lines = shown.splitlines()
+    assert lines[0].startswith("PARTSTREAM_CHUNK_SIZE: must be a whole number. It is 'two'.")
+    assert lines[1].startswith("PARTSTREAM_ENABLE_CACHING: must be true or false. It is 'maybe'.")
+    assert lines[2:] == lines[:2]
 
 
 def test_environment__has_no_keys(tmp_path):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
 from base64 import urlsafe_b64decode
+from collections import Counter
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.test import RequestFactory, override_settings
+from django.utils import timezone, translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.permissions import BasePermission
@@ -37,7 +42,12 @@ BEHAVIOURS = {
     "junk": "not_serializable",
     "nan": "not_serializable",
     "failing_fallback": "part_failed",
+    "cancelled": "part_failed",
+    "failing_generator": "part_failed",
+    "surroundings": None,
 }
+#: Language and time zone of every request here.
+SURROUNDINGS = ("en-us", "America/Chicago")
 RETRYABLE = {"part_failed", "closed", "dependency_failed"}
 
 json_data = st.recursive(
@@ -59,6 +69,7 @@ class Spec:
     data: Any
     depends_on: tuple[str, ...]
     permitted: str | None  # None: no permission; else a name in PERMISSIONS
+    slow: bool = False  # Whether it takes longer than a time budget.
 
 
 class Granted(BasePermission):
@@ -85,7 +96,7 @@ PERMISSIONS: dict[str | None, list[Any]] = {
 
 
 @st.composite
-def specs(draw: Any, least: int = 1) -> list[Spec]:
+def specs(draw: Any, least: int = 1, slow: bool = False) -> list[Spec]:
     names = draw(
         st.lists(
             st.sampled_from([f"piece_{letter}" for letter in "abcdefghij"]),
@@ -111,6 +122,7 @@ def specs(draw: Any, least: int = 1) -> list[Spec]:
                 if lazy_kind and before
                 else (),
                 draw(st.sampled_from([None, None, *PERMISSIONS])) if lazy_kind else None,
+                draw(st.booleans()) if slow else False,
             )
         )
     return drawn
@@ -120,8 +132,18 @@ def behave(spec: Spec, dependencies: dict[str, Any]) -> Any:
     for data in dependencies.values():
         if isinstance(data, (list, dict)):
             data.clear()  # A loader that spoils what it was handed spoils it for nobody else.
-    if spec.behaviour in {"data"}:
+    if spec.behaviour == "data":
+        # It is not its sibling that says in which language, and where.
+        assert (translation.get_language(), str(timezone.get_current_timezone())) == SURROUNDINGS
         return spec.data
+    if spec.behaviour == "surroundings":
+        translation.activate("de")
+        timezone.activate("Asia/Tokyo")
+        return spec.data
+    if spec.behaviour == "cancelled":
+        raise asyncio.CancelledError(CANARY)
+    if spec.behaviour == "failing_generator":
+        return (1 / number for number in (1, 0))
     if spec.behaviour == "part_error":
         raise PartError("Closed.", code="closed")
     if spec.behaviour == "final_part_error":
@@ -142,10 +164,14 @@ def behave(spec: Spec, dependencies: dict[str, Any]) -> Any:
 def loader_of(spec: Spec, calls: list[str]) -> Any:
     def plain(request: Any, **dependencies: Any) -> Any:
         calls.append(spec.name)
+        if spec.slow:
+            NEVER.wait(PAUSE)
         return behave(spec, dependencies)
 
     async def coroutine(request: Any, **dependencies: Any) -> Any:
         calls.append(spec.name)
+        if spec.slow:
+            await asyncio.sleep(PAUSE)
         return behave(spec, dependencies)
 
     loader: Any = coroutine if spec.kind == "coroutine" else plain
@@ -158,7 +184,7 @@ def loader_of(spec: Spec, calls: list[str]) -> Any:
     return loader
 
 
-def view_of(drawn: list[Spec], size: int = 2) -> Any:
+def view_of(drawn: list[Spec], size: int = 2, **attributes: Any) -> Any:
     """A view class of these parts; ``calls`` is what its loaders noted."""
     calls: list[str] = []
     methods: dict[str, Any] = {}
@@ -191,6 +217,7 @@ def view_of(drawn: list[Spec], size: int = 2) -> Any:
             "authentication_classes": [],
             "calls": calls,
             **methods,
+            **attributes,
         },
     )
 
@@ -245,13 +272,43 @@ def summary(answers: list[Any]) -> dict[str, tuple[str, Any]]:
     return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def unlogged() -> Any:
+    """The laws are not about the log, and tracebacks of recursions take their time."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 laws = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(laws, max_examples=40)
+
+#: Seconds that a slow loader takes. A budget is spent sooner, or as soon; nothing is made of it.
+PAUSE = 0.004
+NEVER = Event()
+THREADS = {"executor": "partstream.backends.executors.threads.ThreadExecutor"}
+BUDGET = {**THREADS, "time_budget": PAUSE / 2}
 
 
 @laws
 @given(specs(), st.integers(1, 9))
 def test_law_1__walk_and_keys_are_one_answer(drawn: list[Spec], size: int) -> None:
-    view = view_of(drawn, size)
+    hold_law_1(drawn, view_of(drawn, size))
+
+
+@few
+@given(specs(), st.integers(1, 9))
+def test_law_1__in_threads(drawn: list[Spec], size: int) -> None:
+    hold_law_1(drawn, view_of(drawn, size, **THREADS))
+
+
+@few
+@given(specs(slow=True), st.integers(2, 9))
+def test_law_1__with_a_time_budget(drawn: list[Spec], size: int) -> None:
+    hold_law_1(drawn, view_of(drawn, size, **BUDGET))
+
+
+def hold_law_1(drawn: list[Spec], view: Any) -> None:
     answers = walk(view)
     wanted = expected(drawn)
     assert summary(answers) == wanted
@@ -270,7 +327,16 @@ def test_law_1__walk_and_keys_are_one_answer(drawn: list[Spec], size: int) -> No
 @laws
 @given(specs(), st.integers(1, 4), st.data())
 def test_law_2__each_part_comes_exactly_once(drawn: list[Spec], size: int, data: Any) -> None:
-    view = view_of(drawn, size)
+    hold_law_2(view_of(drawn, size), data)
+
+
+@few
+@given(specs(), st.integers(1, 4), st.data())
+def test_law_2__in_threads(drawn: list[Spec], size: int, data: Any) -> None:
+    hold_law_2(view_of(drawn, size, **THREADS), data)
+
+
+def hold_law_2(view: Any, data: Any) -> None:
     answers = walk(view)
     names = [set().union(*map(set, read(answer))) for answer in answers]
     cursors = [json.loads(answer.content)["cursor"] for answer in answers[:-1]]
@@ -279,6 +345,10 @@ def test_law_2__each_part_comes_exactly_once(drawn: list[Spec], size: int, data:
     for index in data.draw(indices):
         again = get(view, query=f"?cursor={cursors[index]}")
         assert set().union(*map(set, read(again))) == names[index + 1]
+    hold_retries(view, answers)
+
+
+def hold_retries(view: Any, answers: list[Any]) -> None:
     for answer in answers:
         for name, error in read(answer)[1].items():
             assert error["retryable"] is ("retry_cursor" in error)
@@ -291,11 +361,59 @@ def test_law_2__each_part_comes_exactly_once(drawn: list[Spec], size: int, data:
                 assert json.loads(retried.content)["cursor"] is None
 
 
+@few
+@given(specs(slow=True), st.integers(2, 5), st.lists(st.integers(0, 7), max_size=3))
+def test_law_2__with_a_time_budget_each_branch_ends_well(
+    drawn: list[Spec], size: int, numbers: list[int]
+) -> None:
+    view = view_of(drawn, size, **BUDGET)
+    answers = walk(view)
+    assert summary(answers) == expected(drawn)
+    # What moved was joined: no loader ran twice on the way. Failures and fallbacks are not kept
+    # for a dependent that comes later.
+    again = {
+        spec.name
+        for spec in drawn
+        if BEHAVIOURS[spec.behaviour] is not None or "fallback" in spec.behaviour
+    }
+    runs = Counter(view.calls)
+    assert {name for name, count in runs.items() if count > 1} <= again
+    assert [json.loads(answer.content)["meta"]["current_part"] for answer in answers] == [
+        len(summary(answers[: count + 1])) for count in range(len(answers))
+    ]
+    # A repeated cursor may bring other names. What is behind it comes to the same.
+    for number in numbers if len(answers) > 1 else ():
+        index = number % (len(answers) - 1)
+        cursor = json.loads(answers[index].content)["cursor"]
+        branch = [get(view, query=f"?cursor={cursor}")]
+        while json.loads(branch[-1].content)["cursor"] is not None:
+            cursor = json.loads(branch[-1].content)["cursor"]
+            branch.append(get(view, query=f"?cursor={cursor}"))
+        assert summary(answers[: index + 1] + branch) == expected(drawn)
+    hold_retries(view, answers)
+
+
 @laws
 @given(specs(least=2), st.integers(1, 4), st.data())
 def test_law_3__what_one_part_does_changes_no_sibling(
     drawn: list[Spec], size: int, data: Any
 ) -> None:
+    hold_law_3(drawn, size, data)
+
+
+@few
+@given(specs(least=2), st.integers(1, 4), st.data())
+def test_law_3__in_threads(drawn: list[Spec], size: int, data: Any) -> None:
+    hold_law_3(drawn, size, data, **THREADS)
+
+
+@few
+@given(specs(least=2, slow=True), st.integers(2, 5), st.data())
+def test_law_3__with_a_time_budget(drawn: list[Spec], size: int, data: Any) -> None:
+    hold_law_3(drawn, size, data, **BUDGET)
+
+
+def hold_law_3(drawn: list[Spec], size: int, data: Any, **attributes: Any) -> None:
     lazy_parts = [spec for spec in drawn if spec.kind != "immediate"]
     if not lazy_parts:
         return
@@ -305,10 +423,12 @@ def test_law_3__what_one_part_does_changes_no_sibling(
     touched = {changed.name}
     for _ in drawn:
         touched |= {spec.name for spec in drawn if touched & set(spec.depends_on)}
-    before, after = summary(walk(view_of(drawn, size))), summary(walk(view_of(other, size)))
+    before = summary(walk(view_of(drawn, size, **attributes)))
+    after = summary(walk(view_of(other, size, **attributes)))
     assert before.keys() == after.keys()
     for name in before.keys() - touched:
         assert before[name] == after[name]
+    assert (translation.get_language(), str(timezone.get_current_timezone())) == SURROUNDINGS
 
 
 @laws

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import asyncio
+from threading import Event, get_ident
+
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import TestCase
 from django.urls import include, path
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APITestCase
 from rest_framework.views import APIView
 
-from partstream import HybridProgressiveView, PartError, ProgressiveView, lazy
-from partstream.testing import collect
+from partstream import (
+    HybridProgressiveView,
+    PartError,
+    ProgressiveView,
+    lazy,
+    safe_call,
+    with_timeout,
+)
+from partstream.backends.executors.threads import ThreadExecutor
+from partstream.testing import collect, inline
 
 from .example.models import Note
 
@@ -175,4 +187,151 @@ class CollectInAPITestCase(APITestCase):
         assert collect(self.client, "/notes/")["texts"] == ["uncommitted"]
 
 
-urlpatterns = [path("notes/", include(NotesView.urls())), path("faulty/", Faulty.as_view())]
+# In the caller's thread
+
+THREADS = "partstream.backends.executors.threads.ThreadExecutor"
+
+
+def whereabouts(request):
+    return get_ident()
+
+
+async def whereabouts_later(request):
+    return await sync_to_async(get_ident)()
+
+
+@pytest.fixture
+def threaded(serve, executors):
+    """The URL of a view whose parts are elsewhere, or nowhere, without `inline()`."""
+    executor = executors(ThreadExecutor, max_workers=1)
+    return serve(
+        parts=[
+            ("plain", lazy(whereabouts)),
+            ("timed", lazy(whereabouts, timeout=30)),
+            ("later", lazy(whereabouts_later)),
+            ("timed_later", lazy(whereabouts_later, timeout=30)),
+            ("from_python", lazy(lambda request: with_timeout(whereabouts, 30)(request))),
+        ],
+        executor=executor,
+        time_budget=30,
+        chunk_size=5,
+    )
+
+
+def here(client, url):
+    """Which parts ran in this thread."""
+    return {name for name, ident in collect(client, url).items() if ident == get_ident()}
+
+
+NAMES = {"plain", "timed", "later", "timed_later", "from_python"}
+
+
+def test_inline__runs_all_in_the_callers_thread(client, threaded):
+    assert here(client, threaded) == set()
+    with inline():
+        assert here(client, threaded) == NAMES
+    assert here(client, threaded) == set()
+
+
+def test_inline__as_a_decorator_as_often_as_it_is_called(client, threaded):
+    @inline()
+    def decorated():
+        return here(client, threaded)
+
+    assert decorated() == NAMES
+    assert here(client, threaded) == set()
+    assert decorated() == NAMES
+
+
+def test_inline__within_itself(client, threaded):
+    with inline():
+        with inline():
+            assert here(client, threaded) == NAMES
+        assert here(client, threaded) == NAMES
+    assert here(client, threaded) == set()
+
+
+def test_inline__ends_with_an_error(client, threaded):
+    with pytest.raises(KeyError), inline():
+        raise KeyError
+    assert here(client, threaded) == set()
+
+
+def test_inline__wins_over_the_settings(client, serve, settings):
+    settings.DJANGO_PARTSTREAM = {"PART_EXECUTOR": THREADS, "PART_TIMEOUT": 30}
+    url = serve(parts=[("plain", lazy(whereabouts)), ("later", lazy(whereabouts_later))])
+    assert here(client, url) == set()
+    with inline():
+        assert here(client, url) == {"plain", "later"}
+
+
+def test_inline__keeps_no_time(client, serve, settings):
+    settings.DJANGO_PARTSTREAM = {"PART_TIMEOUT": 0.001}
+    pause = Event()
+
+    def slow(request):
+        pause.wait(0.02)
+        return get_ident()
+
+    async def slow_later(request):
+        await asyncio.sleep(0.02)
+        return get_ident()
+
+    parts = [
+        ("a", lazy(slow, timeout=0.001)),
+        ("b", lazy(slow_later, timeout=0.001)),
+        ("c", lazy(slow)),
+        ("d", lazy(safe_call(slow, None))),
+        ("e", lazy(slow_later)),
+    ]
+    # A budget is not refused, though no executor is there to keep it; and it is not kept.
+    url = serve(parts=parts, time_budget=0.001, enable_caching=False, chunk_size=5)
+    with inline():
+        parts = collect(client, url)
+    assert set(parts) == set("abcde")
+    assert parts.requests == 1
+    assert parts["a"] == parts["c"] == parts["d"] == get_ident()
+
+
+def test_inline__runs_them_in_declared_order(client, threaded, serve, calls):
+    url = serve(parts=[(name, lazy(calls.loader(name))) for name in "abcd"], executor=THREADS)
+    with inline():
+        collect(client, url)
+    assert calls == list("abcd")
+
+
+class ThreadedNotes(NotesView):
+    executor = THREADS
+    time_budget = 30
+    parts = [*NotesView.parts, ("timed", lazy("get_count", timeout=30))]
+
+
+@pytest.mark.urls(__name__)
+class InlineInTestCase(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        Note.objects.create(text="uncommitted")
+
+    @inline()
+    def test_inline__sees_the_rows_of_the_test(self):
+        self.check()
+
+    def test_inline__sees_the_rows_of_the_test_in_a_block(self):
+        with inline():
+            self.check()
+
+    def check(self):
+        for mode in ("walk", "keys"):
+            assert collect(self.client, "/threaded/", mode=mode) == {
+                "count": 1,
+                "texts": ["uncommitted"],
+                "later": 1,
+                "timed": 1,
+            }
+
+
+urlpatterns = [
+    path("threaded/", include(ThreadedNotes.urls())),
+    path("notes/", include(NotesView.urls())),
+    path("faulty/", Faulty.as_view()),
+]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..conf import SETTING, Kept, get_settings, get_source
+from ..conf import SETTING, Kept, get_settings, get_source, validated_backend
 from ..exceptions import Misuse
 from ..keys import get_key_ring
 from .base import Backend
@@ -105,6 +105,13 @@ class Executors:
         Raises:
             Misuse: When it cannot be made.
         """
+        try:
+            validated_backend(configured)
+        except ValueError as error:
+            raise Misuse(
+                f"{where} is {configured!r:.80}: it {error} It may be an executor, too, made "
+                "and not only named."
+            ) from error
         # Two views that say the same share one pool.
         path, options = configured, {}
         if not isinstance(configured, str):
@@ -145,7 +152,9 @@ def get_executor(
         return _substitute
     if isinstance(configured, Executor):
         return configured
-    return _get_executors().get(where, configured or get_settings().PART_EXECUTOR)
+    if configured is None:
+        where, configured = "PART_EXECUTOR", get_settings().PART_EXECUTOR
+    return _get_executors().get(where, configured)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from enum import Enum
 from time import monotonic
 from typing import Any
 
+from .surroundings import Surroundings
+
 
 class State(Enum):
     """Where a call stands."""
@@ -46,6 +48,7 @@ class Call:
         "_function",
         "_lock",
         "_on_abandon",
+        "_surroundings",
         "deadline",
         "error",
         "result",
@@ -55,6 +58,7 @@ class Call:
     def __init__(self, function: Callable[[], Any], timeout: float | None = None) -> None:
         self._function: Callable[[], Any] | None = function
         self._context = copy_context()
+        self._surroundings = Surroundings()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Call], None]] = []
         self._on_abandon: Callable[[Call], None] | None = None
@@ -82,7 +86,7 @@ class Call:
         result, error = None, None
         try:
             if function is not None:
-                result = self._context.run(function)
+                result = self.enter(function)
         except BaseException as raised:  # noqa: BLE001 - for whoever waits
             error = raised
         self.finish(result, error)
@@ -103,8 +107,12 @@ class Call:
         self._function = function
 
     def enter(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function within the call's context variables."""
-        return self._context.run(function, *args)
+        """Call a function within the call's context variables, and its language and the like."""
+        return self._context.run(self._surrounded, function, *args)
+
+    def _surrounded(self, function: Callable[..., Any], *args: Any) -> Any:
+        self._surroundings.restore()
+        return function(*args)
 
     def on_done(self, callback: Callable[[Call], None]) -> None:
         """Have ``callback(call)`` called at the end, at once if it is there already.

@@ -7,9 +7,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
 from partstream.exceptions import NoCapacity
@@ -72,16 +75,21 @@ class LoopThread:
         with self._lock:
             if self._running >= self.max_coroutines:
                 raise NoCapacity(f"{self._running} coroutines run")
-            self._running += 1
             loop = self._loop or self._start()
+            self._running += 1
         call = Call(_nothing, timeout)
         # The task copies the context variables that are in force where it is made.
         loop.call_soon_threadsafe(call.enter, self._begin, loop, call, start, finish)
         return call
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        loop = self._loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="partstream-loop", daemon=True).start()
+        loop = asyncio.new_event_loop()
+        try:
+            threading.Thread(target=loop.run_forever, name="partstream-loop", daemon=True).start()
+        except RuntimeError as error:
+            loop.close()
+            raise NoCapacity("the system has no thread for the event loop") from error
+        self._loop = loop
         return loop
 
     def _begin(
@@ -96,10 +104,9 @@ class LoopThread:
         def ended(task: asyncio.Task[Any]) -> None:
             with self._lock:
                 self._running -= 1
-            error: BaseException | None
             try:
-                result, error = task.result(), None
-            except BaseException as raised:  # noqa: BLE001 - for whoever finishes
+                result, error = task.result()
+            except BaseException as raised:  # noqa: BLE001 - cancelled before it began
                 result, error = None, raised
             call.then(lambda: finish(result, error))
             try:
@@ -116,14 +123,61 @@ class LoopThread:
             task.cancel()
 
 
-async def _isolated(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    async with ThreadSensitiveContext() as context:
-        try:
-            return await start()
-        finally:
-            # Only where it has made a thread at all: to make one for this would cost more.
-            if context in SyncToAsync.context_to_thread_executor:
-                await sync_to_async(connections.close_all)()
+async def _isolated(
+    start: Callable[[], Coroutine[Any, Any, Any]],
+) -> tuple[Any, BaseException | None]:
+    """What a coroutine returned or raised: a SystemExit raised here would end the loop."""
+    # Not entered: inside of the request's own context that would do nothing, and the request's
+    # thread, which waits for this coroutine, would be asked to run its calls.
+    context = ThreadSensitiveContext()
+    SyncToAsync.thread_sensitive_context.set(context)
+    AsyncToSync.executors.current = None
+    thread = SyncToAsync.context_to_thread_executor[context] = _OwnThread()
+    try:
+        return await start(), None
+    except BaseException as raised:  # noqa: BLE001 - for whoever finishes
+        return None, raised
+    finally:
+        SyncToAsync.context_to_thread_executor.pop(context, None)
+        if thread.is_started:
+            # Until its last call has ended, it counts among those that run.
+            await asyncio.wrap_future(thread.submit(connections.close_all))
+            thread.shutdown(wait=False)
+
+
+class _OwnThread(Executor):
+    """The daemon thread of one coroutine, for its ``sync_to_async`` calls; started at need.
+
+    That of a ``ThreadPoolExecutor`` would hold up the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self.is_started = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have the thread call a function."""
+        future: Future[Any] = Future()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
+        if not self.is_started:
+            self.is_started = True
+            threading.Thread(target=self._work, name="partstream-sync", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the thread after its last call; nobody waits for it."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - for the coroutine
+                future.set_exception(error)
+            del call, future, function
 
 
 def _nothing() -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 #: Seconds after which an idle worker ends, and gives back its database connections.
 IDLE_SECONDS = 30
 
+_thread = threading.local()
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
@@ -79,6 +80,10 @@ class WorkerPool:
         """How many threads there are."""
         return self._workers + self._replaced
 
+    def is_own_thread(self) -> bool:
+        """Whether this is one of the pool's threads: to wait here for another could be for ever."""
+        return getattr(_thread, "pool", None) is self
+
     def submit(self, function: Callable[[], Any], timeout: float | None = None) -> Call:
         """Have a function called by a worker.
 
@@ -87,13 +92,15 @@ class WorkerPool:
             timeout: Seconds from now to the call's deadline.
 
         Raises:
-            NoCapacity: When the queue is full; or, with a timeout, when so many calls are
-                abandoned that no more may join them.
+            NoCapacity: When the queue is full; without a timeout in a thread of the pool; with one,
+                when so many calls are abandoned that no more may join them.
         """
         call = Call(function, timeout)
         with self._lock:
             if timeout is not None and self._abandoned >= self.max_abandoned:
                 raise NoCapacity(f"{self._abandoned} calls that timed out still run")
+            if timeout is None and self.is_own_thread():
+                raise NoCapacity("a worker does not wait for another")
             if self._waiting - self._idle >= self.max_queued and self._workers >= self.max_workers:
                 raise NoCapacity(f"{self._waiting} calls wait for a thread")
             self._enqueue(call)
@@ -120,11 +127,10 @@ class WorkerPool:
             except RuntimeError:
                 # The system has no thread to give; those that are there will come to the call.
                 self._workers -= 1
-                if not self._workers:
-                    raise
                 logger.warning("A worker thread could not be started.", exc_info=True)
 
     def _work(self, queue: SimpleQueue[Call]) -> None:
+        _thread.pool = self
         while True:
             with self._lock:
                 if queue is not self._queue:
