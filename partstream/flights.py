@@ -143,13 +143,20 @@ class Flight:
                 return
         callback(self)
 
-    def land(self, result: Any) -> int | None:
-        """Hand the result to all who wait: how many; None where it has landed before."""
+    def land(self, result: Any, prepare: Callable[[int], None] | None = None) -> int | None:
+        """Hand the result to all who wait: how many; None where it has landed before.
+
+        Args:
+            result: What they are told.
+            prepare: Called with their number before they are told.
+        """
         with self._lock:
             if self._landed:
                 return None
             self._landed, self.result = True, result
             callbacks, self._callbacks = self._callbacks, []
+        if prepare is not None:
+            prepare(len(callbacks))
         for callback in callbacks:
             try:
                 callback(self)
@@ -267,17 +274,23 @@ class Flights:
             ttl: Seconds that it is kept.
             failed: Whether the owner has nothing to hand on: waiting processes run the loader.
         """
-        if result is LOST:
-            # Before they are told, or they would board it again.
+
+        def prepare(waiting: int) -> None:
+            if keep is not None:
+                return
+            # Before they are told, or they would find it when they begin anew.
+            if flight.lingers and not waiting and result is not LOST:
+                self._linger(flight)
             self._forget(flight)
-        waited = flight.land(result)
+
+        waited = flight.land(result, prepare)
         if waited is None:
             return
         store = self.store
         if keep is None or not store.set_many({flight.key: keep}, ttl):
-            failed = failed or keep is not None
-            if flight.lingers and not waited and result is not LOST:
+            if keep is not None and flight.lingers and not waited:
                 self._linger(flight)
+            failed = failed or keep is not None
         self._keeper.unwatch(flight)
         if flight.locked:
             if failed:

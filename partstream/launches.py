@@ -65,7 +65,11 @@ class Launcher:
         Raises:
             NoCapacity: When a patient request has to wait.
         """
-        dependencies = self._resolver.data_of(part.depends_on)
+        try:
+            dependencies = self._resolver.data_of(part.depends_on)
+        except Exception as error:  # noqa: BLE001 - fail() logs
+            # Data so deeply nested that this thread's stack does not hold it.
+            return self._boundary.fail(name, loader, error, 0.0)
         timeout = self._resolver.timeout_of(loader)
         concurrent = self._executor.concurrent
         if loader.is_async and not concurrent and not self._atomic:

@@ -160,7 +160,11 @@ class Resolver:
             if layout.gated and self.depends_on_failure(name):
                 continue
             ambience = ambience or Ambience()
-            data = self.data_of(part.depends_on)
+            try:
+                data = self.data_of(part.depends_on)
+            except Exception as error:  # noqa: BLE001 - fail() logs
+                outcomes[name] = self.boundary.fail(name, loader, error, 0.0)
+                continue
             outcomes[name] = self.boundary.settle(name, part, loader, loader.function, atomic, data)
             ambience.restore()
         return [outcomes[name] for name in names if name in outcomes]

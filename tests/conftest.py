@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 from django.core.cache import caches
 from django.urls import include, path
+from django.utils import timezone, translation
 from hypothesis import settings as hypothesis_settings
 
 from partstream import HybridProgressiveView, ProgressiveView
@@ -37,6 +38,14 @@ CODECS = [
     pytest.param("partstream.backends.cursors.jwt.JWTCursorCodec", id="jwt", marks=needs_jwt),
     pytest.param("partstream.backends.cursors.signed.SignedCursorCodec", id="signed"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_language():
+    """A language or time zone that a test's request leaves behind does not reach the next test."""
+    yield
+    translation.deactivate()
+    timezone.deactivate()
 
 
 class URLconf:
@@ -186,3 +195,10 @@ def redis_server():
     """A Redis server that this test alone has, to stop, kill or fill."""
     with redis.server(redis.demand_server()) as own:
         yield own
+
+
+@pytest.fixture(autouse=True)
+def default_surroundings():
+    """Each test begins with the language and time zone of the settings, as a new thread does."""
+    translation.deactivate()
+    timezone.deactivate()

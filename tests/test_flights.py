@@ -44,6 +44,11 @@ def waiting():
     return sum(len(flight._callbacks) for flight in list(get_flights()._flights.values()))
 
 
+def until_all_have_landed():
+    """Return when what came of all flights is kept: those who waited have it before."""
+    wait_until(lambda: not get_flights()._flights)
+
+
 def request_for(query=""):
     return RequestFactory().get("/flights/" + query)
 
@@ -116,6 +121,7 @@ def test_process__where_nothing_is_kept_callers_are_merged_too(callers, held, ba
     load.release()
     assert [future.result(PATIENCE) for future in asked] == ["data"] * 8
     assert load.runs == 1
+    until_all_have_landed()
     assert callers(load).ask() == "data"
     assert load.runs == 2
 
@@ -140,6 +146,7 @@ def test_process__a_failure_is_that_of_all_who_wait(callers, held, background):
     else:
         assert [future.result(PATIENCE) for future in futures] == ["part_failed"] * 16
     assert load.runs == 1
+    until_all_have_landed()
     load.error, load.data = None, "data"
     assert [asked.ask(), asked.ask()] == ["data", "data"]
     assert load.runs == 2
@@ -152,6 +159,7 @@ def test_process__a_fallback_covers_all_who_wait(callers, held, background):
     load.release()
     assert [future.result(PATIENCE) for future in futures] == [["fallback"]] * 16
     assert load.runs == 1
+    until_all_have_landed()
     load.error, load.data = None, "data"
     assert [asked.ask(), asked.ask()] == ["data", "data"]
     assert load.runs == 2
@@ -159,13 +167,14 @@ def test_process__a_fallback_covers_all_who_wait(callers, held, background):
 
 def test_process__a_timeout_is_that_of_all_who_wait(callers, held, background):
     load = held("late")
-    asked = callers(load, timeout=0.3)
+    asked = callers(load, timeout=0.5)
     futures = [background.submit(asked.ask) for _ in range(8)]
     if asked.kind == "called":
         assert all(type(future.exception(PATIENCE)) is PartTimeout for future in futures)
     else:
         assert [future.result(PATIENCE) for future in futures] == ["part_timeout"] * 8
     assert load.runs == 1
+    until_all_have_landed()
     load.release()
     assert asked.ask() == "late"
 
@@ -247,7 +256,7 @@ def test_flights__are_forgotten_when_they_have_landed(callers, held, background)
     load.release()
     for future in asked:
         future.result(PATIENCE)
-    wait_until(lambda: get_flights()._flights == {})
+    until_all_have_landed()
     assert not get_flights()._landed
 
 
@@ -343,6 +352,7 @@ def test_refresh__those_at_the_same_moment_share_one_run(client, refreshable, ba
     assert made_of(client, url) == {"first": 1}  # Others do not wait.
     load.release()
     assert [future.result(PATIENCE) for future in asked] == [{"first": 2}] * 16
+    until_all_have_landed()
     assert made_of(client, url) == {"first": 2}
 
 
@@ -378,7 +388,7 @@ class Elsewhere(Flights):
         """Take the lock of what these callers ask for, before any of them does."""
         load.release()
         asked.ask()
-        wait_until(lambda: not get_flights()._flights)  # Its lock goes after its answer.
+        until_all_have_landed()
         (key,) = self.store.keys()
         self.store.delete(key)
         load.runs = 0
@@ -424,16 +434,16 @@ def test_elsewhere__where_the_lock_is_gone_this_process_takes_it(asking, elsewhe
     load, futures = asking
     load.gate.clear()
     assert load.runs == 0
+    load.began.clear()
     elsewhere._keeper.unwatch(elsewhere.flight)
     elsewhere.store.delete(elsewhere.flight.lock_key)  # As its time does.
-    load.began.clear()
     load.wait_until_begun()
     late, _ = Flights(elsewhere.store).board(elsewhere.flight.key)
     assert elsewhere.claim(late) is Turn.WAIT
     load.release()
     assert [future.result(PATIENCE) for future in futures] == ["made here"] * 8
     assert load.runs == 1
-    assert elsewhere.store.get(late.lock_key) is None
+    wait_until(lambda: elsewhere.store.get(late.lock_key) is None)
     assert elsewhere.poll([late]) == {late: b'"made here"'}
 
 
@@ -474,7 +484,7 @@ def test_elsewhere__whoever_leaves_gives_his_place_to_another(
     asked.ask = lambda: patient(request_for())
     elsewhere.claim_for(asked, load)
     first = background.submit(leaving, request_for())
-    wait_until(lambda: waiting() == 1)
+    wait_until(lambda: waiting() == 1 or first.done())
     others = [background.submit(patient, request_for()) for _ in range(4)]
     left = json.loads(first.result(PATIENCE).content)
     assert (left["results"], left["meta"]["pending"]) == ([{"quick": 1}], ["slow"])
@@ -653,7 +663,7 @@ def test_moved__work_that_ended_in_between_is_kept(moving, held):
     view = moving(load)
     token = chunk(view)["cursor"]
     load.release()
-    wait_until(lambda: get_flights()._flights == {})
+    until_all_have_landed()
     assert [chunk(view, token)["results"] for _ in range(2)] == [[{"slow": "slow"}]] * 2
     assert load.runs == 1
 
@@ -663,7 +673,7 @@ def test_moved__work_that_failed_is_said_by_the_next_chunk(moving, held):
     view = moving(load)
     token = chunk(view)["cursor"]
     load.release()
-    wait_until(lambda: get_flights()._flights == {})
+    until_all_have_landed()
     answer = chunk(view, token)
     assert [error["code"] for error in answer["errors"]] == ["part_failed"]
     assert load.runs == 1
@@ -675,7 +685,7 @@ def test_moved__work_that_is_too_long_to_be_kept_is_delivered(moving, held, sett
     view = moving(load)
     token = chunk(view)["cursor"]
     load.release()
-    wait_until(lambda: get_flights()._flights == {})
+    until_all_have_landed()
     assert chunk(view, token)["results"] == [{"slow": "x" * 2000}]
     assert load.runs == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 
 from .base import CacheStore
+
+logger = logging.getLogger(__name__)
 
 
 class DjangoCacheStore(CacheStore):
@@ -60,7 +63,18 @@ class DjangoCacheStore(CacheStore):
 
     def read(self, keys: list[str]) -> Mapping[str, Any]:
         """See `CacheStore.read`."""
-        return self._cache.get_many(keys)
+        try:
+            return self._cache.get_many(keys)
+        except Exception:  # noqa: BLE001 - raised again, or logged, below
+            # The cache may be down; or an entry may be one that it cannot unpickle.
+            self._cache.get("partstream.answers")
+        found = {}
+        for key in keys:
+            try:
+                found[key] = self._cache.get(key)
+            except Exception:
+                logger.warning("The cache's entry %r cannot be read.", key, exc_info=True)
+        return {key: entry for key, entry in found.items() if entry is not None}
 
     def write(self, entries: dict[str, bytes], ttl: int) -> None:
         """See `CacheStore.write`."""

@@ -56,7 +56,7 @@ def change_surroundings():
 
 
 def sessions():
-    """How many sessions the database has."""
+    """How many sessions the database has; one of them is this test's."""
     return run(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND backend_type = 'client backend'"
@@ -623,7 +623,8 @@ print("hung")
     def test_connections__are_given_back(self, monkeypatch, age):
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", age)
         monkeypatch.setattr(pool, "IDLE_SECONDS", 0.05)
-        executor, before = self.made(max_workers=4), sessions()
+        executor = self.made(max_workers=4)
+        wait_until(lambda: sessions() == 1)
         barrier = Barrier(4)
 
         def count():
@@ -632,12 +633,13 @@ print("hung")
 
         calls = [executor.submit(count, timeout=PATIENCE) for _ in range(20)]
         assert [result_of(call) for call in calls] == [0] * 20
-        wait_until(lambda: sessions() <= before)
+        wait_until(lambda: sessions() == 1)
 
     @on_postgresql
     @with_rows
     def test_connections__of_abandoned_calls_are_given_back(self):
-        executor, before = self.made(), sessions()
+        executor = self.made()
+        wait_until(lambda: sessions() == 1)
 
         def count():
             Note.objects.count()
@@ -648,16 +650,16 @@ print("hung")
             call = executor.submit(count, timeout=PATIENCE)
             function.wait_until_begun()
             assert call.give_up() is State.ABANDONED
-        assert sessions() == before + 5
+        assert sessions() == 6
         for function in self._held:
             function.release()
-        wait_until(lambda: sessions() <= before)
+        wait_until(lambda: sessions() == 1)
 
     @on_postgresql
     @with_rows
     @pytest.mark.parametrize("fails", [False, True])
     def test_connections__of_coroutines_are_given_back(self, executor, fails):
-        before = sessions()
+        wait_until(lambda: sessions() == 1)
 
         async def count():
             await Note.objects.acount()
@@ -671,12 +673,12 @@ print("hung")
         ]
         expected = (None, ValueError) if fails else (0, type(None))
         assert [result_of(call) for call in calls] == [expected] * 5
-        wait_until(lambda: sessions() <= before)
+        wait_until(lambda: sessions() == 1)
 
     @on_postgresql
     @with_rows
     def test_connections__of_cancelled_coroutines_are_given_back(self, executor):
-        before = sessions()
+        wait_until(lambda: sessions() == 1)
         held = self.held(kind=HeldCoroutine)
 
         async def count():
@@ -685,9 +687,9 @@ print("hung")
 
         call = executor.submit_coroutine(count, passed_on, timeout=PATIENCE)
         held.wait_until_begun()
-        assert sessions() == before + 1
+        assert sessions() == 2
         assert call.give_up() is State.ABANDONED
-        wait_until(lambda: sessions() <= before)
+        wait_until(lambda: sessions() == 1)
 
     @on_postgresql
     @with_rows
