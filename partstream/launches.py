@@ -18,6 +18,7 @@ from .invocations import timed
 from .loaders import Loader
 from .outcomes import Outcome
 from .parts import LazyPart
+from .statements import can_stop_statements
 
 if TYPE_CHECKING:
     from .resolution import Resolver
@@ -103,7 +104,9 @@ class Launcher:
         if loader.is_async:
             # One connection has one stack of savepoints: coroutines run one after another.
             function = async_to_sync(partial(_timed_call, loader.function, timeout))
-            limit = timeout = None
+            # Cancelled where it awaits; what it has the request's thread do, the database ends.
+            limit = timeout if any(map(can_stop_statements, self._atomic)) else None
+            timeout = None
         elif self._atomic and not self._executor.concurrent:
             # It stays with its transaction, and only the database can end it.
             timeout = None

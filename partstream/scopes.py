@@ -134,7 +134,9 @@ class Scope:
         meta = self._django_request.META
         headers = (meta.get(_meta_name(header)) for header in caching.vary)
         digest = sha256(self._common)
-        digest.update(joined(("part", subject, serializer, owner, str(len(caching.vary)))))
+        digest.update(
+            joined(("part", subject, serializer, owner, str(len(caching.vary)), *caching.vary))
+        )
         digest.update(joined(headers))
         for name, fragment in dependencies:
             digest.update(joined((name, str(len(fragment)))))

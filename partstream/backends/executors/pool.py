@@ -182,6 +182,14 @@ class WorkerPool:
 
 def _give_back_connections() -> None:
     try:
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                logger.error("A loader left an atomic block open; its connection is closed.")
+                session = connection.connection
+                # The wrapper goes too: it would go on believing in its transaction.
+                del connections[connection.alias]
+                if session is not None:
+                    session.close()
         close_old_connections()
     except Exception:
         # One that cannot even be closed must not take the thread, or the next call, along.
