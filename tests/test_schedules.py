@@ -46,7 +46,9 @@ from .walking import at, get_json, merged, names, walk
 
 #: Seconds of a budget that is meant to be spent.
 BUDGET = 0.03
-#: What has one that is not.
+#: The same, with time for another part before.
+LONGER = 0.3
+#: Of one that is not.
 AMPLE = 3600.0
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
@@ -661,7 +663,9 @@ def test_budget__a_dependency_that_was_delivered_does_not_run_again(
 
     top = held("top")
     url = serve_budget(
-        ("base", lazy(safe_call(base, fallback="base"))), ("top", lazy(top, depends_on=["base"]))
+        ("base", lazy(safe_call(base, fallback="base"))),
+        ("top", lazy(top, depends_on=["base"])),
+        time_budget=LONGER,
     )
     with in_background(get_json, client, url) as answer:
         top.wait_until_begun()
@@ -681,6 +685,7 @@ def test_budget__a_dependency_that_is_not_delivered_yet_does_not_run_again(
         ("slow", lazy(slow, depends_on=["base"])),
         ("base", lazy(calls.loader("base", "base"))),
         chunk_size=2,
+        time_budget=LONGER,
     )
     with in_background(get_json, client, url) as answer:
         slow.wait_until_begun()
@@ -861,7 +866,7 @@ def test_budget__a_timeout_goes_on_in_the_next_chunk(serve_budget, client, held_
 
 def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, held, threads):
     slow = held("slow")
-    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.1)))
+    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.3)))
     first = get_json(client, url)
     wait_until(lambda: threads.abandoned == 1)
     with soon():
@@ -874,7 +879,7 @@ def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, h
 
 def test_budget__a_coroutine_that_nobody_comes_back_for_is_cancelled(serve_budget, client, held):
     slow = held("slow", kind=HeldCoroutine)
-    get_json(client, serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.1))))
+    get_json(client, serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.3))))
     assert slow.cancelled.wait(PATIENCE)
 
 
