@@ -195,10 +195,3 @@ def redis_server():
     """A Redis server that this test alone has, to stop, kill or fill."""
     with redis.server(redis.demand_server()) as own:
         yield own
-
-
-@pytest.fixture(autouse=True)
-def default_surroundings():
-    """Each test begins with the language and time zone of the settings, as a new thread does."""
-    translation.deactivate()
-    timezone.deactivate()
