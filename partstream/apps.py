@@ -6,13 +6,15 @@ from django.apps import AppConfig
 
 
 class PartstreamConfig(AppConfig):
-    """Registers the checks. It reads no setting, so it cannot fail."""
+    """Registers the checks and the audit trail. It reads no setting, so it cannot fail."""
 
     name = "partstream"
     verbose_name = "Partstream"
 
     def ready(self) -> None:
-        """Register the checks, once the applications are there."""
+        """Register the checks and the audit trail, once the applications are there."""
         from . import checks
+        from .security import audit
 
         checks.register()
+        audit.connect()

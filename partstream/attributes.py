@@ -10,8 +10,9 @@ from rest_framework.settings import api_settings
 
 from .backends.caches.base import CacheStore
 from .backends.executors.base import Executor
-from .conf import LONGEST_TTL
+from .conf import MAX_LIMIT
 from .exceptions import Misuse
+from .values import LONGEST_TTL
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -26,6 +27,20 @@ def positive(view_class: type, attribute: str, value: Any) -> int:
         raise Misuse(
             f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
             "or None for the setting."
+        )
+    return value
+
+
+def window_limit(view_class: type, attribute: str, value: Any) -> int:
+    """The value of a view's attribute that limits how often a client may ask.
+
+    Raises:
+        Misuse: When it is none.
+    """
+    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
+        raise Misuse(
+            f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number from 1 to "
+            f"{MAX_LIMIT:,}, or None for the setting."
         )
     return value
 

@@ -1,49 +1,34 @@
-"""What all mixins share: the parts of a view, negotiation, errors."""
+"""What all mixins share: the parts of a view."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings as django_settings
 from django.db import connections
-from django.utils.cache import patch_vary_headers
-from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from . import envelopes
-from .attributes import protocol_parameters
 from .backends.executors.base import Executor
 from .backends.loader import get_executor
-from .exceptions import CursorError, Misuse, PartstreamError
-from .identity import get_identity
+from .exceptions import Misuse
+from .guards import GuardMixin
 from .layouts import Gates
-from .negotiation import PartsContentNegotiation
+from .logs import get_logger
 from .parts import PartList
 from .resolution import Resolver
-from .responses import NOT_STORED, VARY, PartsResponse
 from .scopes import Scope
-from .security.validation import validate_query
 
-if TYPE_CHECKING:
-    _Base = APIView
-else:
-    _Base = object
+logger = get_logger(__name__)
 
-logger = logging.getLogger(__name__)
-
-_NEGOTIATION = PartsContentNegotiation()
 #: Part lists kept a view class: as many as it is mounted with different ``parts``.
 _KEPT_LISTS = 16
 
 
-class PartsMixin(_Base):
-    """What all mixins share: the parts, whose they are, negotiation, errors. Not for direct use."""
+class PartsMixin(GuardMixin):
+    """What all mixins share: the parts, and what comes before them. Not for direct use."""
 
     #: The parts: pairs of a name and a value or a `lazy` part. Built once, then shared.
     parts: Iterable[tuple[str, Any]] | None = None
@@ -53,7 +38,6 @@ class PartsMixin(_Base):
 
     _lists: ClassVar[dict[int, tuple[Any, PartList]]]
     _resolver: Resolver | None = None
-    _identity: tuple[Request, str | None] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -94,10 +78,6 @@ class PartsMixin(_Base):
         """
         return {}
 
-    def get_identity(self, request: Request) -> str | None:
-        """Whose data this is: see `partstream.identity.get_identity`."""
-        return get_identity(request)
-
     def get_executor(self) -> Executor:
         """Where loaders run: the attribute ``executor``, else ``PART_EXECUTOR``."""
         return get_executor(self.executor, f"{type(self).__name__}.executor")
@@ -112,10 +92,6 @@ class PartsMixin(_Base):
     def get_links(self, request: Request) -> Mapping[str, str]:
         """Paths of the view's deliveries, those of ``walk``, ``parts``, ``manifest`` it has."""
         return {}
-
-    def get_protocol_parameters(self) -> frozenset[str]:
-        """Names of the query parameters that are the protocol's; all others are yours."""
-        return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
 
     # The parts of this request
 
@@ -153,25 +129,12 @@ class PartsMixin(_Base):
             )
         return resolver
 
-    def _identity_of(self, request: Request) -> str | None:
-        """Whose data this is, asked once a request, before a loader can change the session."""
-        known = self._identity
-        if known is None or known[0] is not request:
-            identity = self.get_identity(request)
-            if identity is not None and not isinstance(identity, str):
-                raise Misuse(
-                    f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
-                    "Return a string, or None for an unknown visitor."
-                )
-            known = self._identity = (request, identity)
-        return known[1]
-
     def make_scope(self, request: Request) -> Scope:
         """What the entries of a cache depend on, for this request."""
         return Scope(
             request,
             type(self),
-            identity=self._identity_of(request),
+            identity=self.identity_of(request),
             # That of the walk also where parts are asked by key: they share what is kept.
             path=self.get_links(request).get("walk") or request._request.path,
             protocol=self.get_protocol_parameters(),
@@ -231,51 +194,8 @@ class PartsMixin(_Base):
             )
         return pairs
 
-    # Between DRF and the verbs
-
-    def get_content_negotiator(self) -> BaseContentNegotiation:
-        """The project's own negotiation; where it is DRF's, the same with a short way."""
-        if self.content_negotiation_class is DefaultContentNegotiation:
-            return _NEGOTIATION
-        negotiator: BaseContentNegotiation = super().get_content_negotiator()
-        return negotiator
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a malformed request before anything else is done for it."""
-        if request._request.META.get("QUERY_STRING") and not self._is_plain(request):
-            validate_query(request._request, ("debug", api_settings.URL_FORMAT_OVERRIDE))
-        super().initial(request, *args, **kwargs)
-
-    def _is_plain(self, request: Request) -> bool:
-        """Whether the query is known to break no rule, without a look at its parameters."""
-        return False
-
-    def handle_exception(self, exc: Exception) -> Response:
-        """Answer an error by the project's ``EXCEPTION_HANDLER``, and add its ``code``."""
-        if isinstance(exc, CursorError):
-            logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
-        if isinstance(exc, PartstreamError):
-            exc = envelopes.to_api_exception(exc)
-        response: Response = super().handle_exception(exc)
-        if isinstance(response, Response):
-            response.data = envelopes.with_code(response.data)
-        return response
-
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Say that the answer is this client's alone, and let go of what made it."""
+        """See `GuardMixin.finalize_response`."""
         # DRF's request and view know each other; what hangs on them waits for the collector.
-        self._resolver = self._identity = None
-        response = super().finalize_response(request, response, *args, **kwargs)
-        if not isinstance(response, PartsResponse):
-            if not response.has_header("Cache-Control"):
-                response.headers["Cache-Control"] = NOT_STORED
-            patch_vary_headers(response, VARY.split(", "))
-        return response
-
-    @property
-    def default_response_headers(self) -> dict[str, str]:
-        """DRF's, less its ``Vary``, which `finalize_response` writes whole."""
-        headers: dict[str, str] = super().default_response_headers
-        if headers.get("Vary") == "Accept":
-            del headers["Vary"]
-        return headers
+        self._resolver = None
+        return super().finalize_response(request, response, *args, **kwargs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,10 +24,11 @@ from .backends.executors.surroundings import Surroundings
 from .exceptions import NoCapacity, PartError, PartTimeout
 from .invocations import awaited
 from .loaders import DENIALS, Loader
+from .logs import get_logger
 from .outcomes import Failure, Outcome
 from .timeouts import atomic_aliases, in_database, in_thread
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Characters of an exception that a client sees under DEBUG.
 _SHOWN_AT_MOST = 1000

@@ -6,6 +6,7 @@ partstream.E002    A setting, or its environment variable, has a wrong value.
 partstream.E003    A backend cannot be made.
 partstream.E004    A view's attributes cannot work.
 partstream.E005    A time budget lacks what it needs.
+partstream.E006    A rate-limit store is over a cache that cannot count.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -13,13 +14,22 @@ partstream.W004    Whoever can write the cache can run code (``check --deploy``)
 partstream.W005    A cache store cannot let exactly one of many processes run a loader.
 partstream.W006    A time budget runs parts again in another process, which shares no store.
 partstream.W007    Parts run in threads, outside of the transaction of ``ATOMIC_REQUESTS``.
+partstream.W008    Rate limits are counted in each process by itself (``check --deploy``).
+partstream.W009    Rate limits are counted in a cache that each process has for itself.
+partstream.W010    A rate-limit store may wait long for a server that hangs.
+partstream.W011    ``TRUSTED_PROXIES`` has a network of everybody.
+partstream.W012    Nothing limits how often a client may ask (``check --deploy``).
+partstream.W013    Requests pass uncounted while the store is down (``check --deploy``).
+partstream.W014    Refused requests leave no audit trail (``check --deploy``).
+partstream.W015    Cursors hang on a short ``SECRET_KEY`` (``check --deploy``).
 =================  ================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import getattr_static
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -27,17 +37,32 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from .attributes import budget_problem, cursor_parameter, positive, seconds, switch
+from .attributes import (
+    budget_problem,
+    cursor_parameter,
+    positive,
+    seconds,
+    switch,
+    window_limit,
+)
 from .backends.base import Backend
-from .backends.loader import get_cache_store, get_cursor_codec, get_executor
+from .backends.loader import (
+    get_cache_store,
+    get_cursor_codec,
+    get_executor,
+    get_rate_limit_store,
+)
 from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
 from .mixins import ChunkMixin, CursorMixin
+from .security.client_ip import UNIX
+from .values import SHORTEST_SECRET
 
 Messages = list[checks.CheckMessage]
 
 _NUMBERS = ("chunk_size", "cursor_ttl", "max_keys_per_request")
+_LIMITS = ("rate_limit", "burst_limit")
 _ATTRIBUTES = ("parts", "cursor_query_param", "executor", "time_budget", "enable_caching")
 
 
@@ -46,6 +71,8 @@ def register() -> None:
     checks.register(check_settings)
     checks.register(check_backends)
     checks.register(check_backends_for_production, deploy=True)
+    checks.register(check_guard)
+    checks.register(check_guard_for_production, deploy=True)
     checks.register(check_views, checks.Tags.urls)
 
 
@@ -100,12 +127,71 @@ def _backends() -> tuple[list[Backend], Messages]:
         return [], []
     backends: list[Backend] = []
     messages: Messages = []
-    for get_backend in (get_cursor_codec, get_cache_store, get_executor):
+    getters: list[Callable[[], Backend]] = [get_cursor_codec, get_cache_store, get_executor]
+    if get_settings().ENABLE_RATE_LIMITING:
+        getters.append(get_rate_limit_store)
+    for get_backend in getters:
         try:
             backends.append(get_backend())
         except ImproperlyConfigured as error:
             messages.append(checks.Error(str(error), id="partstream.E003"))
     return backends, messages
+
+
+def check_guard(**_: Any) -> Messages:
+    """Whether the guard believes whom it should not."""
+    if get_problems():
+        return []
+    return [
+        checks.Warning(
+            f"TRUSTED_PROXIES has {entry!r}, which is everybody: any client can name any address "
+            "as its own.",
+            hint="List the networks of your own proxies.",
+            id="partstream.W011",
+        )
+        for entry in get_settings().TRUSTED_PROXIES
+        if entry != UNIX and ip_network(entry).prefixlen == 0
+    ]
+
+
+def check_guard_for_production(**_: Any) -> Messages:
+    """What of the guard is switched off, or weak."""
+    if get_problems():
+        return []
+    settings = get_settings()
+    unlimited = settings.RATE_LIMIT is None and settings.BURST_LIMIT is None
+    secret = django_settings.SECRET_KEY
+    doubts = [
+        (
+            unlimited or not settings.ENABLE_RATE_LIMITING,
+            "Nothing limits how often a client may ask.",
+            "Set ENABLE_RATE_LIMITING, and RATE_LIMIT or BURST_LIMIT.",
+            "partstream.W012",
+        ),
+        (
+            settings.RATE_LIMIT_ON_STORE_ERROR == "open",
+            "While the rate-limit store is down, every request passes uncounted.",
+            'Set RATE_LIMIT_ON_STORE_ERROR to "local" or "closed".',
+            "partstream.W013",
+        ),
+        (
+            not settings.ENABLE_AUDIT_LOGGING,
+            "Refused requests leave no audit trail.",
+            "Set ENABLE_AUDIT_LOGGING, and a handler for the logger partstream.audit.",
+            "partstream.W014",
+        ),
+        (
+            settings.CURSOR_KEYS is None and len(secret) < SHORTEST_SECRET,
+            f"Cursors hang on SECRET_KEY, which has {len(secret)} characters.",
+            f"Make it {SHORTEST_SECRET} random characters or more, or set CURSOR_KEYS.",
+            "partstream.W015",
+        ),
+    ]
+    return [
+        checks.Warning(message, hint=hint, id=identifier)
+        for found, message, hint, identifier in doubts
+        if found
+    ]
 
 
 def check_views(**_: Any) -> Messages:
@@ -118,7 +204,7 @@ def check_views(**_: Any) -> Messages:
         # What an instance would have, as far as its class tells: none is made for a check.
         declared = {
             name: initkwargs.get(name, getattr_static(view_class, name, None))
-            for name in (*_ATTRIBUTES, *_NUMBERS)
+            for name in (*_ATTRIBUTES, *_NUMBERS, *_LIMITS)
         }
         # A property is its own affair.
         fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
@@ -207,6 +293,9 @@ def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
     for name in _NUMBERS:
         if fixed.get(name) is not None:
             positive(view_class, name, fixed[name])
+    for name in _LIMITS:
+        if fixed.get(name) is not None:
+            window_limit(view_class, name, fixed[name])
     if fixed.get("time_budget") is not None:
         seconds(view_class, "time_budget", fixed["time_budget"])
     if fixed.get("enable_caching") is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from .exceptions import Misuse
+from .values import BackendPath, Flag, Kind, NetworkList, Number, Secrets, Word
 
 T = TypeVar("T")
 
@@ -45,25 +45,13 @@ class Problem:
         return f"{self.source}: {self.message} {self.hint}"
 
 
-#: Seconds, ten years of 365 days: the longest time to live of a cursor.
-LONGEST_TTL = 315_360_000
+#: Requests: the highest limit of a window. A store keeps one time for each.
+MAX_LIMIT = 100_000
 
 
-def _setting(
-    default: Any, kind: type, *, least: float = 1, most: float = LONGEST_TTL, variable: str = ""
-) -> Any:
-    """A field of `Settings`: its default, type, bounds, and its variable's short name.
-
-    One whose default is None takes None, too.
-    """
-    return field(
-        default=default, metadata={"kind": kind, "least": least, "most": most, "variable": variable}
-    )
-
-
-def _backend_setting(default: str) -> Any:
-    """A field of `Settings` that is a dotted path, or a dictionary with one and its options."""
-    return field(default=default, metadata={"kind": str, "variable": "", "backend": True})
+def _setting(default: Any, kind: Kind, *, variable: str = "") -> Any:
+    """A field of `Settings`: its default, its kind, and its variable's short name."""
+    return field(default=default, metadata={"kind": kind, "variable": variable})
 
 
 @dataclass(frozen=True)
@@ -71,134 +59,72 @@ class Settings:
     """The settings in force. Get them by `get_settings()` at the moment of use."""
 
     #: Parts in one response of a walk. Environment: ``PARTSTREAM_CHUNK_SIZE``.
-    DEFAULT_CHUNK_SIZE: int = _setting(2, int, variable="CHUNK_SIZE")
+    DEFAULT_CHUNK_SIZE: int = _setting(2, Number(int), variable="CHUNK_SIZE")
     #: Seconds that a cursor can be followed. Environment: ``PARTSTREAM_CURSOR_TTL``.
-    DEFAULT_CURSOR_TTL: int = _setting(3600, int, variable="CURSOR_TTL")
+    DEFAULT_CURSOR_TTL: int = _setting(3600, Number(int), variable="CURSOR_TTL")
     #: The upper bound of every view's ``chunk_size``.
-    MAX_PARTS_PER_REQUEST: int = _setting(50, int, most=2000)
+    MAX_PARTS_PER_REQUEST: int = _setting(50, Number(int, most=2000))
     #: Characters of the longest token that is taken or given.
-    MAX_CURSOR_SIZE: int = _setting(1024, int, least=128, most=8192)
+    MAX_CURSOR_SIZE: int = _setting(1024, Number(int, least=128, most=8192))
     #: Keys in one request by key.
-    MAX_KEYS_PER_REQUEST: int = _setting(10, int, most=2000)
+    MAX_KEYS_PER_REQUEST: int = _setting(10, Number(int, most=2000))
     #: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
-    CURSOR_CODEC: str | Mapping[str, Any] = _backend_setting(
-        "partstream.backends.cursors.fernet.FernetCursorCodec"
+    CURSOR_CODEC: str | Mapping[str, Any] = _setting(
+        "partstream.backends.cursors.fernet.FernetCursorCodec", BackendPath()
     )
     #: Secrets of 32 characters or more: the first encrypts, all decrypt. None: ``SECRET_KEY``
     #: and ``SECRET_KEY_FALLBACKS``. Not read from the environment.
-    CURSOR_KEYS: tuple[str, ...] | None = _setting(None, tuple)
+    CURSOR_KEYS: tuple[str, ...] | None = _setting(None, Secrets())
     #: Where loaders run: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
-    PART_EXECUTOR: str | Mapping[str, Any] = _backend_setting(
-        "partstream.backends.executors.inline.InlineExecutor"
+    PART_EXECUTOR: str | Mapping[str, Any] = _setting(
+        "partstream.backends.executors.inline.InlineExecutor", BackendPath()
     )
     #: Seconds that a part may take; None: as long as it needs.
-    PART_TIMEOUT: float | None = _setting(None, float, least=0.001)
+    PART_TIMEOUT: float | None = _setting(None, Number(float, least=0.001, optional=True))
     #: Seconds after which a chunk goes out with what is ready; None: it waits for all its parts.
-    CHUNK_TIME_BUDGET: float | None = _setting(None, float, least=0.001)
+    CHUNK_TIME_BUDGET: float | None = _setting(None, Number(float, least=0.001, optional=True))
     #: Whether a walk keeps what may be read again.
-    ENABLE_CACHING: bool = _setting(True, bool)
+    ENABLE_CACHING: bool = _setting(True, Flag())
     #: Seconds that a walk keeps it.
-    CACHE_TTL: int = _setting(300, int)
+    CACHE_TTL: int = _setting(300, Number(int))
     #: Seconds: a part that took longer is kept, for a client that repeats its cursor.
-    CACHE_MIN_DURATION: float = _setting(0.25, float, least=0)
+    CACHE_MIN_DURATION: float = _setting(0.25, Number(float, least=0))
     #: Bytes of the longest fragment that is kept.
-    MAX_FRAGMENT_SIZE: int = _setting(1 << 20, int, least=1024, most=1 << 30)
+    MAX_FRAGMENT_SIZE: int = _setting(1 << 20, Number(int, least=1024, most=1 << 30))
     #: Where fragments are kept: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
-    CACHE_STORE: str | Mapping[str, Any] = _backend_setting(
-        "partstream.backends.caches.django_cache.DjangoCacheStore"
+    CACHE_STORE: str | Mapping[str, Any] = _setting(
+        "partstream.backends.caches.django_cache.DjangoCacheStore", BackendPath()
     )
+    #: Whether requests are counted and limited.
+    ENABLE_RATE_LIMITING: bool = _setting(True, Flag())
+    #: Requests of one client in a minute, over all views; None: no such limit.
+    RATE_LIMIT: int | None = _setting(100, Number(int, most=MAX_LIMIT, optional=True))
+    #: New walks, requests by key and streams of one client in ten seconds; None: no such limit.
+    BURST_LIMIT: int | None = _setting(10, Number(int, most=MAX_LIMIT, optional=True))
+    #: Where requests are counted: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+    RATE_LIMIT_STORE: str | Mapping[str, Any] = _setting(
+        "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore", BackendPath()
+    )
+    #: What becomes of a request while that store is down: ``"local"`` counts it in this process,
+    #: ``"closed"`` answers 503, ``"open"`` lets it pass.
+    RATE_LIMIT_ON_STORE_ERROR: str = _setting("local", Word(("local", "closed", "open")))
+    #: Networks whose ``X-Forwarded-For`` is believed, and ``"unix"`` for a server behind a socket.
+    TRUSTED_PROXIES: tuple[str, ...] = _setting((), NetworkList(("unix",)))
+    #: Networks of which alone requests are answered; empty: of all.
+    IP_ALLOWLIST: tuple[str, ...] = _setting((), NetworkList())
+    #: Networks whose requests are refused, those of the allowlist too.
+    IP_BLOCKLIST: tuple[str, ...] = _setting((), NetworkList())
+    #: Whether refused requests are written to the logger ``partstream.audit``.
+    ENABLE_AUDIT_LOGGING: bool = _setting(True, Flag())
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}
-#: Variable -> setting. A list of secrets is not a scalar and has none.
+#: Variable -> setting. A list is not a scalar and has none.
 VARIABLES = {
     PREFIX + (entry.metadata["variable"] or name): name
     for name, entry in _FIELDS.items()
-    if entry.metadata["kind"] is not tuple
+    if entry.metadata["kind"].in_environment
 }
-_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
-_DOTTED_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def _mend(name: str, value: Any) -> Any:
-    """The value as the setting takes it.
-
-    Raises:
-        ValueError: with a text that says what the setting takes.
-    """
-    metadata = _FIELDS[name].metadata
-    if metadata.get("backend"):
-        return validated_backend(value)
-    kind = metadata["kind"]
-    if kind is tuple:
-        return _secrets(value)
-    if value is None and _FIELDS[name].default is None:
-        return None
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ValueError(f"must be {kind.__name__}, not {type(value).__name__}.")
-    if kind is bool:
-        return value
-    least, most = metadata["least"], metadata["most"]
-    # Asked so that a NaN is refused too.
-    if not value >= least:
-        raise ValueError(f"must be {least} or more, not {value}.")
-    if not value <= most:
-        raise ValueError(f"must be {most} or less, not {value}.")
-    return value
-
-
-def _parse(name: str, text: str) -> Any:
-    """The value that a variable's text stands for.
-
-    Raises:
-        ValueError: with a text that says what the variable takes.
-    """
-    kind = _FIELDS[name].metadata["kind"]
-    if kind is str:
-        return text
-    if kind is bool:
-        if text.lower() in _FLAGS:
-            return _FLAGS[text.lower()]
-        raise ValueError("must be true or false.")
-    if not (text.isascii() and _NUMBER.fullmatch(text)):
-        raise ValueError("must be a whole number." if kind is int else "must be a number.")
-    if kind is int and "." in text:
-        raise ValueError("must be a whole number.")
-    return kind(text)
-
-
-def validated_backend(value: Any) -> Any:
-    """The value, if it is a dotted path, or a dictionary with one and its options.
-
-    Raises:
-        ValueError: When it is neither.
-    """
-    configured = {"BACKEND": value} if isinstance(value, str) else value
-    if (
-        isinstance(configured, Mapping)
-        and configured.keys() <= {"BACKEND", "OPTIONS"}
-        and isinstance(configured.get("BACKEND"), str)
-        and _DOTTED_PATH.fullmatch(configured["BACKEND"])
-        and isinstance(configured.get("OPTIONS", {}), Mapping)
-    ):
-        return value
-    raise ValueError('must be a dotted path, or {"BACKEND": path, "OPTIONS": {...}}.')
-
-
-def _secrets(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ValueError("must be None or a list of at least one secret.")
-    for secret in value:
-        if not isinstance(secret, str) or len(secret) < 32:
-            raise ValueError("has an entry that is not a string of 32 characters or more.")
-        if len(set(secret)) < 8:
-            raise ValueError("has an entry of fewer than 8 different characters.")
-    return tuple(value)
-
-
 _HINTS = {
     "CURSOR_KEYS": 'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
 }
@@ -211,7 +137,7 @@ def _read() -> tuple[dict[str, Any], list[Problem]]:
 
     def take(name: str, value: Any, source: str) -> None:
         try:
-            values[name] = _mend(name, value)
+            values[name] = _FIELDS[name].metadata["kind"].take(value)
         except ValueError as error:
             hint = _HINTS.get(name, f"The default is {_FIELDS[name].default!r}.")
             problems.append(Problem(source, str(error), hint))
@@ -220,7 +146,7 @@ def _read() -> tuple[dict[str, Any], list[Problem]]:
         if variable in ENVIRONMENT:
             text = ENVIRONMENT[variable]
             try:
-                value = _parse(name, text)
+                value = _FIELDS[name].metadata["kind"].parse(text)
             except ValueError as error:
                 problems.append(Problem(variable, str(error), f"It is {text!r}."))
             else:

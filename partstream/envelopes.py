@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -10,12 +11,14 @@ from rest_framework.exceptions import APIException
 
 from . import fragments
 from .exceptions import (
+    AddressDenied,
     CursorExpired,
     InvalidCursor,
     InvalidKeys,
     InvalidRequest,
     PartstreamError,
     StaleCursor,
+    StoreUnavailable,
     UnknownPart,
 )
 from .outcomes import Outcome
@@ -46,6 +49,12 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
     InvalidKeys: (400, "keys_invalid", None),
     UnknownPart: (400, "part_unknown", None),
     InvalidRequest: (400, "request_invalid", None),
+    AddressDenied: (403, "ip_denied", "Your address is not admitted here."),
+    StoreUnavailable: (
+        503,
+        "store_unavailable",
+        "Requests cannot be counted just now. Try again in a moment.",
+    ),
 }
 
 
@@ -56,16 +65,25 @@ def to_api_exception(error: PartstreamError) -> Exception:
             status, code, detail = REQUEST_ERRORS[kind]
             answer = APIException(detail if detail is not None else str(error), code)
             answer.status_code = status
+            if isinstance(error, StoreUnavailable):
+                answer.wait = math.ceil(error.wait)  # type: ignore[attr-defined]
             return answer
     return error
 
 
-def with_code(data: Any) -> Any:
-    """The body of an error with its ``code``, if it is DRF's plain ``{"detail": ...}``."""
+def with_code(data: Any, retry_after: int | None = None) -> Any:
+    """The body of an error with its ``code``, if it is DRF's plain ``{"detail": ...}``.
+
+    Args:
+        data: The body.
+        retry_after: Whole seconds to wait, for clients that cannot read the header.
+    """
     if isinstance(data, dict) and data.keys() == {"detail"}:
         code = getattr(data["detail"], "code", None)
         if code is not None:
-            return {**data, "code": code}
+            data = {**data, "code": code}
+            if retry_after is not None:
+                data["retry_after"] = retry_after
     return data
 
 

@@ -17,6 +17,9 @@
     - InvalidKeys: the ``keys`` parameter
     - UnknownPart: a key that does not exist for this user
 
+  - AddressDenied: a client whose address is not admitted
+  - StoreUnavailable: a request that cannot be counted, and may not pass uncounted
+
 - Misuse (an ``ImproperlyConfigured``): a declaration that the developer has to mend
 
 None of them knows of DRF: ``partstream.envelopes`` says which answer each becomes.
@@ -82,6 +85,9 @@ class CursorError(PartstreamError):
     Its message is the true reason. It is for logs: a client gets one answer a class.
     """
 
+    #: What was given, as far as that is known.
+    token: str | None = None
+
 
 class InvalidCursor(CursorError):
     """The token is not a cursor of this walk: malformed, tampered with, or bound elsewhere."""
@@ -110,6 +116,22 @@ class UnknownPart(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__(self.message)
+
+
+class AddressDenied(PartstreamError):
+    """The client's address is blocked, or not among those that are allowed."""
+
+
+class StoreUnavailable(PartstreamError):
+    """The rate-limit store is down, and ``RATE_LIMIT_ON_STORE_ERROR`` is ``"closed"``.
+
+    Args:
+        wait: Seconds after which it is tried again.
+    """
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("the rate-limit store cannot be asked")
+        self.wait = wait
 
 
 class Misuse(ImproperlyConfigured):

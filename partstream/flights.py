@@ -9,7 +9,6 @@ for at most `LOCK_TTL`. Whoever does not get the lock looks for the value itself
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -27,8 +26,9 @@ from .backends.loader import get_cache_store
 from .conf import SETTING, Kept
 from .exceptions import NoCapacity, PartTimeout
 from .keepers import Keeper
+from .logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds that a lock outlives its owner.
 LOCK_TTL: Final = 3

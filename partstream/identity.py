@@ -40,6 +40,11 @@ def get_identity(request: Request) -> str | None:
         return f"auth:{_label(auth)}:{auth.pk}"
     elif isinstance(auth, str) and auth:
         return f"auth::{auth}"
+    return session_identity(request)
+
+
+def session_identity(request: Request) -> str | None:
+    """The session's part in `get_identity`: anybody can bring a session of their own making."""
     session = getattr(request._request, "session", None)
     if session is None or isinstance(session, CookieSession):
         return None

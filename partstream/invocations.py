@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import logging
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from .backends.loader import get_executor
 from .exceptions import Misuse, PartTimeout
 from .flights import LOST, POLL_SECONDS, Flight, Flights, Turn, get_flights
 from .identity import get_identity
+from .logs import get_logger
 from .scopes import Scope
 from .timeouts import atomic_aliases, in_database, wait_for
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .loaders import Loader
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def awaited(coroutine: Any) -> Any:

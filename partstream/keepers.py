@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .logs import get_logger
+
 if TYPE_CHECKING:
     from .flights import Flight, Flights
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Keeper:

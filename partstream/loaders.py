@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -18,12 +17,13 @@ from django.http import Http404
 from rest_framework import exceptions as drf
 
 from . import invocations
-from .conf import LONGEST_TTL
 from .exceptions import Misuse
 from .invocations import awaited
+from .logs import get_logger
 from .scopes import Caching
+from .values import LONGEST_TTL
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: These say "not for you", not "it broke": no fallback hides them.
 DENIALS: Final = (

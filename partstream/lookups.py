@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .flights import get_flights
 from .loaders import Loader
+from .logs import get_logger
 from .parts import LazyPart
 
 if TYPE_CHECKING:
     from .resolution import Resolver
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Lookup:

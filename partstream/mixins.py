@@ -74,11 +74,17 @@ class CursorMixin(PartsMixin):
         return get_cursor_codec()
 
     def get_protocol_parameters(self) -> frozenset[str]:
-        """See `PartsMixin.get_protocol_parameters`; the cursor's is one of them here."""
+        """See `GuardMixin.get_protocol_parameters`; the cursor's is one of them here."""
         return super().get_protocol_parameters() | {self.get_cursor_query_param()}
 
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
+        if not super().counts_as_burst(request):
+            return False
+        return not (request._request.META.get("QUERY_STRING") and self._get_walk(request).goes_on)
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `PartsMixin.finalize_response`."""
+        """See `GuardMixin.finalize_response`."""
         self._walk = None
         return super().finalize_response(request, response, *args, **kwargs)
 
@@ -129,7 +135,7 @@ class CursorMixin(PartsMixin):
         return f'<?{others}{parameter}={token}>; rel="next"'
 
     def _is_plain(self, request: Request) -> bool:
-        query = request._request.META["QUERY_STRING"]
+        query = request._request.META.get("QUERY_STRING", "")
         return len(query) <= MAX_QUERY_LENGTH and (
             sole_token(query, self.get_cursor_query_param()) is not None
         )
@@ -150,7 +156,7 @@ class CursorMixin(PartsMixin):
                 binding=Binding(
                     request,
                     type(self),
-                    self._identity_of(request),
+                    self.identity_of(request),
                     None if plain else self.get_protocol_parameters(),
                     get_key_ring(),
                 ),
@@ -322,7 +328,7 @@ class KeyAccessMixin(PartsMixin):
             UnknownPart: When a key is not a part of this user's.
         """
         keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
-        self._identity_of(request)
+        self.identity_of(request)
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         positions = sorted(layout.index.get(key, -1) for key in keys)

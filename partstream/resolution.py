@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ from .boundary import Ambience, Boundary
 from .conf import get_settings
 from .flights import Flight
 from .loaders import DENIALS, Loader
+from .logs import get_logger
 from .outcomes import Failure, Outcome, worth_keeping
 from .parts import LazyPart, PartList
 from .schedules import Schedule
@@ -23,7 +23,7 @@ from .scopes import Scope
 from .timeouts import atomic_aliases
 from .walk_cache import WalkCache
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Resolver:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,9 +12,10 @@ from django.db import connections
 from .backends.executors.base import Executor
 from .backends.executors.calls import State
 from .exceptions import NoCapacity, PartTimeout
+from .logs import get_logger
 from .statements import can_stop_statements, is_statement_timeout, statement_timeout
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds after the timeout at which the database ends what nobody waits for any more.
 _GRACE = 0.25

@@ -78,6 +78,10 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
             for delivery, route in cls._routes.items()
         ]
 
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; a manifest runs nothing."""
+        return self.delivery != "manifest" and super().counts_as_burst(request)
+
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """A chunk of the walk, the parts asked for, or the manifest, as the route says."""
         if self.delivery == "parts":

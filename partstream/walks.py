@@ -44,10 +44,12 @@ class Walk:
         self._longest = longest
         self._cursor: Cursor | None = None
         self._error: CursorError | None = None
+        self._given = given[0] if given else None
         if given:
             try:
                 self._cursor = self._decode(given)
             except CursorError as error:
+                error.token = given[0]
                 # Kept, and raised when somebody reads: whoever counts requests comes before.
                 self._error = error
         self.id = self._cursor.walk if self._cursor is not None else new_walk()
@@ -58,6 +60,11 @@ class Walk:
         if not self.binding.matches(cursor.binding):
             raise InvalidCursor("the cursor is bound to another identity, view, path or query")
         return cursor
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the request has a cursor of its walk, stale or not: it begins nothing."""
+        return self._cursor is not None
 
     def read(self, layout: Layout) -> Cursor | None:
         """The request's cursor over these parts; None where the walk begins.
@@ -77,7 +84,9 @@ class Walk:
                 for digest in layout.digests(cursor.count)
             )
         ):
-            raise StaleCursor("the parts of the walk are no longer declared in that order")
+            stale = StaleCursor("the parts of the walk are no longer declared in that order")
+            stale.token = self._given
+            raise stale
         return cursor
 
     def issue(self, layout: Layout, remaining: Sequence[int]) -> str:

@@ -264,11 +264,12 @@ def test_parts__immediate_values_are_read_on_each_request(serve, client):
 def test_get_parts__that_queries_is_warned_of_under_debug(serve, settings, caplog, debug, warned):
     settings.DEBUG = debug
     url = serve(get_parts=lambda self: [("count", Note.objects.count())])
-    assert get_json(Client(), url)["results"] == [{"count": 0}]
+    client = Client(HTTP_X_REQUEST_ID="r1")
+    assert get_json(client, url)["results"] == [{"count": 0}]
     messages = [record.getMessage() for record in caplog.records]
     assert (
         "ServedView.get_parts() ran 1 queries, and will on every request. "
-        "Put them into a loader: lazy(...)." in messages
+        "Put them into a loader: lazy(...). (request r1)" in messages
     ) is warned
 
 

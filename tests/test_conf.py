@@ -11,8 +11,9 @@ from django.core.signals import setting_changed
 from django.test import override_settings
 
 from partstream import conf
-from partstream.conf import LONGEST_TTL, Kept, Settings, get_problems, get_settings
+from partstream.conf import Kept, Settings, get_problems, get_settings
 from partstream.exceptions import Misuse
+from partstream.values import LONGEST_TTL
 
 from .processes import run_python
 
@@ -28,7 +29,9 @@ print(s.DEFAULT_CHUNK_SIZE, s.DEFAULT_CURSOR_TTL, s.MAX_KEYS_PER_REQUEST)
 """
 
 
-def test_settings__have_defaults():
+def test_settings__have_defaults(monkeypatch, settings):
+    monkeypatch.setattr(conf, "ENVIRONMENT", {})
+    settings.DJANGO_PARTSTREAM = {}
     assert get_settings() == Settings(
         DEFAULT_CHUNK_SIZE=2,
         DEFAULT_CURSOR_TTL=3600,
@@ -45,6 +48,15 @@ def test_settings__have_defaults():
         CACHE_MIN_DURATION=0.25,
         MAX_FRAGMENT_SIZE=1_048_576,
         CACHE_STORE="partstream.backends.caches.django_cache.DjangoCacheStore",
+        ENABLE_RATE_LIMITING=True,
+        RATE_LIMIT=100,
+        BURST_LIMIT=10,
+        RATE_LIMIT_STORE="partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore",
+        RATE_LIMIT_ON_STORE_ERROR="local",
+        TRUSTED_PROXIES=(),
+        IP_ALLOWLIST=(),
+        IP_BLOCKLIST=(),
+        ENABLE_AUDIT_LOGGING=True,
     )
 
 

@@ -26,7 +26,6 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 
 from partstream import PartError, ProgressiveView, cached_for, lazy, safe_call, with_timeout
-from partstream.conf import LONGEST_TTL
 from partstream.exceptions import Misuse, PartTimeout
 from partstream.flights import get_flights
 from partstream.fragments import NotSerializable
@@ -35,6 +34,7 @@ from partstream.parts import PartList
 from partstream.scopes import Caching
 from partstream.signatures import _SEEN_AT_MOST, _seen, signature_problem
 from partstream.testing import collect
+from partstream.values import LONGEST_TTL
 
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads
 from .loading import of_module

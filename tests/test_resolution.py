@@ -21,6 +21,7 @@ from rest_framework.permissions import BasePermission
 from partstream import HybridProgressiveView, PartError, ProgressiveView, lazy, safe_call
 
 from .example.models import Note
+from .logged import message
 from .walking import get_json, merged, names, walk
 
 FAILED = "This part could not be loaded."
@@ -271,7 +272,7 @@ def test_failure__of_a_loader(error_of, caplog, make, error):
     }
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "Part 'part' of ServedView failed."
+    assert message(record) == "Part 'part' of ServedView failed."
     assert record.exc_info[1] is not None
 
 
@@ -583,7 +584,7 @@ def test_fallback__is_logged_once(resolve, caplog):
     resolve(("part", lazy(safe_call(raising(ValueError("cause")), fallback=[]))))
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == "Part 'part' of ServedView failed; its fallback is delivered."
+    assert message(record) == "Part 'part' of ServedView failed; its fallback is delivered."
     assert str(record.exc_info[1]) == "cause"
 
 
@@ -690,7 +691,7 @@ def test_permission__refused_hides_the_part_and_its_dependents(resolve, calls, p
 def test_permission__that_crashes_is_logged(resolve, caplog):
     resolve(("hidden", lazy(lambda request: 1, permission_classes=[Crashing])))
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
-    assert record.getMessage() == (
+    assert message(record) == (
         "A permission of part 'hidden' of ServedView failed; the part is hidden."
     )
     assert str(record.exc_info[1]) == "password=hunter2"

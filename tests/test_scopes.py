@@ -29,6 +29,7 @@ from partstream.identity import joined
 from partstream.scopes import Caching, Scope
 from partstream.testing import collect
 
+from .logged import message
 from .walking import at, first_cursor, get_json, merged
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -305,7 +306,7 @@ def asked(draw):
         url,
         part,
         serializer,
-        [headers.get(name) for name in vary],
+        [(name, headers.get(name)) for name in vary],
         dependencies,
     )
     return facts, scope.part_key(caching, part, serializer, dependencies)
@@ -542,7 +543,7 @@ def test_views__without_an_identity_nothing_is_kept_and_the_log_says_so_once_a_p
     ]
     url = serve(parts=parts, chunk_size=3, authentication_classes=())
     first = everything(client, url)
-    said = [record.getMessage() for record in caplog.records]
+    said = [message(record) for record in caplog.records]
     assert everything(client, url).items().isdisjoint(first.items())
     assert said == [
         f"Part '{name}' of ServedView is cached_for() and runs uncached: this request has no "
@@ -564,7 +565,7 @@ def test_views__a_key_that_fails_is_logged_and_the_part_runs_uncached(client, se
     parts = [(f"part_{letter}", lazy(loader)) for letter in "ab"[:count]]
     url = serve(parts=parts, chunk_size=2)
     assert set(everything(client, url).values()) == set(range(count))
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [message(record) for record in caplog.records] == [
         f"The cache key of part '{name}' of ServedView; it runs uncached." for name, _ in parts
     ]
     assert all(record.exc_info[0] is LookupError for record in caplog.records)

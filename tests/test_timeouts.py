@@ -33,6 +33,7 @@ from .holding import (
     soon,
     wait_until,
 )
+from .logged import message
 from .walking import at, get_json, merged
 
 REQUEST = object()
@@ -110,7 +111,7 @@ def errors(caplog):
 
     def errors(level=logging.ERROR):
         return [
-            record.getMessage()
+            message(record)
             for record in caplog.records
             if record.name.startswith("partstream") and record.levelno >= level
         ]

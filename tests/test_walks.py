@@ -58,6 +58,7 @@ def refused(client, url, calls):
         assert response.headers["Cache-Control"] == "private, no-store"
         assert "Link" not in response.headers
         assert calls == []
+        return response
 
     return refused
 
@@ -293,9 +294,12 @@ class CrashingCodec(SignedCursorCodec):
 
 def test_cursor__the_reason_is_in_the_log(client, url, refused, caplog):
     caplog.set_level("INFO", logger="partstream")
-    refused("cursor=abc&cursor=abc")
-    (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
-    assert record.getMessage() == "ServedView refused a cursor: the cursor is given more than once."
+    response = refused("cursor=abc&cursor=abc")
+    (record,) = [record for record in caplog.records if record.name == "partstream.guards"]
+    assert record.getMessage() == (
+        "ServedView refused a cursor: the cursor is given more than once. "
+        f"(request {response.headers['X-Request-ID']})"
+    )
 
 
 # Age

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..conf import SETTING, Kept, get_settings, get_source, validated_backend
+from ..conf import SETTING, Kept, get_settings, get_source
 from ..exceptions import Misuse
 from ..keys import get_key_ring
+from ..values import BackendPath
 from .base import Backend
 from .caches.base import CacheStore
 from .cursors.base import CursorCodec
 from .executors.base import Executor
+from .rate_limits.base import RateLimitStore
 
 B = TypeVar("B", bound=Backend)
 
@@ -88,6 +90,18 @@ def _make_cache_store() -> CacheStore:
 get_cache_store = Kept(_make_cache_store, SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
 
 
+def _make_rate_limit_store() -> RateLimitStore:
+    return build(
+        "RATE_LIMIT_STORE",
+        get_settings().RATE_LIMIT_STORE,
+        RateLimitStore,  # type: ignore[type-abstract]
+    )
+
+
+#: The process's rate-limit store.
+get_rate_limit_store = Kept(_make_rate_limit_store, SETTING, "CACHES")
+
+
 class Executors:
     """The process's executors, one for each configuration that is in use."""
 
@@ -106,7 +120,7 @@ class Executors:
             Misuse: When it cannot be made.
         """
         try:
-            validated_backend(configured)
+            BackendPath().take(configured)
         except ValueError as error:
             raise Misuse(
                 f"{where} is {configured!r:.80}: it {error} It may be an executor, too, made "

@@ -1,1 +1,7 @@
-"""What stands between a request and the parts: the grammar of the protocol's parameters."""
+"""The guard: grammar of requests, addresses of clients, the audit trail."""
+
+from __future__ import annotations
+
+from .audit import AuditLogger
+
+__all__ = ["AuditLogger"]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from partstream.keys import KeyRing
+from partstream.logs import get_logger
 
 from ..base import Backend
 from ..breakers import Breaker
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # An entry is one of these headers (a name, the format's version, the kind), a proof, the body.
 _SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes. What others can write has to be proved.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +14,11 @@ from django.core.checks import CheckMessage, Warning
 
 from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
+from partstream.logs import get_logger
 
 from .base import CacheStore
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class DjangoCacheStore(CacheStore):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -13,10 +12,11 @@ from typing import Any
 from django.db import close_old_connections, connections
 
 from partstream.exceptions import NoCapacity
+from partstream.logs import get_logger
 
 from .calls import Call, State
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds after which an idle worker ends, and gives back its database connections.
 IDLE_SECONDS = 30
