@@ -222,7 +222,7 @@ def test_get_revenue_by_month__has_the_last_24_months(ledger, visitor):
     ],
 )
 def test_get_revenue_by_month__begins_23_months_ago(db, visitor, today, first):
-    seeding.seed(300, today=dt.date.fromisoformat(today))
+    seeding.seed(1500, today=dt.date.fromisoformat(today))
     months = dashboard.get_revenue_by_month(visitor)
     assert len(months) == 24
     assert months[0]["month"].isoformat() == first
