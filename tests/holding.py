@@ -11,7 +11,9 @@ from threading import Event
 from partstream.backends.executors.calls import Call
 
 #: Seconds for what will surely happen. A test that needs them all has failed.
-PATIENCE = 30
+PATIENCE = 60
+#: The same, where much is computed: a busy machine that measures coverage is ten times slower.
+LONG_PATIENCE = 300
 #: Seconds in which an answer is there that does not wait for what is held.
 SOON = 10
 
@@ -124,4 +126,4 @@ def in_threads(count, function):
     """What the function gives for 0, 1, …, each in a thread of its own."""
     with ThreadPoolExecutor(count) as background:
         futures = [background.submit(function, number) for number in range(count)]
-        return [future.result(PATIENCE) for future in futures]
+        return [future.result(LONG_PATIENCE) for future in futures]

@@ -5,6 +5,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import transaction
+from django.test import override_settings
 from django.urls import include, path
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
@@ -18,8 +19,6 @@ from partstream.checks import check_settings
 from partstream.exceptions import Misuse
 from partstream.mixins import KeyAccessMixin
 
-from .processes import run_python
-
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 INLINE = "partstream.backends.executors.inline.InlineExecutor"
 
@@ -31,6 +30,18 @@ def found():
         for message in run_checks()
         if message.id and message.id.startswith("partstream.")
     }
+
+
+@pytest.fixture
+def found_in(monkeypatch):
+    """All that the checks say in a process that was started in this environment."""
+
+    def found_in(environment):
+        monkeypatch.setattr(conf, "ENVIRONMENT", environment)
+        with override_settings(DJANGO_PARTSTREAM={}):
+            return run_checks()
+
+    return found_in
 
 
 def load_one(request, a):
@@ -89,16 +100,13 @@ def test_e002__a_wrong_value(settings, setting, msg, hint):
     assert (message.msg, message.hint) == (msg, hint)
 
 
-def test_e002__a_wrong_variable_is_named(tmp_path):
-    code = """
-import django
-django.setup()
-from django.core.checks import run_checks
-for message in run_checks():
-    print(message.id, message.msg, message.hint)
-"""
-    shown = run_python(code, tmp_path, PARTSTREAM_CHUNK_SIZE="two")
-    assert shown == "partstream.E002 PARTSTREAM_CHUNK_SIZE must be a whole number. It is 'two'."
+def test_e002__a_wrong_variable_is_named(found_in):
+    (message,) = found_in({"PARTSTREAM_CHUNK_SIZE": "two"})
+    assert (message.id, message.msg, message.hint) == (
+        "partstream.E002",
+        "PARTSTREAM_CHUNK_SIZE must be a whole number.",
+        "It is 'two'.",
+    )
 
 
 def test_e002__every_fault_has_its_own_message(settings):
@@ -216,20 +224,13 @@ def test_w002__a_chunk_size_of_another_kind_breaks_no_check(mount, size):
     found()
 
 
-def test_w003__a_variable_that_looks_like_a_setting(tmp_path):
-    code = """
-import django
-django.setup()
-from django.core.checks import run_checks
-for message in run_checks():
-    print(message.id, message.msg, message.hint)
-"""
-    shown = run_python(
-        code, tmp_path, PARTSTREAM_CHUNKSIZE="3", PARTSTREAM_TEST_SOMETHING="x", PARTSTREAM_X="y"
-    )
-    assert shown == (
-        "partstream.W003 The environment variable PARTSTREAM_CHUNKSIZE is not read by partstream. "
-        "Did you mean PARTSTREAM_CHUNK_SIZE?"
+def test_w003__a_variable_that_looks_like_a_setting(found_in):
+    names = ["PARTSTREAM_CHUNKSIZE", "PARTSTREAM_TEST_SOMETHING", "PARTSTREAM_X"]
+    (message,) = found_in(dict.fromkeys(names, "3"))
+    assert (message.id, message.msg, message.hint) == (
+        "partstream.W003",
+        "The environment variable PARTSTREAM_CHUNKSIZE is not read by partstream.",
+        "Did you mean PARTSTREAM_CHUNK_SIZE?",
     )
 
 

@@ -68,7 +68,7 @@ django.setup()
 from django.core.management import call_command
 from django.test import Client
 call_command("migrate", verbosity=0)
-call_command("seed_shop", orders=5000, verbosity=0)
+call_command("seed_shop", orders=2000, verbosity=0)
 client, answers = Client(HTTP_HOST="127.0.0.1"), []
 for url, to_the_end in json.loads(sys.argv[1]):
     while True:

@@ -47,6 +47,7 @@ class KeepsOverDjango(OverDjango, KeepingCacheStoreContract):
 class TestLocMemCache(KeepsOverDjango):
     shared = False
     atomic_add = True
+    ends_by_our_clock = True
 
     @pytest.fixture
     def configured(self):
@@ -56,6 +57,7 @@ class TestLocMemCache(KeepsOverDjango):
 class TestFileBasedCache(KeepsOverDjango):
     shared = True
     atomic_add = False
+    ends_by_our_clock = True
     check_ids = ["partstream.W005"]
     check_deploy_ids = ["partstream.W004"]
 
@@ -68,6 +70,7 @@ class TestFileBasedCache(KeepsOverDjango):
 class TestDatabaseCache(KeepsOverDjango):
     shared = True
     atomic_add = True
+    ends_by_our_clock = True
     check_deploy_ids = ["partstream.W004"]
 
     @pytest.fixture

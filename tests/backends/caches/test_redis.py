@@ -277,7 +277,7 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
             child = os.fork()
             name = (key + (":parent" if child else ":child")), (b"parent" if child else b"child")
             good = True
-            for _ in range(300):
+            for _ in range(100):
                 store.set_many(dict([name]), 60)
                 good &= store.get(name[0]) == name[1] and store.get(key + ":both") == b"both"
             if not child:
