@@ -34,10 +34,13 @@ def found():
 
 @pytest.fixture
 def found_in(monkeypatch):
-    """All that the checks say in a process that was started in this environment."""
+    """All that the checks say in a process that was started in this environment, and limits
+    nothing.
+    """
 
     def found_in(environment):
-        monkeypatch.setattr(conf, "ENVIRONMENT", environment)
+        quiet = {"PARTSTREAM_ENABLE_RATE_LIMITING": "false"}
+        monkeypatch.setattr(conf, "ENVIRONMENT", {**quiet, **environment})
         with override_settings(DJANGO_PARTSTREAM={}):
             return run_checks()
 
