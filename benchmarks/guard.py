@@ -1,0 +1,267 @@
+"""What the guard costs: a limit's check, a cursor with every check, the middleware.
+
+Run it with the versions to be measured installed: ``python benchmarks/guard.py``. Cases that are
+compared run in alternating blocks of one process. Redis is a throw-away server behind a Unix
+socket, as in the tests, and a PING goes the same way as a check: by the same client and the same
+kind of connection. ``--markdown`` prints the table for the docs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from django.conf import settings
+
+from tests import redis as redis_servers
+
+MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
+DJANGO_CACHE = "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore"
+REDIS = "partstream.backends.rate_limits.redis.RedisRateLimitStore"
+#: So high that no request of a benchmark is refused.
+ENDLESS = 100_000
+
+
+def set_up(redis_url):
+    """Configure Django, with a local and a Redis cache."""
+    import django
+
+    settings.configure(
+        SECRET_KEY="the benchmarks' own secret, of a good length",
+        ALLOWED_HOSTS=["testserver"],
+        CACHES={
+            "default": {
+                "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+                "OPTIONS": {"MAX_ENTRIES": 100_000},
+            },
+            "redis": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url},
+        },
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "rest_framework",
+            "partstream",
+        ],
+        REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
+        DJANGO_PARTSTREAM={"RATE_LIMIT_STORE": MEMORY},
+        LOGGING_CONFIG=None,
+    )
+    django.setup()
+
+
+def of_throttle(view, throttle):
+    """A case: a throttle made and asked, as DRF does for each request."""
+    from django.test import RequestFactory
+    from rest_framework.request import Request
+
+    request = Request(RequestFactory().get("/"))
+    view.request = request
+    return lambda count: [throttle] * count, lambda kind: kind().allow_request(request, view)
+
+
+def of_codec(codec):
+    """A case: a token through the grammar, decoded, looked at, and the next one encoded."""
+    from partstream.cursors import Cursor
+    from partstream.security.validation import validate_token
+
+    payload = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22).payload()
+    token = codec.encode(payload, 3600)
+
+    def turn(token):
+        cursor = Cursor.from_payload(codec.decode(validate_token([token], 1024), 3600))
+        codec.encode(cursor.payload(), 3600)
+
+    return lambda count: [token] * count, turn
+
+
+def of_handler(middleware):
+    """A case: a request for a plain view through Django's handler, with this middleware."""
+    from django.core.handlers.base import BaseHandler
+    from django.test import RequestFactory, override_settings
+
+    with override_settings(MIDDLEWARE=middleware):
+        handler = BaseHandler()
+        handler.load_middleware()
+    factory = RequestFactory()
+    return lambda count: [factory.get("/plain/") for _ in range(count)], handler.get_response
+
+
+def plain(request):
+    """A view that is not ours."""
+    from django.http import HttpResponse
+
+    return HttpResponse(b"plain")
+
+
+class URLs:
+    """The project's URLs."""
+
+    urlpatterns: list = []
+
+
+@contextmanager
+def limited(store, rate, burst):
+    """The settings of one case."""
+    from django.test import override_settings
+
+    with override_settings(
+        DJANGO_PARTSTREAM={"RATE_LIMIT_STORE": store, "RATE_LIMIT": rate, "BURST_LIMIT": burst}
+    ):
+        yield
+
+
+def admitted(store, threads=16, requests=200, limit=100):
+    """How many of so many requests at once are answered under a limit a minute."""
+    from django.test import RequestFactory
+
+    from partstream import ProgressiveView
+
+    view = type("View", (ProgressiveView,), {"parts": [("a", 1)]}).as_view()
+    barrier, answered = threading.Barrier(threads), itertools.count()
+
+    def ask():
+        made = [RequestFactory().get("/") for _ in range(requests)]
+        barrier.wait()
+        for request in made:
+            if view(request).status_code == 200:
+                next(answered)
+
+    with limited(store, limit, None):
+        running = [threading.Thread(target=ask) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    return next(answered)
+
+
+def rows(blocks):
+    """Each measure: its name, the target, what was found, in the order of the table."""
+    from django.core.cache import caches
+    from django.urls import path
+    from redis import Redis
+    from rest_framework.throttling import SimpleRateThrottle
+    from timing import measure
+
+    from partstream import ProgressiveView
+    from partstream.backends.cursors.fernet import FernetCursorCodec
+    from partstream.backends.cursors.jwt import JWTCursorCodec
+    from partstream.backends.cursors.signed import SignedCursorCodec
+    from partstream.backends.rate_limits.base import Window
+    from partstream.backends.rate_limits.redis import RedisRateLimitStore
+    from partstream.keys import get_key_ring
+    from partstream.throttling import ClientThrottle
+
+    class DRFThrottle(SimpleRateThrottle):
+        """DRF's own, over the local cache; its rate is never reached."""
+
+        rate = f"{ENDLESS}/min"
+
+        def get_cache_key(self, request, view):
+            """One client."""
+            return "drf"
+
+    class Full(DRFThrottle):
+        """The same, whose window of a thousand is full."""
+
+        rate = "1000/min"
+
+        def get_cache_key(self, request, view):
+            """Another client."""
+            return "full"
+
+    view = ProgressiveView(parts=[("a", 1)])
+    case = of_throttle(view, Full)
+    for kind in case[0](1001):
+        case[1](kind)
+    with limited(MEMORY, ENDLESS, ENDLESS):
+        checks = measure(
+            {
+                "ours": of_throttle(view, ClientThrottle),
+                "drf": of_throttle(view, DRFThrottle),
+                "drf full": case,
+            },
+            blocks=blocks,
+        )
+
+    store = RedisRateLimitStore(alias="redis")
+    windows = [Window("{a}:burst", ENDLESS, 10), Window("{a}:rate", ENDLESS, 60)]
+    client = Redis(connection_pool=store._pool)
+    caches["redis"].clear()
+    redis = measure(
+        {
+            "take": (lambda count: [windows] * count, store.take),
+            "ping": (lambda count: [client] * count, lambda client: client.ping()),
+        },
+        blocks=blocks,
+    )
+    keys = get_key_ring()
+    codecs = measure(
+        {
+            "fernet": of_codec(FernetCursorCodec(keys=keys)),
+            "signed": of_codec(SignedCursorCodec(keys=keys)),
+            "jwt": of_codec(JWTCursorCodec(keys=keys)),
+        },
+        blocks=blocks,
+    )
+    URLs.urlpatterns = [path("plain/", plain)]
+    settings.ROOT_URLCONF = URLs
+    handlers = measure(
+        {
+            "none": of_handler([]),
+            "both": of_handler(
+                [
+                    "partstream.middleware.ProgressiveDeliveryMiddleware",
+                    "partstream.middleware.SecurityMiddleware",
+                ]
+            ),
+        },
+        blocks=blocks,
+    )
+
+    yield "limit check, memory: the throttle, two windows", "<= 15 us", f"{checks['ours']:.1f} us"
+    yield "for comparison: DRF's throttle, its window empty", "", f"{checks['drf']:.1f} us"
+    yield "for comparison: the same, 1,000 in its window", "", f"{checks['drf full']:.1f} us"
+    yield (
+        "limit check, Redis: two windows, against a PING",
+        "<= 2 x",
+        f"{redis['take'] / redis['ping']:.2f} x ({redis['take']:.0f} us)",
+    )
+    for name, target in [("fernet", 45), ("signed", 45), ("jwt", 100)]:
+        yield (
+            f"decode and encode a cursor with every check, {name}",
+            f"<= {target} us",
+            f"{codecs[name]:.0f} us",
+        )
+    yield (
+        "both middlewares, on a view that is not ours",
+        "<= 4 us",
+        f"{handlers['both'] - handlers['none']:.1f} us",
+    )
+    redis_setting = {"BACKEND": REDIS, "OPTIONS": {"alias": "redis"}}
+    for name, setting in [("memory", MEMORY), ("LocMem", DJANGO_CACHE), ("Redis", redis_setting)]:
+        yield (
+            f"16 threads x 200 requests against RATE_LIMIT 100, {name}: answered",
+            "100",
+            f"{admitted(setting)}",
+        )
+
+
+if __name__ == "__main__":
+    with redis_servers.server(redis_servers.demand_server()) as server:
+        set_up(server.url)
+        import cryptography
+        import jwt
+        from report import report
+
+        report(
+            __doc__.partition("\n")[0],
+            rows,
+            f"cryptography {cryptography.__version__}",
+            f"PyJWT {jwt.__version__}",
+        )
