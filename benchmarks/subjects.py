@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,8 @@ THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 REDIS_STORE = "partstream.backends.caches.redis.RedisCacheStore"
 #: Milliseconds that eight parts sleep.
 SLEEPS = (0, 50, 100, 150, 250, 350, 500, 600)
+#: Threads of a process that call at once.
+CALLERS = 16
 
 #: What was run in this process, in order.
 runs: list[str] = []
@@ -166,31 +169,27 @@ def _serve(connection, set_up_with, name):
     set_up(**set_up_with)
     get = make_view(name)
     connection.send(None)
-    while (order := connection.recv()) is not None:
-        kind, given = order
-        if kind == "get":
-            connection.send((get(given).content, runs[:]))
-        elif kind == "callers":
-            connection.send((_call_at_once(get, *given), runs[:]))
-        runs.clear()
+    # As a server's: they are there before the requests, and their connections are open.
+    with ThreadPoolExecutor(CALLERS) as threads:
+        while (order := connection.recv()) is not None:
+            kind, given = order
+            if kind == "get":
+                connection.send((get(given).content, runs[:]))
+            elif kind == "callers":
+                connection.send((_call_at_once(get, threads, given), runs[:]))
+            runs.clear()
 
 
-def _call_at_once(get, callers, moment):
-    """The seconds that each of so many threads waits for its answer; all start at a moment."""
-    seconds = []
+def _call_at_once(get, threads, moment):
+    """The seconds that each of the threads waits for its answer; all start at a moment."""
 
     def call():
         time.sleep(max(0, moment - time.time()))
         started = time.perf_counter()
         get()
-        seconds.append(time.perf_counter() - started)
+        return time.perf_counter() - started
 
-    threads = [threading.Thread(target=call) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seconds
+    return [future.result() for future in [threads.submit(call) for _ in range(CALLERS)]]
 
 
 @contextmanager

@@ -155,14 +155,16 @@ class Flight:
                 return None
             self._landed, self.result = True, result
             callbacks, self._callbacks = self._callbacks, []
-        if prepare is not None:
-            prepare(len(callbacks))
-        for callback in callbacks:
-            try:
-                callback(self)
-            except Exception:
-                # The others wait, too.
-                logger.exception("One who waited for %r could not be told.", self.key)
+        try:
+            if prepare is not None:
+                prepare(len(callbacks))
+        finally:
+            for callback in callbacks:
+                try:
+                    callback(self)
+                except Exception:
+                    # The others wait, too.
+                    logger.exception("One who waited for %r could not be told.", self.key)
         return len(callbacks)
 
 
@@ -196,6 +198,11 @@ class Flights:
                 return flight, False
             flight = self._flights[key] = Flight(key, fresh=fresh)
             return flight, True
+
+    def look(self, key: str) -> bytes | None:
+        """The value in the store; while it is made here for want of one, the store is not asked."""
+        flight = self._flights.get(key)
+        return self.store.get(key) if flight is None or flight.fresh else None
 
     def find(self, key: str) -> Flight | None:
         """The flight to this value, if there is one; it may have landed."""
@@ -274,23 +281,22 @@ class Flights:
             ttl: Seconds that it is kept.
             failed: Whether the owner has nothing to hand on: waiting processes run the loader.
         """
+        store, is_kept = self.store, False
 
         def prepare(waiting: int) -> None:
-            if keep is not None:
+            nonlocal is_kept
+            # First for the other processes: those who wait here have the interpreter busy then.
+            is_kept = keep is not None and store.set_many({flight.key: keep}, ttl)
+            if is_kept:
                 return
             # Before they are told, or they would find it when they begin anew.
             if flight.lingers and not waiting and result is not LOST:
                 self._linger(flight)
             self._forget(flight)
 
-        waited = flight.land(result, prepare)
-        if waited is None:
+        if flight.land(result, prepare) is None:
             return
-        store = self.store
-        if keep is None or not store.set_many({flight.key: keep}, ttl):
-            if keep is not None and flight.lingers and not waited:
-                self._linger(flight)
-            failed = failed or keep is not None
+        failed = failed or (keep is not None and not is_kept)
         self._keeper.unwatch(flight)
         if flight.locked:
             if failed:

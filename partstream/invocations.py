@@ -44,7 +44,7 @@ def invoke(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
         return _covered(loader, request, args, kwargs)[0]
     flights = get_flights()
     while True:
-        value = flights.store.get(key)
+        value = flights.look(key)
         if value is not None:
             return fragments.decode(value)
         flight, own = flights.board(key)
@@ -72,7 +72,7 @@ async def invoke_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> 
     flights = get_flights()
     loop = asyncio.get_running_loop()
     while True:
-        value = await sync_to_async(flights.store.get)(key)
+        value = await sync_to_async(flights.look)(key)
         if value is not None:
             return fragments.decode(value)
         flight, own = flights.board(key)

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgiref.sync import async_to_sync
 
 from .backends.executors.calls import Call
-from .boundary import Ambience, returned
+from .boundary import NOTHING, Ambience, returned
 from .exceptions import NoCapacity
 from .invocations import timed
 from .loaders import Loader
 from .outcomes import Outcome
 from .parts import LazyPart
 from .statements import can_stop_statements
+from .timeouts import atomic_aliases
 
 if TYPE_CHECKING:
     from .resolution import Resolver
 
 
-@dataclass(slots=True)
-class Coroutine:
-    """A coroutine loader that is to run in the request's thread, beside others of its kind."""
+class Launch(NamedTuple):
+    """One running of a loader: all that is to be known of it, wherever it will be."""
 
     name: str
     part: LazyPart
     loader: Loader
     dependencies: Mapping[str, Any]
+    timeout: float | None
 
 
 class Launcher:
@@ -39,19 +39,27 @@ class Launcher:
 
     Args:
         resolver: Whose parts they are.
-        atomic: Aliases of databases in an atomic block, in the request's thread.
+        atomic: Aliases of databases in an atomic block, in the request's thread; None: nobody has
+            looked yet.
     """
 
-    def __init__(self, resolver: Resolver, atomic: list[str]) -> None:
+    def __init__(self, resolver: Resolver, atomic: list[str] | None) -> None:
         self._resolver = resolver
         self._boundary = resolver.boundary
         self._executor = resolver.executor
         self._atomic = atomic
         self._ambience = Ambience()
 
+    @property
+    def atomic(self) -> list[str]:
+        """Aliases of databases in an atomic block, as they were at the first look."""
+        if self._atomic is None:
+            self._atomic = atomic_aliases()
+        return self._atomic
+
     def launch(
         self, name: str, part: LazyPart, loader: Loader, *, patient: bool
-    ) -> Outcome | Call | Coroutine:
+    ) -> Outcome | Call | Launch:
         """Run a loader to its outcome, or begin to run it.
 
         Args:
@@ -61,72 +69,63 @@ class Launcher:
             patient: Whether the request would rather wait than run it in its own thread.
 
         Returns:
-            Its outcome; the call that will return it; or a coroutine for `gather`.
+            Its outcome; the call that will return it; or, of a coroutine loader that is to run in
+            the request's thread beside others of its kind, what `gather` takes.
 
         Raises:
             NoCapacity: When a patient request has to wait.
         """
-        try:
-            dependencies = self._resolver.data_of(part.depends_on)
-        except Exception as error:  # noqa: BLE001 - fail() logs
-            # Data so deeply nested that this thread's stack does not hold it.
-            return self._boundary.fail(name, loader, error, 0.0)
+        dependencies: Mapping[str, Any] = NOTHING
+        if part.depends_on:
+            try:
+                dependencies = self._resolver.data_of(part.depends_on)
+            except Exception as error:  # noqa: BLE001 - fail() logs
+                # Data so deeply nested that this thread's stack does not hold it.
+                return self._boundary.fail(name, loader, error, 0.0)
         timeout = self._resolver.timeout_of(loader)
+        launch = Launch(name, part, loader, dependencies, timeout)
         concurrent = self._executor.concurrent
-        if loader.is_async and not concurrent and not self._atomic:
-            return Coroutine(name, part, loader, dependencies)
+        if loader.is_async and not concurrent and not self.atomic:
+            return launch
         try:
             if loader.is_async and concurrent:
-                return self._submit_coroutine(name, part, loader, dependencies, timeout)
-            outcome = self._submit(name, part, loader, dependencies, timeout)
+                return self._submit_coroutine(launch)
+            outcome = self._submit(launch)
         except NoCapacity as error:
             if timeout is not None:
                 return self._boundary.fail(name, loader, error, 0.0)
             if patient and not self._executor.pool.is_own_thread():
                 raise
             function = async_to_sync(loader.function) if loader.is_async else loader.function
-            outcome = self._boundary.settle(
-                name, part, loader, function, self._atomic, dependencies
-            )
+            outcome = self._boundary.settle(name, part, loader, function, self.atomic, dependencies)
         if not isinstance(outcome, Call):
             self._ambience.restore()
         return outcome
 
-    def _submit(
-        self,
-        name: str,
-        part: LazyPart,
-        loader: Loader,
-        dependencies: Mapping[str, Any],
-        timeout: float | None,
-    ) -> Outcome | Call:
-        function, limit = loader.function, timeout
-        if loader.is_async:
-            # One connection has one stack of savepoints: coroutines run one after another.
-            function = async_to_sync(partial(_timed_call, loader.function, timeout))
-            # Cancelled where it awaits; what it has the request's thread do, the database ends.
-            limit = timeout if any(map(can_stop_statements, self._atomic)) else None
-            timeout = None
-        elif self._atomic and not self._executor.concurrent:
-            # It stays with its transaction, and only the database can end it.
-            timeout = None
-        work = partial(self._boundary.settle, name, part, loader, function)
-        if self._executor.concurrent or timeout is not None:
+    def _submit(self, launch: Launch) -> Outcome | Call:
+        name, part, loader, dependencies, timeout = launch
+        settle, function = self._boundary.settle, loader.function
+        if self._executor.concurrent or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
             deadline = None if timeout is None else monotonic() + timeout
-            work = partial(work, [], dependencies, deadline=deadline)
-        else:
-            work = partial(work, self._atomic, dependencies, timeout=limit)
-        return self._executor.submit(work, timeout=timeout)
+            work = partial(
+                settle, name, part, loader, function, [], dependencies, deadline=deadline
+            )
+            return self._executor.submit(work, timeout=timeout)
+        # Where there is a transaction it stays with it, and only the database can end it.
+        limit = timeout
+        if loader.is_async:
+            # One connection has one stack of savepoints: coroutines run one after another.
+            function = async_to_sync(partial(_timed_call, function, timeout))
+            # Cancelled where it awaits; what it has the request's thread do, the database ends.
+            limit = timeout if any(map(can_stop_statements, self.atomic)) else None
+        work = partial(
+            settle, name, part, loader, function, self.atomic, dependencies, timeout=limit
+        )
+        return self._executor.submit(work)
 
-    def _submit_coroutine(
-        self,
-        name: str,
-        part: LazyPart,
-        loader: Loader,
-        dependencies: Mapping[str, Any],
-        timeout: float | None,
-    ) -> Call:
+    def _submit_coroutine(self, launch: Launch) -> Call:
+        name, part, loader, dependencies, timeout = launch
         now = monotonic()
         deadline = None if timeout is None else now + timeout
         return self._executor.submit_coroutine(
@@ -135,7 +134,7 @@ class Launcher:
             timeout=timeout,
         )
 
-    def gather(self, coroutines: Sequence[Coroutine]) -> list[Outcome | Call]:
+    def gather(self, launches: Sequence[Launch]) -> list[Outcome | Call]:
         """Run coroutine loaders together, under one event loop that keeps the connection.
 
         One with a timeout runs in the loop thread: here nobody could stop waiting for it.
@@ -144,37 +143,35 @@ class Launcher:
             The outcome of each, or the call that will return it.
         """
         found: dict[str, Outcome | Call] = {}
-        here: list[Coroutine] = []
-        for coroutine in coroutines:
-            timeout = self._resolver.timeout_of(coroutine.loader)
-            if timeout is None:
-                here.append(coroutine)
+        here: list[Launch] = []
+        for launch in launches:
+            if launch.timeout is None:
+                here.append(launch)
             else:
-                found[coroutine.name] = self._begin_in_time(coroutine, timeout)
+                found[launch.name] = self._begin_in_time(launch)
         request = self._resolver.request
         calls = [
-            partial(_measured, partial(entry.loader.function, request, **entry.dependencies))
-            for entry in here
+            partial(_measured, partial(launch.loader.function, request, **launch.dependencies))
+            for launch in here
         ]
         try:
             results = async_to_sync(_gather)(calls) if calls else []
         except RuntimeError as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(calls)
-        for entry, (data, error, seconds) in zip(here, results, strict=True):
+        for launch, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.
             function = partial(returned, data, error)
-            found[entry.name] = self._boundary.settle(
-                entry.name, entry.part, entry.loader, function, [], seconds=seconds
+            found[launch.name] = self._boundary.settle(
+                launch.name, launch.part, launch.loader, function, [], seconds=seconds
             )
             self._ambience.restore()
-        return [found[coroutine.name] for coroutine in coroutines]
+        return [found[launch.name] for launch in launches]
 
-    def _begin_in_time(self, coroutine: Coroutine, timeout: float) -> Outcome | Call:
-        name, part, loader = coroutine.name, coroutine.part, coroutine.loader
+    def _begin_in_time(self, launch: Launch) -> Outcome | Call:
         try:
-            return self._submit_coroutine(name, part, loader, coroutine.dependencies, timeout)
+            return self._submit_coroutine(launch)
         except NoCapacity as refusal:
-            return self._boundary.fail(name, loader, refusal, 0.0)
+            return self._boundary.fail(launch.name, launch.loader, refusal, 0.0)
 
 
 async def _timed_call(

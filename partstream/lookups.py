@@ -57,7 +57,7 @@ class Lookup:
             return key, None
         if name in self._found:
             return key, self._found.pop(name)
-        return key, get_flights().store.get(key)
+        return key, get_flights().look(key)
 
     def _key_of(self, name: str, part: LazyPart, loader: Loader) -> str | None:
         """The key of a cached part across walks; None where it is not to be kept."""

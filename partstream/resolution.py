@@ -136,15 +136,16 @@ class Resolver:
         # What a part that is kept, or that runs already, once depended on is not needed for it.
         others = [name for name in names if name not in joined]
         order = [*joined, *layout.closure(others, outcomes.keys() | joined.keys())]
-        atomic, ambience = atomic_aliases(), None
-        elsewhere = self.executor.concurrent or self._timeout is not None
+        elsewhere = self.executor.concurrent or self._timeout is not None or bool(joined)
+        atomic, ambience = None if elsewhere else atomic_aliases(), None
         for position, name in enumerate(order):
             part = self.parts[name]
             if not isinstance(part, LazyPart):
+                atomic = atomic_aliases() if atomic is None else atomic
                 outcomes[name] = self.boundary.settle(name, part, None, None, atomic)
                 continue
-            loader = self.loader_of(name, part)
-            if elsewhere or not loader.is_plain or joined:
+            loader = None if elsewhere else self.loader_of(name, part)
+            if loader is None or atomic is None or not loader.is_plain:
                 schedule = Schedule(
                     self,
                     order[position:],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from .backends.executors.calls import Call, State
 from .exceptions import NoCapacity, PartTimeout
 from .flights import LOST, POLL_SECONDS, Flight, Flights, Turn, get_flights
-from .launches import Coroutine, Launcher
+from .launches import Launch, Launcher
 from .loaders import DENIALS, Loader
 from .lookups import Lookup
 from .outcomes import Outcome, worth_keeping
@@ -28,7 +29,7 @@ class Schedule:
         resolver: Whose outcomes they are.
         order: The parts, each behind its dependencies.
         wanted: Those of them that are to be delivered.
-        atomic: Aliases of databases in an atomic block.
+        atomic: Aliases of databases in an atomic block; None: nobody has looked yet.
         walk: The walk's cache, if it has one.
         joined: Name -> flight that an earlier chunk of the walk left running.
         budget: Seconds after which what is ready is enough; None: everything is waited for.
@@ -40,7 +41,7 @@ class Schedule:
         order: Iterable[str],
         wanted: Sequence[str],
         *,
-        atomic: list[str],
+        atomic: list[str] | None = None,
         walk: WalkCache | None = None,
         joined: Mapping[str, Flight] | None = None,
         budget: float | None = None,
@@ -51,14 +52,12 @@ class Schedule:
         self._outcomes = resolver.outcomes
         self._layout = resolver.parts.layout
         self._wanted = wanted
-        self._atomic = atomic
         self._walk = walk
-        self._joined = dict(joined or {})
+        self._joined = dict(joined) if joined else {}
         self._ends = None if budget is None else monotonic() + budget
         self._waiting = list(order)
         self._under_way = UnderWay()
-        self._batch: list[tuple[Coroutine, Flight | None]] = []
-        self._lookup = Lookup(resolver)
+        self._batch: list[tuple[Launch, Flight | None]] = []
         self._polled = 0.0
         self._launcher = Launcher(resolver, atomic)
 
@@ -136,22 +135,29 @@ class Schedule:
     def _begin(self, name: str) -> None:
         part = self._resolver.parts[name]
         if not isinstance(part, LazyPart):
-            self._outcomes[name] = self._boundary.settle(name, part, None, None, self._atomic)
+            atomic = self._launcher.atomic
+            self._outcomes[name] = self._boundary.settle(name, part, None, None, atomic)
             return
         loader = self._resolver.loader_of(name, part)
         flight = self._joined.pop(name, None)
         if flight is not None:
             self._wait_at(name, loader, flight, polls=not flight.claims)
             return
-        if self._resolver.depends_on_failure(name):
+        if self._layout.gated and self._resolver.depends_on_failure(name):
             return
-        key, value = self._lookup.find(name, part, loader)
+        key, value = None, None
+        if loader.caching is not None:
+            key, value = self._lookup.find(name, part, loader)
         if value is not None:
             self._outcomes[name] = Outcome(name, value, None, 0.0, "cache")
         elif key is None:
             self._launch(name, part, loader, None)
         else:
             self._board(name, part, loader, key)
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup(self._resolver)
 
     @property
     def _flights(self) -> Flights:
@@ -207,7 +213,7 @@ class Schedule:
             raise
         if isinstance(outcome, Call):
             self._wait_at_call(name, loader, outcome, flight)
-        elif isinstance(outcome, Coroutine):
+        elif isinstance(outcome, Launch):
             self._batch.append((outcome, flight))
         else:
             self._settle(name, loader, flight, outcome)
@@ -220,17 +226,17 @@ class Schedule:
     def _gather(self) -> None:
         batch, self._batch = self._batch, []
         try:
-            outcomes = self._launcher.gather([coroutine for coroutine, _ in batch])
+            outcomes = self._launcher.gather([launch for launch, _ in batch])
         except BaseException:
             for _, flight in batch:
                 if flight is not None:
                     self._flights.end(flight, LOST, failed=True)
             raise
-        for (coroutine, flight), outcome in zip(batch, outcomes, strict=True):
+        for (launch, flight), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Call):
-                self._wait_at_call(coroutine.name, coroutine.loader, outcome, flight)
+                self._wait_at_call(launch.name, launch.loader, outcome, flight)
             else:
-                self._settle(coroutine.name, coroutine.loader, flight, outcome)
+                self._settle(launch.name, launch.loader, flight, outcome)
 
     def _wait_at_call(self, name: str, loader: Loader, call: Call, flight: Flight | None) -> None:
         if flight is None:
@@ -252,11 +258,13 @@ class Schedule:
         now = monotonic()
         until = self._ends if self._ends is not None and self._ends > now else None
         polls = bool(self._under_way.polled())
-        if polls or self._waits_for_capacity():
+        if polls or (self._waiting and self._waits_for_capacity()):
             soon = now + POLL_SECONDS
             until = soon if until is None else min(until, soon)
         for name, entry in self._under_way.wait(until):
             self._arrived(name, entry)
+        if not self._under_way:
+            return
         now = monotonic()
         for name, entry in self._under_way.overdue(now):
             self._time_out(name, entry, now)

@@ -39,6 +39,7 @@ class UnderWay:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._events: SimpleQueue[tuple[str, Call | Flight]] = SimpleQueue()
+        self._has_polled = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -48,7 +49,7 @@ class UnderWay:
 
     def add_call(self, name: str, loader: Loader, call: Call) -> None:
         """Wait for a call of this request's own."""
-        self._entries[name] = Entry(loader, call, monotonic(), call.deadline, is_ours=True)
+        self._entries[name] = Entry(loader, call, monotonic(), call.deadline, False, True)
         call.on_done(lambda call: self._events.put((name, call)))
 
     def add_flight(
@@ -67,6 +68,7 @@ class UnderWay:
         if deadline is None and timeout is not None:
             deadline = now + timeout
         self._entries[name] = Entry(loader, flight, now, deadline, polls, is_ours)
+        self._has_polled = self._has_polled or polls
         flight.on_landing(lambda flight: self._events.put((name, flight)))
 
     def discard(self, name: str) -> None:
@@ -84,18 +86,21 @@ class UnderWay:
         if until is not None:
             moments.append(until)
         timeout = max(0.0, min(moments) - monotonic()) if moments else None
+        events = self._events
         try:
-            event = self._events.get(timeout=timeout)
-            while True:
-                name, source = event
-                entry = self._entries.get(name)
-                # One that was discarded may still end.
-                if entry is not None and entry.source is source:
-                    del self._entries[name]
-                    yield name, entry
-                event = self._events.get_nowait()
+            event = events.get(timeout=timeout)
         except Empty:
             return
+        while True:
+            name, source = event
+            entry = self._entries.get(name)
+            # One that was discarded may still end.
+            if entry is not None and entry.source is source:
+                del self._entries[name]
+                yield name, entry
+            if events.empty():  # Only this thread takes from it.
+                return
+            event = events.get()
 
     def overdue(self, now: float) -> list[tuple[str, Entry]]:
         """Those whose deadline is over."""
@@ -107,6 +112,8 @@ class UnderWay:
 
     def polled(self) -> dict[Flight, tuple[str, Entry]]:
         """Those that another process runs."""
+        if not self._has_polled:
+            return {}
         return {
             entry.source: (name, entry)
             for name, entry in self._entries.items()

@@ -45,7 +45,7 @@ def waiting():
 
 
 def until_all_have_landed():
-    """Return when what came of all flights is kept: those who waited have it before."""
+    """Return when all locks are given back: those who waited have what came of it before."""
     wait_until(lambda: not get_flights()._flights)
 
 
@@ -80,10 +80,10 @@ class Callers:
         envelope = json.loads(self.view(request_for(query)).content)
         return envelope["errors"][0]["code"] if "errors" in envelope else merged([envelope])["part"]
 
-    def start(self, number, background):
+    def start(self, number, background, *, already=0):
         """So many callers; returns when all of them wait, with what they will get."""
         futures = [background.submit(self.ask) for _ in range(number)]
-        wait_until(lambda: waiting() == number - self.own_thread)
+        wait_until(lambda: waiting() == already + number - self.own_thread)
         return futures
 
 
@@ -124,6 +124,39 @@ def test_process__where_nothing_is_kept_callers_are_merged_too(callers, held, ba
     until_all_have_landed()
     assert callers(load).ask() == "data"
     assert load.runs == 2
+
+
+def test_process__whoever_comes_while_it_is_made_does_not_look(callers, held, background, store):
+    load = held("data")
+    asked = callers(load)
+    first = background.submit(asked.ask)
+    load.wait_until_begun()
+    assert store.taken() == [("read", 1)] * 2  # The second time when it was his to make.
+    futures = asked.start(8, background, already=1)
+    assert store.taken() == []
+    load.release()
+    assert {future.result(PATIENCE) for future in [first, *futures]} == {"data"}
+
+
+def test_process__the_value_is_kept_when_the_first_of_those_who_wait_is_told(store):
+    registry, kept = Flights(store), []
+    flight, _ = registry.board(KEY)
+    flight.on_landing(lambda flight: kept.append(store.get(KEY)))
+    registry.end(flight, b"1", keep=b"1", ttl=60)
+    assert kept == [b"1"]
+
+
+def test_process__all_are_told_where_the_value_cannot_be_kept(store, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a store's own fault")
+
+    registry, told = Flights(store), []
+    flight, _ = registry.board(KEY)
+    flight.on_landing(told.append)
+    monkeypatch.setattr(store, "set_many", fail)
+    with pytest.raises(RuntimeError):
+        registry.end(flight, b"1", keep=b"1", ttl=60)
+    assert told == [flight]
 
 
 def test_process__different_values_do_not_wait_for_each_other(callers, held, background):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextvars import copy_context
 from enum import Enum
 from time import monotonic
 from typing import Any
 
-from .surroundings import Surroundings
+from .surroundings import CallersContext
 
 
 class State(Enum):
@@ -48,7 +47,6 @@ class Call:
         "_function",
         "_lock",
         "_on_abandon",
-        "_surroundings",
         "deadline",
         "error",
         "result",
@@ -57,8 +55,7 @@ class Call:
 
     def __init__(self, function: Callable[[], Any], timeout: float | None = None) -> None:
         self._function: Callable[[], Any] | None = function
-        self._context = copy_context()
-        self._surroundings = Surroundings()
+        self._context = CallersContext()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Call], None]] = []
         self._on_abandon: Callable[[Call], None] | None = None
@@ -86,7 +83,7 @@ class Call:
         result, error = None, None
         try:
             if function is not None:
-                result = self.enter(function)
+                result = self._context.run(function)
         except BaseException as raised:  # noqa: BLE001 - for whoever waits
             error = raised
         self.finish(result, error)
@@ -108,11 +105,7 @@ class Call:
 
     def enter(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function within the call's context variables, and its language and the like."""
-        return self._context.run(self._surrounded, function, *args)
-
-    def _surrounded(self, function: Callable[..., Any], *args: Any) -> Any:
-        self._surroundings.restore()
-        return function(*args)
+        return self._context.run(function, *args)
 
     def on_done(self, callback: Callable[[Call], None]) -> None:
         """Have ``callback(call)`` called at the end, at once if it is there already.

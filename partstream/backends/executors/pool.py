@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django.db import close_old_connections, connections
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from partstream.exceptions import NoCapacity
 from partstream.logs import get_logger
@@ -21,7 +23,15 @@ logger = get_logger(__name__)
 #: Seconds after which an idle worker ends, and gives back its database connections.
 IDLE_SECONDS = 30
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    """What is known of the thread that asks: whose worker it is, and whether it ever connected."""
+
+    pool: WorkerPool | None = None
+    has_connected = False
+
+
+_thread = _Thread()
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
@@ -38,7 +48,7 @@ class WorkerPool:
     """A bounded pool of daemon threads behind a bounded queue.
 
     Threads are started as they are needed and end when they were idle for `IDLE_SECONDS`. Around
-    each call `close_old_connections` gives back database connections, as Django does around a
+    each call database connections are given back, as ``close_old_connections`` does around a
     request.
 
     A thread cannot be killed. A call that nobody waits for any more keeps its thread, and a new
@@ -64,8 +74,8 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Call] = SimpleQueue()
         self._workers = 0
-        self._idle = 0
-        self._waiting = 0
+        #: Calls that wait for a worker, or have one.
+        self._pending = 0
         self._abandoned = 0
         #: Of the abandoned calls, those whose place another thread took.
         self._replaced = 0
@@ -82,7 +92,7 @@ class WorkerPool:
 
     def is_own_thread(self) -> bool:
         """Whether this is one of the pool's threads: to wait here for another could be for ever."""
-        return getattr(_thread, "pool", None) is self
+        return _thread.pool is self
 
     def submit(self, function: Callable[[], Any], timeout: float | None = None) -> Call:
         """Have a function called by a worker.
@@ -101,8 +111,9 @@ class WorkerPool:
                 raise NoCapacity(f"{self._abandoned} calls that timed out still run")
             if timeout is None and self.is_own_thread():
                 raise NoCapacity("a worker does not wait for another")
-            if self._waiting - self._idle >= self.max_queued and self._workers >= self.max_workers:
-                raise NoCapacity(f"{self._waiting} calls wait for a thread")
+            waiting = self._pending - self._workers
+            if waiting >= self.max_queued and self._workers >= self.max_workers:
+                raise NoCapacity(f"{waiting} calls wait for a thread")
             self._enqueue(call)
         return call
 
@@ -112,13 +123,14 @@ class WorkerPool:
             self._enqueue(call)
 
     def _enqueue(self, call: Call) -> None:
-        self._waiting += 1
+        self._pending += 1
         self._queue.put(call)
-        self._staff()
+        if self._pending > self._workers:
+            self._staff()
 
     def _staff(self) -> None:
         """Start a thread if calls wait for one, and there may be more."""
-        if self._waiting > self._idle and self._workers < self.max_workers:
+        if self._workers < min(self._pending, self.max_workers):
             self._workers += 1
             try:
                 threading.Thread(
@@ -131,31 +143,32 @@ class WorkerPool:
 
     def _work(self, queue: SimpleQueue[Call]) -> None:
         _thread.pool = self
+        held: Sequence[BaseDatabaseWrapper] = ()
         while True:
-            with self._lock:
-                if queue is not self._queue:
-                    return
-                self._idle += 1
             try:
                 call = queue.get(timeout=IDLE_SECONDS)
             except Empty:
                 with self._lock:
-                    self._idle -= 1
-                    if self._waiting > self._idle:
-                        continue  # Something came just now.
-                    self._workers -= 1
+                    if queue is self._queue:
+                        if self._pending >= self._workers:
+                            continue  # Something came just now.
+                        self._workers -= 1
                 break
-            with self._lock:
-                self._idle -= 1
-                self._waiting -= 1
             if call.begin(self._note_abandoned):
-                _give_back_connections()
+                if held:
+                    # They have aged while nothing was to do.
+                    _give_back(held)
                 call.run()
-                _give_back_connections()
+                if _thread.has_connected:
+                    held = _give_back(connections.all(initialized_only=True))
                 if call.state is State.ABANDONED and self._is_replaced():
                     break
             # What it held must not live as long as this thread waits.
             del call
+            with self._lock:
+                if queue is not self._queue:
+                    return
+                self._pending -= 1
         try:
             connections.close_all()
         except Exception:
@@ -167,6 +180,7 @@ class WorkerPool:
             if self._replaced < self.max_abandoned:
                 self._replaced += 1
                 self._workers -= 1
+                self._pending -= 1
                 self._staff()
 
     def _is_replaced(self) -> bool:
@@ -180,9 +194,19 @@ class WorkerPool:
             return False
 
 
-def _give_back_connections() -> None:
-    try:
-        for connection in connections.all(initialized_only=True):
+def _note_connection(**_: Any) -> None:
+    # To ask Django whether a thread has any takes longer than all else that is done around a call.
+    _thread.has_connected = True
+
+
+connection_created.connect(_note_connection)
+
+
+def _give_back(held: Sequence[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
+    """Close those of this thread's connections that serve nobody any more; returns the others."""
+    kept = []
+    for connection in held:
+        try:
             if connection.in_atomic_block:
                 logger.error("A loader left an atomic block open; its connection is closed.")
                 session = connection.connection
@@ -190,7 +214,10 @@ def _give_back_connections() -> None:
                 del connections[connection.alias]
                 if session is not None:
                     session.close()
-        close_old_connections()
-    except Exception:
-        # One that cannot even be closed must not take the thread, or the next call, along.
-        logger.exception("A worker could not give back its database connections.")
+            else:
+                kept.append(connection)
+                connection.close_if_unusable_or_obsolete()
+        except Exception:
+            # One that cannot even be closed must not take the thread, or the next call, along.
+            logger.exception("A worker could not give back its database connections.")
+    return kept

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from threading import Barrier, Event, get_ident
 from time import monotonic
 from typing import ClassVar
 
 import pytest
+from asgiref.local import Local
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from partstream.backends.base import Backend
-from partstream.backends.executors import pool
+from partstream.backends.executors import pool, surroundings
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call, State
 from partstream.backends.loader import get_executor
@@ -185,6 +187,38 @@ class ExecutorContract:
         with self.surrounded():
             call = executor.submit(self.surroundings, timeout=PATIENCE)
         assert result_of(call) == RED
+
+    def test_context__is_that_of_the_caller_however_asgiref_keeps_it(self, executor, monkeypatch):
+        monkeypatch.setattr(surroundings, "Storage", None)
+        with self.surrounded():
+            call = executor.submit(self.surroundings, timeout=PATIENCE)
+        assert result_of(call) == RED
+
+    def test_context__has_what_a_library_keeps_in_asgirefs_local(self, executor):
+        local = Local()
+        local.tenant = "red"
+        assert result_of(executor.submit(lambda: local.tenant, timeout=PATIENCE)) == "red"
+
+        async def start():
+            return local.tenant, await sync_to_async(lambda: local.tenant)()
+
+        call = executor.submit_coroutine(start, lambda *end: (passed_on(*end), local.tenant))
+        assert result_of(call) == (("red", "red"), "red")
+
+    def test_context__has_nothing_that_is_not_the_callers_own(self, executor):
+        local = Local()
+
+        def context():
+            local.tenant = "red"
+            return copy_context()
+
+        with ThreadPoolExecutor(1) as other:
+            inherited = other.submit(context).result()
+            # As in a thread that has inherited the context of the one that started it.
+            call = inherited.run(
+                executor.submit, lambda: hasattr(local, "tenant"), timeout=PATIENCE
+            )
+            assert result_of(call) is inherited.run(hasattr, local, "tenant")
 
     def surroundings(self):
         zone = timezone.get_current_timezone_name()
@@ -421,6 +455,7 @@ print("hung")
 
     def test_process__is_not_held_up_by_the_threads_of_coroutines(self, tmp_path):
         code = self.code("""
+from asgiref.local import Local
 from asgiref.sync import sync_to_async
 
 def hang():
@@ -634,6 +669,22 @@ print("hung")
         calls = [executor.submit(count, timeout=PATIENCE) for _ in range(20)]
         assert [result_of(call) for call in calls] == [0] * 20
         wait_until(lambda: sessions() == 1)
+
+    @on_postgresql
+    @with_rows
+    def test_connections__that_age_while_a_worker_is_idle_serve_nobody(self, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)
+        executor = self.made(max_workers=1)
+
+        def session():
+            return run("SELECT pg_backend_pid()"), connections["default"]
+
+        pid, its = result_of(executor.submit(session, timeout=PATIENCE))
+        wait_until(lambda: not executor.pool._pending)
+        assert result_of(executor.submit(session, timeout=PATIENCE)) == (pid, its)
+        wait_until(lambda: not executor.pool._pending)
+        its.close_at = 0
+        assert result_of(executor.submit(session, timeout=PATIENCE))[0] != pid
 
     @on_postgresql
     @with_rows
