@@ -33,6 +33,7 @@ settings.configure(
         "partstream",
     ],
     REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
+    DJANGO_PARTSTREAM={"ENABLE_RATE_LIMITING": False},
 )
 django.setup()
 

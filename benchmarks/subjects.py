@@ -52,7 +52,10 @@ def set_up(redis_url: str | None = None, database_url: str = "sqlite://:memory:"
             "partstream",
         ],
         REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []},
-        DJANGO_PARTSTREAM={"CACHE_STORE": REDIS_STORE} if redis_url else {},
+        DJANGO_PARTSTREAM={
+            "ENABLE_RATE_LIMITING": False,
+            **({"CACHE_STORE": REDIS_STORE} if redis_url else {}),
+        },
         LOGGING_CONFIG=None,
     )
     django.setup()

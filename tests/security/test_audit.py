@@ -17,6 +17,8 @@ from partstream.exceptions import Misuse
 from partstream.security import AuditLogger
 from partstream.security.audit import FIELDS, MAX_EVENTS, MAX_LINE, fingerprint
 
+from ..walking import first_cursor
+
 NASTY = '\r\n{"forged":1}\x1b[31m\x00\x7f\u2028\u2029\u202e\u2066\ufeff\U000e0041\ud800é'
 
 
@@ -237,6 +239,33 @@ def test_refusal__has_the_true_reason_and_no_secret(serve, handler):
     assert event["view"] == "tests.conftest.ServedView"
     assert event["cursor"] == fingerprint("stolen-token")
     assert event["request_id"] == answer.headers["X-Request-ID"] == "r-9"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("cursor=", "the cursor is empty"),
+        ("cursor=a&cursor=b", "the cursor is given more than once"),
+        (f"cursor={'a' * 1025}", "the cursor is longer than MAX_CURSOR_SIZE"),
+        ("cursor=%C3%A9", "the cursor has a character that no token has"),
+        ("cursor={spoilt}", "the codec refused the token: InvalidToken"),
+        ("cursor={token}&year=1", "the cursor is bound to another identity, view, path or query"),
+    ],
+    ids=["empty", "repeated", "long", "grammar", "tampered", "bound"],
+)
+def test_refusal__the_client_sees_one_body_and_the_trail_the_reason(serve, handler, query, reason):
+    """Guard 5."""
+    url = serve(parts=[("a", 1), ("b", 2), ("c", 3)])
+    token = first_cursor(Client(), url)
+    spoilt = token[:-1] + ("A" if token[-1] != "A" else "Q")
+    answer = Client().get(url, QUERY_STRING=query.format(token=token, spoilt=spoilt))
+    assert answer.content == (
+        b'{"detail":"This cursor cannot be followed here. Start again without one.",'
+        b'"code":"cursor_invalid"}'
+    )
+    [event] = handler.events
+    assert (event["event"], event["code"]) == ("input_validation_fail", "cursor_invalid")
+    assert event["reason"] == reason
 
 
 def test_refusal__of_a_session_does_not_tell_its_key(serve, handler, db):
