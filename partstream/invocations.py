@@ -19,7 +19,8 @@ from rest_framework.request import Request
 from . import fragments
 from .backends.loader import get_executor
 from .exceptions import Misuse, PartTimeout
-from .flights import LOST, POLL_SECONDS, Flight, Flights, Turn, get_flights
+from .flight import LOST, Flight
+from .flights import POLL_SECONDS, Flights, Turn, get_flights
 from .identity import get_identity
 from .logs import get_logger
 from .scopes import Scope

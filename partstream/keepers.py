@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .logs import get_logger
 
 if TYPE_CHECKING:
-    from .flights import Flight, Flights
+    from .flight import Flight
+    from .flights import Flights
 
 logger = get_logger(__name__)
 

@@ -13,7 +13,7 @@ from . import fragments
 from .backends.executors.base import Executor
 from .boundary import Ambience, Boundary
 from .conf import get_settings
-from .flights import Flight
+from .flight import Flight
 from .loaders import DENIALS, Loader
 from .logs import get_logger
 from .outcomes import Failure, Outcome, worth_keeping

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from .backends.executors.calls import Call, State
 from .exceptions import NoCapacity, PartTimeout
-from .flights import LOST, POLL_SECONDS, Flight, Flights, Turn, get_flights
+from .flight import LOST, Flight
+from .flights import POLL_SECONDS, Flights, Turn, get_flights
 from .launches import Launch, Launcher
 from .loaders import DENIALS, Loader
 from .lookups import Lookup

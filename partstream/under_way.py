@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 
 from .backends.executors.calls import Call
-from .flights import Flight
+from .flight import Flight
 from .loaders import Loader
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 from .backends.executors.calls import Call
-from .flights import Flight, Flights, get_flights
+from .flight import Flight
+from .flights import Flights, get_flights
 from .outcomes import worth_keeping
 
 
