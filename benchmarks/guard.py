@@ -9,6 +9,7 @@ kind of connection. ``--markdown`` prints the table for the docs.
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 import threading
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ def set_up(redis_url):
         DJANGO_PARTSTREAM={"RATE_LIMIT_STORE": MEMORY},
         LOGGING_CONFIG=None,
     )
+    # A line for each request that is refused would bury the table.
+    logging.getLogger("partstream.audit").addHandler(logging.NullHandler())
     django.setup()
 
 
@@ -62,6 +65,31 @@ def of_throttle(view, throttle):
     request = Request(RequestFactory().get("/"))
     view.request = request
     return lambda count: [throttle] * count, lambda kind: kind().allow_request(request, view)
+
+
+def of_view(limiting):
+    """A case: the first chunk of a walk, with or without limits."""
+    from django.test import RequestFactory, override_settings
+
+    from partstream import ProgressiveView
+
+    view = type("View", (ProgressiveView,), {"parts": [("a", 1), ("b", 2), ("c", 3)]}).as_view()
+    factory = RequestFactory(headers={"host": "testserver"})
+    limits = {"RATE_LIMIT": ENDLESS, "BURST_LIMIT": ENDLESS, "RATE_LIMIT_STORE": MEMORY}
+    configured = override_settings(DJANGO_PARTSTREAM={**limits, "ENABLE_RATE_LIMITING": limiting})
+
+    def prepare(count):
+        configured.enable()
+        view(factory.get("/"))
+        return [factory.get("/") for _ in range(count)] + [configured]
+
+    def call(request):
+        if request is configured:
+            configured.disable()
+        else:
+            view(request)
+
+    return prepare, call
 
 
 def of_codec(codec):
@@ -209,6 +237,7 @@ def rows(blocks):
         },
         blocks=blocks,
     )
+    views = measure({"on": of_view(True), "off": of_view(False)}, blocks=blocks)
     URLs.urlpatterns = [path("plain/", plain)]
     settings.ROOT_URLCONF = URLs
     handlers = measure(
@@ -227,6 +256,11 @@ def rows(blocks):
     yield "limit check, memory: the throttle, two windows", "<= 15 us", f"{checks['ours']:.1f} us"
     yield "for comparison: DRF's throttle, its window empty", "", f"{checks['drf']:.1f} us"
     yield "for comparison: the same, 1,000 in its window", "", f"{checks['drf full']:.1f} us"
+    yield (
+        "a first chunk with limits, against one without, memory",
+        "",
+        f"{views['on'] / views['off']:.2f} x (+{views['on'] - views['off']:.0f} us)",
+    )
     yield (
         "limit check, Redis: two windows, against a PING",
         "<= 2 x",

@@ -43,6 +43,7 @@ class _Logs:
         times = self._own.get(key)
         if times is None:
             self._sweep(now)
+            # Nobody outside knows who shares a log with whom: a process has hashes of its own.
             times = self._shared.get(hash(key) % SHARED_LOGS, NOTHING)
         since = now - self.length
         if times and times[0] <= since:

@@ -1,0 +1,210 @@
+"""Limits counted in Redis: sliding windows, exact. Needs django-redis, the extra ``redis``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any
+
+import redis
+from django.core.cache import caches
+from django.core.cache.backends.base import InvalidCacheBackendError
+from django.core.checks import CheckMessage, Warning
+from django_redis import get_redis_connection
+from redis.backoff import NoBackoff
+from redis.connection import BlockingConnectionPool, ConnectionPool
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from partstream.exceptions import Misuse
+
+from .base import Decision, RateLimitStore, Window
+
+#: Seconds that a request may wait for a server that hangs.
+LONGEST_TIMEOUT = 0.25
+MICROSECONDS = 1_000_000
+
+# KEYS     For each window its list: when its requests were admitted, in microseconds by the
+#          server's clock, the newest first. It has as many as the limit at the most, and goes
+#          when its newest has left the window.
+# ARGV     For each window its limit, and its length in microseconds.
+# Returns  1 where every window had room, and one request was taken out of each, else 0; then for
+#          each window how many requests are in it now, and after how many microseconds there is
+#          room for one more than there is now.
+SCRIPT = """\
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local admitted = 1
+local windows = {}
+
+for i, key in ipairs(KEYS) do
+  local limit, length = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local since = now - length
+  local used = redis.call('LLEN', key)
+  local oldest = used > 0 and tonumber(redis.call('LINDEX', key, -1)) or now
+  if oldest > now and tonumber(redis.call('LINDEX', key, 0)) > now + length then
+    -- The clock went back by more than a window: nobody shall wait until it is there again.
+    redis.call('DEL', key)
+    used = 0
+  end
+  while used > 0 and oldest <= since do
+    -- Away with what has left the window; at most 100 at once, as there may be a million.
+    local last = redis.call('LRANGE', key, -100, -1)
+    local gone = #last
+    while gone > 0 and tonumber(last[gone]) <= since do
+      gone = gone - 1
+    end
+    redis.call('LTRIM', key, 0, gone - #last - 1)
+    used = used - #last + gone
+    oldest = tonumber(last[gone] or redis.call('LINDEX', key, -1) or now)
+  end
+  if used >= limit then
+    admitted = 0
+  end
+  windows[i] = {limit, length, used, oldest}
+end
+
+local reply = {admitted}
+for i, key in ipairs(KEYS) do
+  local limit, length, used, oldest = unpack(windows[i])
+  if admitted == 1 then
+    if used == 0 then
+      oldest = now
+    end
+    used = redis.call('LPUSH', key, string.format('%.0f', now))
+    -- A millisecond more: the list must not end before what is in it.
+    redis.call('PEXPIRE', key, length / 1000 + 1)
+  elseif used > limit then
+    oldest = redis.call('LINDEX', key, limit - 1)
+  end
+  reply[2 * i] = used
+  reply[2 * i + 1] = used > 0 and oldest + length - now or 0
+end
+return reply
+"""
+_DIGEST = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+# What a pool of redis-py adds for itself to what it was given, and what is set here.
+_NOT_TAKEN = ("driver_info", "event_dispatcher", "himport_", "lib_", "maint", "orig_", "oss_")
+
+
+class RedisRateLimitStore(RateLimitStore):
+    """By one Lua script, over connections like those of a django-redis cache.
+
+    The script counts all windows of a request in one atomic step and one round trip, by the
+    server's clock, so all processes count together and no window, wherever it begins, has more
+    than its limit. Keys have the cache's ``KEY_PREFIX`` and ``VERSION``, and go with the last
+    request that they count. In a cluster the braces in them put those of a client into one slot,
+    so a ``KEY_PREFIX`` has none, and a ``KEY_FUNCTION`` keeps them.
+
+    The connections are of the cache's kind and to its server, with timeouts of their own and
+    without retries. Those of a pool that only its own class can make, as with Sentinel, are taken
+    as they are: then ``timeout`` means nothing, and those of the cache's ``OPTIONS`` count.
+
+    Args:
+        alias: A name in ``CACHES``, of a cache of django-redis.
+        timeout: Seconds that a request waits for a connection, and for an answer; 0.25 at most.
+        retry_after: Seconds for which Redis is left alone after a fault.
+
+    Raises:
+        Misuse: When there is no such cache, it is not one of django-redis, or the timeout is
+            out of bounds.
+    """
+
+    shared = True
+    exact = True
+
+    def __init__(
+        self, *, alias: str = "default", timeout: float = 0.1, retry_after: float = 2
+    ) -> None:
+        super().__init__(retry_after=retry_after)
+        if type(timeout) not in (int, float) or not 0 < timeout <= LONGEST_TIMEOUT:
+            raise Misuse(
+                f"The rate-limit store's timeout is {timeout!r}. Give seconds above 0, up to "
+                f"{LONGEST_TIMEOUT}, for example 0.1: a request may wait for that long."
+            )
+        try:
+            client = get_redis_connection(alias)
+            self._raw_key = caches[alias].make_key
+        except (InvalidCacheBackendError, NotImplementedError) as error:
+            raise Misuse(
+                f"The rate-limit store's alias is {alias!r}, which is not a cache of django-redis. "
+                f'Write CACHES = {{{alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", '
+                '"LOCATION": "redis://127.0.0.1:6379/0"}}, or take DjangoCacheRateLimitStore.'
+            ) from error
+        self._alias = alias
+        self._pool = client.connection_pool
+        self._has_own_pool = type(self._pool) in (ConnectionPool, BlockingConnectionPool)
+        if self._has_own_pool:
+            self._pool = _pool_like(self._pool, timeout)
+            client = redis.Redis(connection_pool=self._pool)
+        self._execute = client.execute_command
+
+    def consume(self, windows: Sequence[Window]) -> Decision:
+        """See `RateLimitStore.consume`."""
+        names: list[str] = []
+        arguments: list[int] = []
+        for key, limit, seconds in windows:
+            names.append(self._raw_key(key))
+            arguments += (limit, seconds * MICROSECONDS)
+        try:
+            reply = self._execute("EVALSHA", _DIGEST, len(names), *names, *arguments)
+        except NoScriptError:  # The server is new, or has forgotten it; from now on it knows it.
+            reply = self._execute("EVAL", SCRIPT, len(names), *names, *arguments)
+        remaining, resets, wait = [], [], 0.0
+        place = 1
+        for _, limit, _ in windows:
+            used, reset = reply[place], reply[place + 1] / MICROSECONDS
+            place += 2
+            remaining.append(limit - used if used < limit else 0)
+            resets.append(reset)
+            if used >= limit and reset > wait:
+                wait = reset
+        admitted = reply[0] == 1
+        return Decision(admitted, 0.0 if admitted else wait, tuple(remaining), tuple(resets))
+
+    def check(self) -> list[CheckMessage]:
+        """A warning where a server that hangs would hold requests for long."""
+        options = self._pool.connection_kwargs
+        names = ("socket_timeout", "socket_connect_timeout")
+        if self._has_own_pool or all(_is_short(options.get(name)) for name in names):
+            return []
+        return [
+            Warning(
+                f"The connections of the cache {self._alias!r} are from a "
+                f"{type(self._pool).__name__} and taken as they are, without timeouts of "
+                f"{LONGEST_TIMEOUT} s or less: a Redis server that hangs holds the first requests "
+                "for as long as redis-py waits.",
+                hint='Set the cache\'s OPTIONS to {"SOCKET_TIMEOUT": 0.1, '
+                '"SOCKET_CONNECT_TIMEOUT": 0.1}.',
+                id="partstream.W010",
+            )
+        ]
+
+
+def _pool_like(pool: Any, timeout: float) -> ConnectionPool:
+    """A pool of the same connections, where nobody waits for long, and for nothing twice."""
+    options = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if not name.startswith(_NOT_TAKEN)
+    }
+    options |= {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        # What follows costs round trips. RESP2 knows integers, and needs no HELLO.
+        "health_check_interval": 0,
+        "protocol": 2,
+    }
+    # Since redis-py 7.1 one name stands for two.
+    names = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
+    options.update(dict.fromkeys(names))
+    # Threads are what bounds them: one too many would be a fault.
+    return ConnectionPool(connection_class=pool.connection_class, max_connections=2**31, **options)
+
+
+def _is_short(timeout: Any) -> bool:
+    return isinstance(timeout, (int, float)) and 0 < timeout <= LONGEST_TIMEOUT

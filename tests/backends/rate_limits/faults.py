@@ -1,0 +1,173 @@
+"""What a store over Redis has to bear. Inherit it beside the contract, and write `cache_at`."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from threading import Barrier, Thread
+
+import pytest
+
+from tests.holding import PATIENCE
+from tests.proxies import proxy
+
+from .contract import window
+
+#: Seconds that a request may wait for a server that is down, and when the store knows of it.
+FIRST, LATER = 0.3, 0.005
+#: Seconds after which the store counts again, when the server is back.
+RECOVERY = 5
+
+
+@contextmanager
+def admin(server):
+    """A connection that lives through what is done with it."""
+    redis = pytest.importorskip("redis")
+    client = redis.Redis(unix_socket_path=server.socket, single_connection_client=True)
+    try:
+        yield client
+    finally:
+        client.close()
+        client.connection_pool.disconnect()
+
+
+@contextmanager
+def killed(server, between):
+    server.kill()
+    yield
+    server.start()
+
+
+@contextmanager
+def stopped(server, between):
+    with server.paused():
+        yield
+
+
+@contextmanager
+def full(server, between):
+    with admin(server) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        yield
+        client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def read_only(server, between):
+    """A replica of a primary that is not there."""
+    with admin(server) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", 1)
+        yield
+        client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def locked(server, between):
+    """With a password that the project does not know."""
+    with admin(server) as client:
+        client.config_set("requirepass", "nobody told the project")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        yield
+        client.config_set("requirepass", "")
+
+
+@contextmanager
+def cut(server, between):
+    between.cut_after = 2
+    yield
+    between.cut_after = None
+
+
+@contextmanager
+def late(server, between):
+    between.delay = 0.5
+    yield
+    between.delay = 0
+
+
+class BearsFaultsOfRedis:
+    """No exception, no wait, one line, and back again."""
+
+    #: What the log calls the store.
+    name: str
+
+    def cache_at(self, url):
+        """The settings of a cache that uses this server, and waits 0.1 s for it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def between(self, settings, redis_server):
+        """A proxy before a server of this test alone, which the cache uses."""
+        with proxy(redis_server.socket) as between:
+            settings.CACHES = {"default": self.cache_at(between.url)}
+            yield between
+
+    def timed(self, store, key):
+        began = time.monotonic()
+        decision = store.take([window(key, 1000, 60, "burst"), window(key, 1000, 600)])
+        return decision, time.monotonic() - began
+
+    def timed_in_threads(self, count, store, key):
+        together, results = Barrier(count), []
+
+        def ask():
+            together.wait(PATIENCE)
+            results.append(self.timed(store, key))
+
+        threads = [Thread(target=ask) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert len(results) == count
+        return results
+
+    def recovers(self, store, key):
+        began = time.monotonic()
+        while store.take([window(key, 1000, 60)]) is None:
+            assert time.monotonic() - began < RECOVERY
+            time.sleep(0.01)
+        return True
+
+    @pytest.mark.parametrize("fault", [killed, stopped, full, read_only, locked, cut, late])
+    def test_fault__decides_nothing_and_holds_nobody_for_long(
+        self, redis_server, between, key, lines, fault
+    ):
+        store = self.make(retry_after=0.2)
+        assert self.timed(store, key)[0].admitted
+        assert self.timed_in_threads(2, store, key)[0][0].admitted
+        with fault(redis_server, between):
+            # A busy machine may hold up a thread, but not each time.
+            for attempt in range(5):
+                fresh = self.make(retry_after=60) if attempt else store
+                began = self.timed_in_threads(16, fresh, key)
+                assert [decision for decision, _ in began] == [None] * 16
+                assert fresh.undecided >= 1
+                if max(seconds for _, seconds in began) <= FIRST:
+                    break
+            else:
+                pytest.fail(f"the first requests waited: {began}")
+            later = [self.timed(store, key) for _ in range(50)]
+            assert [decision for decision, _ in later] == [None] * 50
+            assert min(seconds for _, seconds in later) <= LATER
+            assert sorted(seconds for _, seconds in later)[25] <= LATER
+        assert lines()[0].startswith(f"{self.name} failed, and is left alone until it answers")
+        assert len(lines()) == 1 + attempt
+        assert self.recovers(store, key)
+        assert lines()[-1] == f"{self.name} answers again."
+
+    def test_retry_after__is_short_by_default(self):
+        assert self.make().retry_after + FIRST < RECOVERY
+
+    def test_fault__what_comes_too_late_is_nobodys(self, redis_server, between, key):
+        store = self.make(retry_after=1e-9)  # Each call is a trial.
+        limits = {f"{key}:{number}": 10 * number + 10 for number in range(5)}
+        between.delay = 0.2
+        for client, limit in limits.items():
+            assert store.take([window(client, limit, 60)]) is None
+        between.delay = 0
+        assert self.recovers(store, key)
+        for client, limit in limits.items():
+            # Some were counted though nobody heard of it.
+            assert store.take([window(client, limit, 60)]).remaining[0] in (limit - 1, limit - 2)
