@@ -45,7 +45,7 @@ def setup(app):
         kept[name] = list(lines)
 
     def restore(app, what, name, obj, options, lines):
-        if what == "attribute":
+        if what in ("attribute", "data"):
             lines[:] = kept[name]
 
     app.connect("autodoc-process-docstring", keep, priority=400)

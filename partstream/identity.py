@@ -40,16 +40,16 @@ def get_identity(request: Request) -> str | None:
         return f"auth:{_label(auth)}:{auth.pk}"
     elif isinstance(auth, str) and auth:
         return f"auth::{auth}"
-    return session_identity(request)
+    key = session_key(request)
+    return f"session:{key}" if key is not None else None
 
 
-def session_identity(request: Request) -> str | None:
-    """The session's part in `get_identity`: anybody can bring a session of their own making."""
+def session_key(request: Request) -> str | None:
+    """The key of the request's session, where it has one that is kept by the server."""
     session = getattr(request._request, "session", None)
     if session is None or isinstance(session, CookieSession):
         return None
-    key = session.session_key
-    return f"session:{key}" if key else None
+    return session.session_key or None
 
 
 def _label(instance: Any) -> str:

@@ -81,7 +81,13 @@ class CursorMixin(PartsMixin):
         """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
         if not super().counts_as_burst(request):
             return False
-        return not (request._request.META.get("QUERY_STRING") and self._get_walk(request).goes_on)
+        query = request._request.META.get("QUERY_STRING")
+        if not query:
+            return True
+        is_plain = sole_token(query, self.get_cursor_query_param()) is not None
+        if not is_plain and "keys" in request.query_params:
+            return True  # By key, whatever cursor is beside it.
+        return not self._get_walk(request).goes_on
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """See `GuardMixin.finalize_response`."""

@@ -14,7 +14,7 @@ from .backends.rate_limits.base import Decision, Window
 from .backends.rate_limits.memory import MemoryRateLimitStore
 from .conf import SETTING, Kept, get_settings
 from .exceptions import StoreUnavailable
-from .identity import joined, session_identity
+from .identity import joined, session_key
 from .keys import get_key_ring, keyed_digest
 from .security.client_ip import bucket, client_address
 
@@ -105,7 +105,9 @@ def _client(request: Request, view: GuardMixin) -> str:
     user = request.user
     if request.auth is not None or (user is not None and user.is_authenticated):
         identity = view.identity_of(request)
-        if identity is not None and identity != session_identity(request):
+        session = session_key(request)
+        # Of a session anybody can have as many as they like, also wrapped into something else.
+        if identity is not None and (session is None or session not in identity):
             return _digest(get_key_ring().derive("limits")[0], "identity", identity)
     address = bucket(client_address(request._request))
     return _digest(get_key_ring().derive("limits")[0], "address", address)

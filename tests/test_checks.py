@@ -20,6 +20,7 @@ from partstream.exceptions import Misuse
 from partstream.mixins import KeyAccessMixin
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
+NULL_STORE = "partstream.backends.caches.null.NullCacheStore"
 INLINE = "partstream.backends.executors.inline.InlineExecutor"
 
 
@@ -498,3 +499,89 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
     view.executor = INLINE
     mount(path("view/", view.as_view()))
     assert found() == {}
+
+
+# The guard
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_w011__everybody_is_a_trusted_proxy(settings, network):
+    settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", network]}
+    message = found()["partstream.W011"]
+    assert repr(network) in message.msg
+    assert message.hint == "List the networks of your own proxies."
+
+
+def test_w011__is_silent_of_ones_own_proxies(settings):
+    settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", "::ffff:0:0/96"]}
+    assert found() == {}
+
+
+MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
+#: Sound in production, but for what a test changes.
+PRODUCTION = {"ENABLE_RATE_LIMITING": True, "CACHE_STORE": NULL_STORE}
+
+
+def found_deployed():
+    """What only `check --deploy` says, by id."""
+    messages = run_checks(include_deployment_checks=True)
+    return {message.id: message for message in messages if message.id.startswith("partstream.")}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "configured"),
+    [
+        ("partstream.W008", {"RATE_LIMIT_STORE": MEMORY}),
+        ("partstream.W012", {"ENABLE_RATE_LIMITING": False}),
+        ("partstream.W012", {"RATE_LIMIT": None, "BURST_LIMIT": None, "RATE_LIMIT_STORE": MEMORY}),
+        ("partstream.W013", {"RATE_LIMIT_ON_STORE_ERROR": "open"}),
+        ("partstream.W014", {"ENABLE_AUDIT_LOGGING": False}),
+    ],
+)
+def test_deploy__says_what_of_the_guard_is_off(settings, identifier, configured):
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, **configured}
+    message = found_deployed()[identifier]
+    assert message.hint
+    assert not message.is_serious()
+    assert identifier not in found()
+
+
+def test_deploy__of_a_short_secret(settings):
+    settings.SECRET_KEY = "x" * 31
+    settings.DJANGO_PARTSTREAM = PRODUCTION
+    message = found_deployed()["partstream.W015"]
+    assert message.msg == "Cursors hang on SECRET_KEY, which has 31 characters."
+    assert "partstream.W015" not in found()
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "CURSOR_KEYS": ["abcdefgh" * 4]}
+    assert "partstream.W015" not in found_deployed()
+
+
+def test_deploy__of_a_sound_guard_is_silent(settings):
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "RATE_LIMIT": None}
+    guard = {f"partstream.W0{number}" for number in range(11, 16)}
+    assert not guard & found_deployed().keys()
+
+
+@pytest.mark.parametrize("name", ["IP_ALLOWLIST", "IP_BLOCKLIST", "TRUSTED_PROXIES"])
+@pytest.mark.parametrize("entry", ["300.0.0.0/8", "10.0.0.1/8", "proxy", "", 7, None, "1.2.3.4/33"])
+def test_e002__a_network_that_is_none(settings, name, entry):
+    settings.DJANGO_PARTSTREAM = {name: ["10.0.0.0/8", entry]}
+    message = found()["partstream.E002"]
+    assert message.msg.startswith(f"DJANGO_PARTSTREAM[{name!r}] has {entry!r}, which is not a")
+
+
+def test_e002__unix_is_a_proxy_and_no_client(settings):
+    settings.DJANGO_PARTSTREAM = {"IP_ALLOWLIST": ["unix"]}
+    assert "partstream.E002" in found()
+
+
+@pytest.mark.parametrize("value", ["shut", True, None, 1])
+def test_e002__a_policy_that_is_none(settings, value):
+    settings.DJANGO_PARTSTREAM = {"RATE_LIMIT_ON_STORE_ERROR": value}
+    assert "'local', 'closed', 'open'" in found()["partstream.E002"].msg
+
+
+@pytest.mark.parametrize("attribute", ["rate_limit", "burst_limit"])
+def test_e004__a_views_limit_that_is_none(mount, attribute):
+    mount(path("view/", ProgressiveView.as_view(parts=[("a", 1)], **{attribute: 0})))
+    assert f"ProgressiveView.{attribute} is 0" in found()["partstream.E004"].msg

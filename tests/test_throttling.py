@@ -11,11 +11,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.backends.loader import get_rate_limit_store
 from partstream.backends.rate_limits.base import Decision, RateLimitStore
 from partstream.exceptions import Misuse
+from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin
 
 from .holding import in_threads
 from .walking import at, first_cursor, get_json, walk
@@ -133,6 +135,23 @@ def test_burst__a_cursor_of_the_walk_is_none_by_key(serve, limit, client):
     token = first_cursor(client, url)
     keys = f"{url}parts/?keys=a&cursor={token}"
     assert [client.get(keys).status_code for _ in range(2)] == [200, 429]
+
+
+def test_burst__keys_beside_a_cursor_begin_something(serve, limit, client):
+    limit(burst=2)
+
+    class OneURL(CursorMixin, ChunkMixin, KeyAccessMixin, APIView):
+        parts = PARTS
+
+        def get(self, request):
+            by_key = "keys" in request.query_params
+            return self.keys_response(request) if by_key else self.walk_response(request)
+
+    url = serve(OneURL)
+    token = first_cursor(client, url)
+    assert client.get(at(url, token)).status_code == 200
+    asked = [client.get(at(url, token, keys="a")).status_code for _ in range(2)]
+    assert asked == [200, 429]
 
 
 def test_head__counts_like_get(serve, limit, client):
@@ -371,6 +390,38 @@ def test_client__a_credential_that_says_nothing_is_counted_by_address(serve, lim
         session.save()
         asked.append(client.get(url).status_code)
     assert asked == [200, 200, 429]
+
+
+@pytest.mark.django_db
+def test_client__a_session_in_disguise_makes_no_new_one(serve, limit):
+    limit(burst=2)
+
+    class Tenant(ProgressiveView):
+        parts = PARTS
+        authentication_classes = [type("OpaqueBearer", (Bearer,), {"kind": Opaque})]
+
+        def get_identity(self, request):
+            return f"tenant:{super().get_identity(request)}"
+
+    url, asked = serve(Tenant), []
+    for _ in range(3):
+        client = Client(HTTP_X_TOKEN="t")
+        session = client.session
+        session["seen"] = True
+        session.save()
+        asked.append(client.get(url).status_code)
+    assert asked == [200, 200, 429]
+
+
+def test_client__a_view_may_say_who_an_opaque_credential_is(serve, limit, client):
+    limit(burst=2)
+    url = serve(
+        parts=PARTS,
+        authentication_classes=[type("OpaqueBearer", (Bearer,), {"kind": Opaque})],
+        get_identity=lambda self, request: request.auth and f"key:{request.auth.token}",
+    )
+    asked = [client.get(url, HTTP_X_TOKEN=token).status_code for token in "aaabbbc"]
+    assert asked == [200, 200, 429, 200, 200, 429, 200]
 
 
 @pytest.mark.django_db

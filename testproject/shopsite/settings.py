@@ -35,6 +35,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "partstream.middleware.ProgressiveDeliveryMiddleware",
+    "partstream.middleware.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -64,6 +66,12 @@ DATABASES = {
     "default": dj_database_url.config(default=f"sqlite:///{BASE_DIR / 'shop.sqlite3'}"),
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# One process serves the demo, and counts its requests by itself. The limits are the defaults: the
+# page begins one walk a load, so ten loads in ten seconds are none too many.
+DJANGO_PARTSTREAM = {
+    "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
+}
 
 # The seeded rows and all months and days of the dashboard are in this zone.
 TIME_ZONE = "UTC"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 README = TREE / "README.md"
+SECURITY = TREE / "SECURITY.md"
 DOCS = TREE / "docs"
-PAGES = [README, *sorted(DOCS.glob("*.md"))]
+PAGES = [README, SECURITY, *sorted(DOCS.glob("*.md"))]
 
 _FENCE = re.compile(
     r"^(?:<!-- test: (?P<mark>.+?) -->\n)?"
@@ -52,8 +53,10 @@ def blocks(page):
 
 
 def sections(page):
-    """Heading -> the text below it, up to the next heading of any level."""
-    pieces = re.split(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    """Heading -> the text below it but its blocks, up to the next heading of any level."""
+    # Without its blocks, where a comment looks like a heading.
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    pieces = re.split(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 

@@ -4,7 +4,8 @@ How a block is read:
 
 - ``python``: run in the page's namespace. Where its first line names a file, it is that file of a
   project, and imported; ``settings.py`` is put in force (``...`` in a list stands for what is
-  there), ``urls.py`` is mounted, the tests of ``test_*.py`` are run.
+  there), ``urls.py`` is mounted, the tests of ``test_*.py`` are run. Below settings that are
+  marked ``limited`` the limits hold, which the tests' environment switches off.
 - ``pycon``: a doctest in the page's namespace.
 - ``console``: each ``$ curl`` is asked of the mounted views; what follows it, or a ``json`` block
   behind, has to be the answer. Other commands are those of `Page.command`, and no others.
@@ -123,6 +124,12 @@ class Page:
                     standing = getattr(django_settings, name)
                     value = [*standing, *(item for item in value if item not in (..., *standing))]
                 values[name] = value
+        # Some Djangos would put it in force for all the tests to come; it has a process of its own.
+        values.pop("LOGGING", None)
+        if block.mark == "limited":
+            values["DJANGO_PARTSTREAM"] = {"ENABLE_RATE_LIMITING": True} | values[
+                "DJANGO_PARTSTREAM"
+            ]
         self.override(**values)
         problems = [each for each in run_checks() if each.id.startswith("partstream.")]
         if problems:
@@ -214,6 +221,9 @@ class Page:
         if split.netloc != "localhost:8000":
             raise PageError(f"who is {split.netloc}?")
         headers = {"HTTP_ACCEPT": "*/*", "HTTP_HOST": split.netloc}
+        if "-H" in options:
+            name, _, value = options["-H"].partition(": ")
+            headers[f"HTTP_{name.upper().replace('-', '_')}"] = value
         if "-u" in options:
             encoded = base64.b64encode(options["-u"].encode()).decode()
             headers["HTTP_AUTHORIZATION"] = f"Basic {encoded}"
@@ -278,7 +288,7 @@ def curl_options(arguments):
     options, urls = {}, []
     given = iter(arguments)
     for word in given:
-        if word in ("-u", "-X", "--output", "--write-out"):
+        if word in ("-u", "-X", "-H", "--output", "--write-out"):
             options[word] = next(given)
         elif word in ("-i", "--silent"):
             options[word] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from secrets import token_hex
@@ -14,12 +15,28 @@ from django.core.checks import run_checks
 from rest_framework.views import APIView
 
 import partstream
-from partstream import bases, checks, conf, cursors, envelopes, exceptions, mixins, views
+from partstream import (
+    bases,
+    checks,
+    conf,
+    cursors,
+    envelopes,
+    exceptions,
+    guards,
+    mixins,
+    request_ids,
+    signals,
+    throttling,
+    values,
+    views,
+)
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.threads import ThreadExecutor
-from partstream.backends.loader import get_cache_store
+from partstream.backends.loader import get_cache_store, get_rate_limit_store
+from partstream.backends.rate_limits import memory
+from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
 from partstream.cursors import Cursor
-from partstream.security import validation
+from partstream.security import audit, client_ip, validation
 
 from ..redis import needs_redis
 from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
@@ -29,13 +46,21 @@ WIRE_FORMAT = DOCS / "wire-format.md"
 VIEWS = DOCS / "views-and-mixins.md"
 RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
+RATE_LIMITS = DOCS / "rate-limits.md"
+SECURITY_PAGE = DOCS / "security.md"
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 #: What examples say to a cache of the project, in ``CACHES``.
 OF_A_CACHE = {"KEY_PREFIX", "MAX_ENTRIES", "SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT"}
 
-CLASSES = [bases.PartsMixin, *(getattr(mixins, name) for name in dir(mixins) if "Mixin" in name)]
-MIXINS = [found for found in dict.fromkeys(CLASSES) if found is not bases.PartsMixin]
+#: What every view has; the rest of the mixins is the developer's to choose.
+BASES = [guards.GuardMixin, bases.PartsMixin]
+CLASSES = list(
+    dict.fromkeys([*BASES, *(getattr(mixins, name) for name in dir(mixins) if "Mixin" in name)])
+)
+MIXINS = [found for found in CLASSES if found not in BASES]
+#: How the names of hooks begin: a method that a view overrides, and others ask.
+HOOKS = ("get_", "counts_as_")
 
 
 def in_code(text):
@@ -60,20 +85,40 @@ def test_setting__is_documented_with_default_and_variable(field):
     text = sections(SETTINGS)[field.name]
     facts = " ".join(text.strip().split("\n\n")[0].split())
     variable = next((key for key, name in conf.VARIABLES.items() if name == field.name), None)
-    default = f'"{field.default}"' if isinstance(field.default, str) else repr(field.default)
-    assert f"default `{default}`" in facts
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    assert f"default `{conf_text(default)}`" in facts
     assert (f"environment `{variable}`" if variable else "no environment variable") in facts
-    kind, least = field.metadata["kind"], field.metadata.get("least")
-    if field.metadata.get("backend"):
-        assert facts.startswith('dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`')
-    elif kind in (int, float):
-        assert facts.startswith(f"`{kind.__name__}`, {least} or more")
-        assert (", or `None`" in facts) == (field.default is None)
-    elif kind is bool:
-        assert facts.startswith("`bool`")
+    kind = field.metadata["kind"]
+    assert facts.startswith(KINDS[type(kind)](kind))
+    if isinstance(kind, values.Number):
+        assert (", or `None`" in facts) == kind.optional
+        if kind.most != values.LONGEST_TTL:
+            assert f"({kind.most:,} at most)" in facts or kind.most == 1 << 30
+    if isinstance(kind, values.Flag):
         assert "(`true` or `false`)" in facts
-    else:
-        assert facts.startswith("list of `str`, or `None`")
+
+
+def conf_text(value):
+    """A value as settings are written."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _words(kind):
+    *others, last = (f'`"{word}"`' for word in kind.words)
+    return f"{', '.join(others)} or {last}" if others else f"or {last}"
+
+
+#: Kind of a setting -> how its facts begin.
+KINDS = {
+    values.Number: lambda kind: f"`{kind.kind.__name__}`, {kind.least} or more",
+    values.Flag: lambda kind: "`bool`",
+    values.Word: _words,
+    values.BackendPath: lambda kind: 'dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`',
+    values.Secrets: lambda kind: "list of `str`, or `None`",
+    values.NetworkList: lambda kind: ", ".join(
+        ["list of networks", *([_words(kind)] if kind.words else [])]
+    ),
+}
 
 
 def test_settings__that_do_not_exist_are_not_documented():
@@ -115,7 +160,7 @@ def test_executor_options__are_documented_with_their_defaults():
     assert signature(ThreadExecutor).parameters == options
 
 
-@pytest.mark.parametrize("family", ["caches", "executors"])
+@pytest.mark.parametrize("family", ["caches", "executors", "rate_limits"])
 def test_backends__are_in_the_reference(family):
     reference = (DOCS / "api.md").read_text(encoding="utf-8")
     for path in (Path(partstream.__file__).parent / "backends" / family).glob("*.py"):
@@ -124,19 +169,73 @@ def test_backends__are_in_the_reference(family):
             assert any(name in words for words in in_code(ALL)), name
 
 
+def test_rate_limit_stores__options_are_documented_with_their_defaults(settings):
+    tables = {
+        heading: {row[0].strip("`"): row[1].strip("`") for row in rows(text)}
+        for heading, text in sections(RATE_LIMITS).items()
+    }
+    stores = {
+        "In one process": memory.MemoryRateLimitStore,
+        "Over a Django cache": DjangoCacheRateLimitStore,
+    }
+    if find_spec("django_redis"):
+        from partstream.backends.rate_limits.redis import RedisRateLimitStore
+
+        stores["In Redis"] = RedisRateLimitStore
+    for heading, store in stores.items():
+        assert tables[heading] == {
+            name: repr(option.default)
+            for name, option in signature(store).parameters.items()
+            if name != "clock"  # for tests
+        }
+    text = sections(RATE_LIMITS)["In one process"]
+    assert f"share {memory.SHARED_LOGS:,} places" in " ".join(text.split())
+
+
+def test_windows__are_documented_with_their_seconds():
+    table = rows(sections(RATE_LIMITS)["Rate limits"])
+    settings = conf.Settings()
+    limits = {throttling.RATE: settings.RATE_LIMIT, throttling.BURST: settings.BURST_LIMIT}
+    assert {row[0].strip("`"): row[1].rpartition(", ")[2] for row in table} == {
+        name: f"{limit} in {seconds} seconds" for (name, seconds), limit in limits.items()
+    }
+
+
+@pytest.fixture(params=[CACHING, RATE_LIMITS], ids=lambda page: page.stem)
+def shown_redis_settings(request):
+    """The settings that a page shows for Redis, not in force yet."""
+    return _redis_settings(request.param)
+
+
 @pytest.fixture
-def redis_settings(settings):
-    """The settings that the page shows for Redis, not in force yet."""
-    [block] = [block for block in blocks(CACHING) if "django_redis.cache" in block.source]
+def redis_settings():
+    """The same, of the page on caching."""
+    return _redis_settings(CACHING)
+
+
+def _redis_settings(page):
+    [block] = [block for block in blocks(page) if "django_redis.cache" in block.source]
     shown = {}
     exec(compile(block.source, block.where, "exec"), shown)
     return shown["CACHES"], shown["DJANGO_PARTSTREAM"]
 
 
 @needs_redis
-def test_redis_settings__are_accepted(settings, redis_settings):
-    settings.CACHES, settings.DJANGO_PARTSTREAM = redis_settings
-    assert type(get_cache_store()).__name__ == "RedisCacheStore"
+def test_redis_settings__are_accepted(settings, shown_redis_settings):
+    settings.CACHES, configured = shown_redis_settings
+    settings.DJANGO_PARTSTREAM = configured
+    for name, get_store in (
+        ("CACHE_STORE", get_cache_store),
+        ("RATE_LIMIT_STORE", get_rate_limit_store),
+    ):
+        if name in configured:
+            # With the limits that the tests' environment switches off.
+            settings.DJANGO_PARTSTREAM = {
+                "ENABLE_RATE_LIMITING": name == "RATE_LIMIT_STORE",
+                **configured,
+            }
+            path = configured[name]["BACKEND"]
+            assert type(get_store()).__name__ == path.rpartition(".")[2]
     assert [each for each in run_checks() if each.id.startswith("partstream.")] == []
 
 
@@ -225,15 +324,15 @@ def test_mixins__are_documented_and_in_the_reference():
     assert set(documented) == {mixin.__name__ for mixin in MIXINS}
     for mixin in MIXINS:
         assert f":: {mixin.__module__}.{mixin.__name__}\n" in reference
-        verbs = own(mixin, lambda name, value: callable(value) and not name.startswith("get_"))
+        verbs = own(mixin, lambda name, value: callable(value) and not name.startswith(HOOKS))
         assert {words.split("(")[0] for words in documented[mixin.__name__]} == verbs
 
 
 def test_hooks__and_attributes_are_documented_and_no_others():
     hooks = set().union(
-        *(own(kind, lambda name, value: name.startswith("get_")) for kind in CLASSES),
+        *(own(kind, lambda name, value: name.startswith(HOOKS)) for kind in CLASSES),
         *(
-            own(view, lambda name, value: name.startswith("get_"))
+            own(view, lambda name, value: name.startswith(HOOKS))
             for view in (views.ProgressiveView, views.HybridProgressiveView)
         ),
     )
@@ -246,6 +345,59 @@ def test_hooks__and_attributes_are_documented_and_no_others():
     assert {row[2].strip("`") for row in table if row[2]} < {
         field.name for field in fields(conf.Settings)
     }
+
+
+# The guard
+
+
+def test_signals__are_documented_with_their_arguments_and_events():
+    table = rows(sections(SECURITY_PAGE)["Signals"])
+    ours = {
+        name: value for name, value in vars(signals).items() if isinstance(value, signals.Signal)
+    }
+    documented = {row[0].strip("`"): row[1:] for row in table}
+    arguments = re.findall(r"^``(\w+)``$", signals.__doc__, re.MULTILINE)
+    assert set(documented) == {*ours, *arguments}
+    for name, signal in ours.items():
+        assert in_code(documented[name][1]) == {audit.EVENTS[signal]}
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert ".. automodule:: partstream.signals\n" in reference
+    assert all(f":: partstream.signals.{name}\n" in reference for name in ours)
+
+
+def test_audit_fields__are_documented_in_their_order():
+    table = rows(sections(SECURITY_PAGE)["The audit trail"])
+    assert [row[0].strip("`") for row in table] == list(audit.FIELDS)
+    text = SECURITY_PAGE.read_text(encoding="utf-8")
+    assert f"{audit.MAX_PER_MINUTE} lines a minute" in text
+    assert f"{audit.MAX_LINE:,} bytes" in text
+
+
+def test_headers__that_are_sent_are_documented(client, settings):
+    documented = set().union(*(in_code(row[0]) for row in rows(sections(WIRE_FORMAT)["Headers"])))
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in Path(partstream.__file__).parent.rglob("*.py")
+    )
+    sent = set(re.findall(r'"((?:RateLimit|Retry-After|Link|X-)[\w-]*)"', source))
+    assert {request_ids.HEADER, "RateLimit", "RateLimit-Policy", "Retry-After"} <= sent
+    assert sent <= documented
+
+
+def test_promises__name_tests_that_are_there():
+    table = rows(sections(SECURITY_PAGE)["What is promised, and how it is tested"])
+    assert len(table) > 10
+    for promise, tests in table:
+        assert in_code(tests), promise
+        for path in in_code(tests):
+            assert (TREE / "tests" / path).exists(), path
+    for _, _, test in rows(sections(SECURITY_PAGE)["Faults of others"]):
+        path, _, name = test.strip("`").partition("::")
+        assert f"def {name}(" in (TREE / "tests" / path).read_text(encoding="utf-8"), name
+
+
+def test_addresses__limits_are_documented():
+    text = " ".join(SECURITY_PAGE.read_text(encoding="utf-8").split())
+    assert f"at most {client_ip.MAX_HOPS} hops" in text
 
 
 # The rest of the tree

@@ -12,6 +12,7 @@ import time
 from urllib.error import HTTPError
 
 import pytest
+from rest_framework.throttling import BaseThrottle
 
 from .markdown import DOCS, PAGES, README, TREE, blocks
 from .runner import Page, PageError, commands, curl_options, match, start
@@ -46,7 +47,7 @@ def test_page__says_what_is_so(open_page, path):
 def test_page__has_no_block_that_nobody_runs(path):
     for block in blocks(path):
         assert block.language in LANGUAGES, block.where
-        assert block.mark in ("", "demo", "demo end", "needs jwt"), block.where
+        assert block.mark in ("", "demo", "demo end", "limited", "needs jwt"), block.where
         if block.language == "js":
             assert block.path == "client.js", block.where
 
@@ -139,12 +140,35 @@ const tell = async (from, cursor) => {
   } catch (error) { failure = error.message; }
   return { parts, errors, retries: retries.map((retry) => typeof retry), failure };
 };
+"""
+ASKS = """
 console.log(JSON.stringify([
   await tell(url),
   await tell(`${url}?year=2026`, "junk"),
   await tell(`${url}?format=json&format=json`),
 ]));
 """
+
+
+class Busy(BaseThrottle):
+    """Has each client wait a second before its second request."""
+
+    asked = 0
+
+    def allow_request(self, request, view):
+        Busy.asked += 1
+        return Busy.asked != 2
+
+    def wait(self):
+        return 0.5
+
+
+@pytest.fixture
+def busy(wire_format, monkeypatch):
+    """The views refuse the second request of all: the value is how often they were asked."""
+    monkeypatch.setattr(wire_format[0].names["ShopView"], "throttle_classes", [Busy])
+    monkeypatch.setattr(Busy, "asked", 0)
+    return lambda: Busy.asked
 
 
 @pytest.fixture
@@ -155,7 +179,8 @@ def wire_format(open_page, transactional_db, live_server):
     return page, f"{live_server.url}/api/shop/"
 
 
-def test_javascript_client__walks_retries_and_starts_again(wire_format, tmp_path):
+def run_driver(wire_format, tmp_path, asks=ASKS):
+    """What the client of the page does in Node.js, asked so."""
     node = shutil.which("node")
     if node is None:
         assert not os.environ.get("CI"), "node is not on the path"
@@ -163,12 +188,16 @@ def test_javascript_client__walks_retries_and_starts_again(wire_format, tmp_path
     page, url = wire_format
     [block] = [block for block in page.blocks if block.language == "js"]
     (tmp_path / "client.mjs").write_text(block.source, encoding="utf-8")
-    (tmp_path / "driver.mjs").write_text(DRIVER, encoding="utf-8")
+    (tmp_path / "driver.mjs").write_text(DRIVER + asks, encoding="utf-8")
     done = subprocess.run(
         [node, tmp_path / "driver.mjs", url], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    walked, restarted, refused = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_javascript_client__walks_retries_and_starts_again(wire_format, tmp_path):
+    walked, restarted, refused = run_driver(wire_format, tmp_path)
     failures = [["stock", "part_failed"], ["analytics", "dependency_failed"], ["news", "no_news"]]
     for told in (walked, restarted):
         assert told["parts"] == {"meta": {"user": "ada"}, "orders": [1, 2]}
@@ -196,6 +225,84 @@ def test_python_client__walks_retries_and_starts_again(wire_format):
     with pytest.raises(HTTPError, match="400") as refusal:
         list(walk(f"{url}?format=json&format=json"))
     refusal.value.close()
+
+
+def test_javascript_client__waits_when_it_is_asked_to(wire_format, busy, tmp_path):
+    told = run_driver(wire_format, tmp_path, "console.log(JSON.stringify([await tell(url)]))")
+    assert told[0]["parts"] == {"meta": {"user": "ada"}, "orders": [1, 2]}
+    assert told[0]["failure"] is None
+    assert busy() == 5  # three chunks, a retry, and the one that was refused
+
+
+def test_python_client__waits_when_it_is_asked_to(wire_format, busy, monkeypatch):
+    page, url = wire_format
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert len(list(page.names["walk"](url))) == 5
+    assert (waited, busy()) == ([1], 4)
+
+
+def test_python_client__waits_so_often_and_no_more(wire_format, monkeypatch):
+    page, url = wire_format
+    never = type("Never", (Busy,), {"allow_request": lambda self, request, view: False})
+    monkeypatch.setattr(page.names["ShopView"], "throttle_classes", [never])
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(HTTPError, match="429") as refusal:
+        list(page.names["walk"](url))
+    refusal.value.close()
+    assert waited == [1] * page.names["WAITS"]
+
+
+# The log of the security page, as a project has it
+
+LOGGED = """
+import django
+django.setup()
+from django.test import Client
+answer = Client().get("/api/shop/?cursor=hunter2", HTTP_X_REQUEST_ID="r-1")
+assert answer.status_code == 400, answer.content
+"""
+
+
+def test_logging__writes_one_line_of_json_for_a_refused_request(tmp_path):
+    page = blocks(DOCS / "security.md")
+    [configured] = [block for block in page if "LOGGING = {" in block.source]
+    site = tmp_path / "mysite"
+    site.mkdir()
+    for block in page:
+        if (block.path or "").startswith("shopapi/") and "test_" not in block.path:
+            (tmp_path / block.path).parent.mkdir(exist_ok=True)
+            (tmp_path / block.path).write_text(block.source, encoding="utf-8")
+    (site / "settings.py").write_text(
+        "from tests.docs.settings import *\nROOT_URLCONF = 'shopapi.urls'\n" + configured.source,
+        encoding="utf-8",
+    )
+    said = start(
+        ["-c", LOGGED], tmp_path, [str(tmp_path)], DJANGO_SETTINGS_MODULE="mysite.settings"
+    )
+    [line] = (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    event = json.loads(line)
+    assert event["code"] == "cursor_invalid"
+    assert event["request_id"] == "r-1"
+    # The page shows such a line, of a client that named itself.
+    [shown] = [block.source for block in page if block.source.startswith('{"time"')]
+    assert list(json.loads(shown)) == [
+        *_before(event, "request_id"),
+        "agent",
+        "request_id",
+        "cursor",
+    ]
+    # Everything else is on the console, with the id; the trail is not.
+    assert re.search(
+        r"^\S+ \S+ INFO partstream\.guards \[r-1\] ShopView refused a cursor: ", said, re.M
+    )
+    assert "input_validation_fail" not in said
+    assert "hunter2" not in said + line
+
+
+def _before(event, name):
+    return list(event)[: list(event).index(name)]
 
 
 # The tests themselves can fail
