@@ -115,13 +115,13 @@ class RedisRateLimitStore(RateLimitStore):
     exact = True
 
     def __init__(
-        self, *, alias: str = "default", timeout: float = 0.1, retry_after: float = 2
+        self, *, alias: str = "default", timeout: float = 0.2, retry_after: float = 2
     ) -> None:
         super().__init__(retry_after=retry_after)
         if type(timeout) not in (int, float) or not 0 < timeout <= LONGEST_TIMEOUT:
             raise Misuse(
                 f"The rate-limit store's timeout is {timeout!r}. Give seconds above 0, up to "
-                f"{LONGEST_TIMEOUT}, for example 0.1: a request may wait for that long."
+                f"{LONGEST_TIMEOUT}, for example 0.2: a request may wait for that long."
             )
         try:
             client = get_redis_connection(alias)
@@ -175,8 +175,8 @@ class RedisRateLimitStore(RateLimitStore):
                 f"{type(self._pool).__name__} and taken as they are, without timeouts of "
                 f"{LONGEST_TIMEOUT} s or less: a Redis server that hangs holds the first requests "
                 "for as long as redis-py waits.",
-                hint='Set the cache\'s OPTIONS to {"SOCKET_TIMEOUT": 0.1, '
-                '"SOCKET_CONNECT_TIMEOUT": 0.1}.',
+                hint='Set the cache\'s OPTIONS to {"SOCKET_TIMEOUT": 0.2, '
+                '"SOCKET_CONNECT_TIMEOUT": 0.2}.',
                 id="partstream.W010",
             )
         ]

@@ -91,14 +91,17 @@ class BearsFaultsOfRedis:
 
     #: What the log calls the store.
     name: str
+    #: Whether a test is not about a server that hangs.
+    patient = True
 
     def cache_at(self, url):
-        """The settings of a cache that uses this server, and waits 0.1 s for it."""
+        """The settings of a cache that uses this server, and waits 0.2 s for it."""
         raise NotImplementedError
 
     @pytest.fixture
     def between(self, settings, redis_server):
         """A proxy before a server of this test alone, which the cache uses."""
+        self.patient = False
         with proxy(redis_server.socket) as between:
             settings.CACHES = {"default": self.cache_at(between.url)}
             yield between
@@ -163,7 +166,7 @@ class BearsFaultsOfRedis:
     def test_fault__what_comes_too_late_is_nobodys(self, redis_server, between, key):
         store = self.make(retry_after=1e-9)  # Each call is a trial.
         limits = {f"{key}:{number}": 10 * number + 10 for number in range(5)}
-        between.delay = 0.2
+        between.delay = 0.3
         for client, limit in limits.items():
             assert store.take([window(client, limit, 60)]) is None
         between.delay = 0

@@ -197,7 +197,7 @@ class TestRedisCache(BearsFaultsOfRedis, CountsOverDjango):
         return {"BACKEND": f"{DJANGO}.redis.RedisCache", "LOCATION": redis_url}
 
     def cache_at(self, url):
-        timeouts = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+        timeouts = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
         return {"BACKEND": f"{DJANGO}.redis.RedisCache", "LOCATION": url, "OPTIONS": timeouts}
 
 
@@ -215,7 +215,7 @@ class TestDjangoRedisCache(BearsFaultsOfRedis, CountsOverDjango):
         return {"BACKEND": DJANGO_REDIS, "LOCATION": redis_url}
 
     def cache_at(self, url):
-        timeouts = {"SOCKET_TIMEOUT": 0.1, "SOCKET_CONNECT_TIMEOUT": 0.1}
+        timeouts = {"SOCKET_TIMEOUT": 0.2, "SOCKET_CONNECT_TIMEOUT": 0.2}
         return {"BACKEND": DJANGO_REDIS, "LOCATION": url, "OPTIONS": timeouts}
 
     def test_fault__that_the_cache_is_told_to_ignore_is_one(self, settings, key, lines, tmp_path):
