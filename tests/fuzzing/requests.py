@@ -262,8 +262,10 @@ def fault(request: Request, answer: Answer) -> str | None:
         return f"it is a {answer.status}"
     if CANARY.encode() in answer.raw.lower() or b"Traceback" in answer.raw:
         return "an internal is in it"
-    if b"x-request-id" not in answer.headers:
-        # It never came to a view: the server or Django refused it.
+    html = answer.headers.get(b"content-type", b"").startswith(b"text/html")
+    if b"x-request-id" not in answer.headers or (request.kind == "Host" and html):
+        # It never came to a view: the server or Django refused it. A host that is none does, and
+        # Django refuses it there.
         if request.ours or answer.status < 400:
             return "no view answered"
         return None

@@ -219,7 +219,7 @@ class Tokens:
         return cursor(random.choice(self._others).encode(payload, self._ttl).encode())
 
     def _of_another_time(self, random: Random) -> bytes:
-        age = random.choice((self._ttl + 300, 10**8, -300, -(10**8), -(2**40), -(2**60)))
+        age = random.choice((self._ttl + 60, 10**8, -86_400, -(10**8), -(2**40), -(2**60)))
         token = self._forge(self._items(random), self._issued - age)
         if age > 0:
             self.known[token] = 410
