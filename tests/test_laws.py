@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import DisallowedHost, PermissionDenied
 from django.http import Http404
 from django.test import RequestFactory, override_settings
 from django.utils import timezone, translation
@@ -536,6 +536,54 @@ def test_law_6__no_bad_input_gives_a_500(
     raw = RequestFactory().get("/made/", headers=headers)
     raw.META["QUERY_STRING"] = f"{parameter}={text}".encode().decode("latin-1")
     assert view.as_view(delivery=delivery)(raw).status_code in {200, 400, 404, 406}
+
+
+# What a server hands on of a header: any byte, as latin-1; and what is nearly an address.
+header_texts = st.one_of(
+    st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")),
+    st.text(alphabet="0123456789abcdef.:[]%/, \tunix", max_size=60),
+    st.lists(st.ip_addresses().map(str), max_size=4).map(", ".join),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["REMOTE_ADDR"]
+            + [f"HTTP_{name}" for name in ("X_FORWARDED_FOR", "X_REQUEST_ID", "HOST", "ACCEPT")]
+            + [f"HTTP_{name}" for name in ("USER_AGENT", "ACCEPT_LANGUAGE", "X_FORWARDED_HOST")]
+        ),
+        header_texts,
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["walk", "parts", "manifest"]),
+    st.sampled_from([[], ["unix"], ["10.0.0.0/8", "::1"], ["unix", "0.0.0.0/0", "::/0"]]),
+    st.booleans(),
+)
+def test_law_6__no_bad_header_gives_a_500(
+    headers: dict[str, str], delivery: str, trusted: list[str], blocked: bool
+) -> None:
+    view = view_of([Spec("piece_a", "plain", "data", 1, (), None)])
+    changed = {
+        "ENABLE_RATE_LIMITING": True,
+        "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
+        "TRUSTED_PROXIES": trusted,
+        "IP_BLOCKLIST": ["0.0.0.0/1", "::/4"] if blocked else [],
+    }
+    with override_settings(DJANGO_PARTSTREAM=changed, USE_X_FORWARDED_HOST=blocked):
+        request = RequestFactory().get("/made/?keys=piece_a", **headers)
+        try:
+            answer = view.as_view(delivery=delivery)(request).render()
+        except DisallowedHost:  # Django's 400.
+            assert {"HTTP_HOST", "HTTP_X_FORWARDED_HOST"} & set(headers)
+            return
+    assert answer.status_code in {200, 400, 403, 406}
+    assert {"detail", "code"} <= json.loads(answer.content).keys() or answer.status_code == 200
+    identifier = answer.headers["X-Request-ID"]
+    assert re.fullmatch(r"[A-Za-z0-9._~-]{1,64}", identifier)
+    assert identifier == headers.get("HTTP_X_REQUEST_ID") or len(identifier) == 32
 
 
 @settings(max_examples=300, deadline=None)
