@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.exceptions import Misuse
-from partstream.identity import get_identity
+from partstream.identity import application_query, get_identity, joined
 
 from .example.models import Note
 from .test_walks import INVALID
@@ -95,6 +95,17 @@ def test_get_identity__tells_a_proxy_from_nobody():
 
 
 # Binding
+
+
+def test_joined__is_injective_and_takes_any_text():
+    assert joined(["a", None, "", "é"]) == b"1:a-0:1:\xc3\xa9"
+    assert joined(["\ud800"]) == b"1:\xed\xa0\x80"
+
+
+def test_application_query__has_each_parameter_with_its_values_in_order():
+    query = {"b": ["2"], "cursor": ["token"], "a": ["y", "x"]}
+    assert application_query(query, {"cursor"}) == ("a", "2", "y", "x", "b", "1", "2")
+    assert application_query({"cursor": ["token"]}, {"cursor"}) == ()
 
 
 def is_invalid(client, url, **extra):
