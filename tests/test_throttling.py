@@ -18,6 +18,7 @@ from partstream.backends.loader import get_rate_limit_store
 from partstream.backends.rate_limits.base import Decision, RateLimitStore
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin
+from partstream.throttling import ClientThrottle
 
 from .holding import in_threads
 from .walking import at, first_cursor, get_json, walk
@@ -76,6 +77,12 @@ def admitted(client, url, most=50):
 
 def from_(address, **extra):
     return Client(REMOTE_ADDR=address, **extra)
+
+
+def test_throttle__that_counted_nothing_says_nothing():
+    throttle = ClientThrottle()
+    assert throttle.wait() is None
+    assert throttle.headers() == {}
 
 
 # The windows

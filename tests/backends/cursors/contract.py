@@ -122,8 +122,8 @@ class CursorCodecContract:
     def test_codec__gives_back_payloads_of_any_length(self):
         # Base64 is padded in three ways, and ciphers fill up their blocks.
         codec = self.make()
-        for count in range(400):
-            cursor = Cursor("w" * 16, 0, (1 << max(0, count - 1)) - 1, count, "d" * 16, "b" * 22)
+        for most in range(400):
+            cursor = Cursor("w" * 16, 0, (1 << max(0, most - 1)) - 1, most, "d" * 16, "b" * 22)
             assert codec.decode(codec.encode(cursor.payload(), TTL), TTL) == cursor.payload()
 
     def test_codec__forged_well_is_taken(self, clock):
