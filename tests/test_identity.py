@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.exceptions import Misuse
-from partstream.identity import get_identity
+from partstream.identity import application_query, get_identity, host_of, joined
 
 from .example.models import Note
 from .test_walks import INVALID
@@ -79,7 +80,7 @@ def session(key):
             "user:types.SimpleNamespace:7",
         ),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_get_identity__is_the_first_that_there_is(attributes, identity):
     assert get_identity(request(**dict(attributes))) == identity
@@ -95,6 +96,33 @@ def test_get_identity__tells_a_proxy_from_nobody():
 
 
 # Binding
+
+
+def test_joined__is_injective_and_takes_any_text():
+    assert joined(["a", None, "", "é"]) == b"1:a-0:1:\xc3\xa9"
+    assert joined(["\ud800"]) == b"1:\xed\xa0\x80"
+
+
+@pytest.mark.parametrize(
+    ("uses_forwarded", "meta", "host"),
+    [
+        (False, {"HTTP_HOST": "Inside.example:8000"}, "inside.example:8000"),
+        (False, {"HTTP_HOST": "a", "HTTP_X_FORWARDED_HOST": "b"}, "a"),
+        # A proxy that asks by a name of its own says by which it was asked.
+        (True, {"HTTP_HOST": "a", "HTTP_X_FORWARDED_HOST": "Outside.example"}, "outside.example"),
+        (True, {"HTTP_HOST": "a"}, "a"),
+        (True, {}, "testserver"),
+    ],
+)
+def test_host_of__is_the_one_that_the_client_named(settings, uses_forwarded, meta, host):
+    settings.USE_X_FORWARDED_HOST = uses_forwarded
+    assert host_of(RequestFactory().get("/", **meta)) == host
+
+
+def test_application_query__has_each_parameter_with_its_values_in_order():
+    query = {"b": ["2"], "cursor": ["token"], "a": ["y", "x"]}
+    assert application_query(query, {"cursor"}) == ("a", "2", "y", "x", "b", "1", "2")
+    assert application_query({"cursor": ["token"]}, {"cursor"}) == ()
 
 
 def is_invalid(client, url, **extra):

@@ -27,6 +27,12 @@ def test_keyed_digest__is_unpadded_base64url(length, characters):
     assert digest != keyed_digest(b"other", b"message", length)
 
 
+def test_keyed_digest__is_as_long_whatever_it_ends_with():
+    digests = [keyed_digest(b"key", b"%d" % number, 12) for number in range(1000)]
+    assert {len(digest) for digest in digests} == {16}
+    assert len({digest[-1] for digest in digests}) == 64
+
+
 def test_derive__gives_each_use_and_each_secret_its_own_key():
     ring = KeyRing([b"first", b"second"])
     keys = [*ring.derive("one"), *ring.derive("two")]

@@ -15,6 +15,8 @@ from rest_framework.permissions import IsAuthenticated
 from partstream import HybridProgressiveView, signals
 from partstream.security.audit import fingerprint
 
+from .walking import at, first_cursor
+
 ALL = {name: value for name, value in vars(signals).items() if isinstance(value, signals.Signal)}
 
 
@@ -97,6 +99,17 @@ def test_signal__tells_of_a_refusal_once(serve, told, case):
     own = case in ("cursor", "keys", "unknown", "grammar")
     assert isinstance(arguments["reason"], str) is own
     assert arguments["cursor"] == (fingerprint("x") if case == "cursor" else None)
+
+
+def test_signal__of_a_walk_whose_parts_have_changed_has_its_token(serve, told):
+    declared = list(PARTS)
+    url = serve(get_parts=lambda self: declared, chunk_size=1)
+    token = first_cursor(Client(), url)
+    declared.reverse()
+    assert Client().get(at(url, token)).status_code == 409
+    [(_, _, arguments)] = told
+    assert (arguments["code"], arguments["cursor"]) == ("cursor_stale", fingerprint(token))
+    assert "no longer declared" in arguments["reason"]
 
 
 @pytest.mark.parametrize("error", [Http404(), drf.NotFound(), drf.ValidationError("x")])

@@ -81,6 +81,12 @@ def from_(address, **extra):
     return Client(REMOTE_ADDR=address, **extra)
 
 
+def test_throttle__that_counted_nothing_says_nothing():
+    throttle = ClientThrottle()
+    assert throttle.wait() is None
+    assert throttle.headers() == {}
+
+
 # The windows
 
 

@@ -13,6 +13,7 @@ from django.test import Client, override_settings
 from partstream import PartError, ProgressiveView, lazy
 from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.backends.loader import get_cursor_codec
+from partstream.cursors import Cursor
 from partstream.exceptions import Misuse
 
 from .holding import LONG_PATIENCE
@@ -560,6 +561,20 @@ def test_issue__the_longest_token_of_a_walk_has_to_fit_from_the_first(serve, cli
     settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 400}
     url = serve(parts=[(f"p{number}", number) for number in range(1501)])
     with pytest.raises(Misuse, match="a cursor over 1501 parts has up to"):
+        client.get(url)
+
+
+@pytest.mark.parametrize("count", [1501, 1502])
+def test_issue__the_longest_token_may_be_as_long_as_the_setting(serve, client, settings, count):
+    codec = {"CURSOR_CODEC": "partstream.backends.cursors.signed.SignedCursorCodec"}
+    settings.DJANGO_PARTSTREAM = codec
+    full = Cursor("w" * 16, 0, (1 << count - 1) - 1, count, "d" * 16, "b" * 22)
+    longest = len(get_cursor_codec().encode(full.payload(), 60))
+    url = serve(parts=[(f"p{number}", number) for number in range(count)])
+    settings.DJANGO_PARTSTREAM = {**codec, "MAX_CURSOR_SIZE": longest}
+    assert client.get(url).status_code == 200
+    settings.DJANGO_PARTSTREAM = {**codec, "MAX_CURSOR_SIZE": longest - 1}
+    with pytest.raises(Misuse, match=f"has up to {longest} characters"):
         client.get(url)
 
 

@@ -55,6 +55,7 @@ def client(networks, peer, forwarded=None):
         ("[2001:db8::7", None),
         ("[2001:db8::7]443", None),
         ("[2001:db8::7]:", None),
+        ("[2001:db8::7%]]:443", None),
         ("2001:db8::7::1", None),
         ("unix:", None),
         ("localhost", None),
@@ -63,6 +64,11 @@ def client(networks, peer, forwarded=None):
         ("١٩٢.0.2.7", None),
         ("192.0.2.7\r\nX: y", None),
         ("192.0.2.7\x00", None),
+        ("192.0.2.7\n", None),
+        ("\xa0192.0.2.7", None),
+        ("X192.0.2.7X", None),
+        ("fe80::1%" + "z" * 56, IPv6Address("fe80::1")),
+        ("fe80::1%" + "z" * 57, None),
         ("\ud800", None),
         ("1" * 10_000, None),
     ],
@@ -129,6 +135,8 @@ def test_client__of_a_peer_that_is_not_trusted_is_the_peer(peer, forwarded):
         # The last hop cannot be read, and what stands before it is not to be believed.
         ("192.0.2.7, junk", None),
         ("192.0.2.7, 010.1.2.3", None),
+        ("192.0.2.7, \x0b10.1.2.3", None),
+        ("192.0.2.7, X10.1.2.3X", None),
         ("192.0.2.7,", None),
         ("", None),
         ("unix:", None),
@@ -159,10 +167,16 @@ def test_client__of_more_hops_than_there_can_be_cannot_be_read():
     assert client(networks, "10.0.0.1", hops) is None
     assert client(networks, "10.0.0.1", ", ".join(["192.0.2.7"] * 10_000)) == V4
     assert client(networks, "10.0.0.1", "," * 100_000) is None
+    own = ["10.0.0.2"] * (MAX_HOPS - 1)
+    assert client(networks, "10.0.0.1", ", ".join(["10.9.9.9", *own])) == ip_address("10.9.9.9")
+    assert client(networks, "10.0.0.1", ", ".join(["192.0.2.7", *own])) == V4
+    assert client(networks, "10.0.0.1", ", ".join(["10.9.9.9", "10.0.0.2", *own])) is None
 
 
 def test_client__of_a_mapped_network():
-    assert client(Networks(["::ffff:10.0.0.0/104"]), "10.0.0.1", "192.0.2.7") == V4
+    networks = Networks(["::ffff:10.0.0.0/104"])
+    assert client(networks, "10.255.0.1", "192.0.2.7") == V4
+    assert client(networks, "11.0.0.1", "192.0.2.7") == ip_address("11.0.0.1")
 
 
 @pytest.mark.parametrize("peer", [None, "", "unix:", "1.2.3.4:80", "fe80::1%lo", "01.2.3.4", "x"])
