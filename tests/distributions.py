@@ -35,6 +35,9 @@ from django.core.management import call_command
 settings.configure(
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "partstream"],
     SECRET_KEY="a key of this check, long enough to be a key that is not refused",
+    DJANGO_PARTSTREAM={
+        "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
+    },
 )
 django.setup()
 for name in partstream.__all__:
