@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import getattr_static
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -56,7 +56,7 @@ from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
 from .mixins import ChunkMixin, CursorMixin
-from .security.client_ip import UNIX
+from .security.client_ip import UNIX, Network, unmapped_networks
 from .values import SHORTEST_SECRET
 
 Messages = list[checks.CheckMessage]
@@ -142,15 +142,20 @@ def check_guard(**_: Any) -> Messages:
     """Whether the guard believes whom it should not."""
     if get_problems():
         return []
+    trusted = [entry for entry in get_settings().TRUSTED_PROXIES if entry != UNIX]
+    networks = unmapped_networks(trusted)
+    four = [network for network in networks if isinstance(network, IPv4Network)]
+    six = [network for network in networks if isinstance(network, IPv6Network)]
+    together: list[Network] = [*collapse_addresses(four), *collapse_addresses(six)]
     return [
         checks.Warning(
-            f"TRUSTED_PROXIES has {entry!r}, which is everybody: any client can name any address "
-            "as its own.",
+            f"TRUSTED_PROXIES has all of IPv{network.version}: any client can name any address as "
+            "its own.",
             hint="List the networks of your own proxies.",
             id="partstream.W011",
         )
-        for entry in get_settings().TRUSTED_PROXIES
-        if entry != UNIX and ip_network(entry).prefixlen == 0
+        for network in together
+        if network.prefixlen == 0
     ]
 
 
@@ -160,7 +165,7 @@ def check_guard_for_production(**_: Any) -> Messages:
         return []
     settings = get_settings()
     unlimited = settings.RATE_LIMIT is None and settings.BURST_LIMIT is None
-    secret = django_settings.SECRET_KEY
+    shortest = min(map(len, _secrets()), default=SHORTEST_SECRET)
     doubts = [
         (
             unlimited or not settings.ENABLE_RATE_LIMITING,
@@ -181,9 +186,9 @@ def check_guard_for_production(**_: Any) -> Messages:
             "partstream.W014",
         ),
         (
-            settings.CURSOR_KEYS is None and len(secret) < SHORTEST_SECRET,
-            f"Cursors hang on SECRET_KEY, which has {len(secret)} characters.",
-            f"Make it {SHORTEST_SECRET} random characters or more, or set CURSOR_KEYS.",
+            shortest < SHORTEST_SECRET,
+            f"Cursors hang on SECRET_KEY and its fallbacks; one has {shortest} characters.",
+            f"Make each {SHORTEST_SECRET} random characters or more, or set CURSOR_KEYS.",
             "partstream.W015",
         ),
     ]
@@ -192,6 +197,16 @@ def check_guard_for_production(**_: Any) -> Messages:
         for found, message, hint, identifier in doubts
         if found
     ]
+
+
+def _secrets() -> list[str | bytes]:
+    """The secrets of Django that cursors hang on; none where it has a check of its own to say."""
+    try:
+        if get_settings().CURSOR_KEYS is None:
+            return [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
+    except ImproperlyConfigured:
+        return []
+    return []
 
 
 def check_views(**_: Any) -> Messages:

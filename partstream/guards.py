@@ -13,7 +13,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from . import envelopes, request_ids
-from .attributes import protocol_parameters, window_limit
+from .attributes import protocol_parameters
 from .conf import get_settings
 from .exceptions import CursorError, Misuse, PartstreamError
 from .identity import get_identity
@@ -59,13 +59,13 @@ class GuardMixin(_Base):
         """Requests of one client in a minute; None: as many as they like."""
         if self.rate_limit is None:
             return get_settings().RATE_LIMIT
-        return window_limit(type(self), "rate_limit", self.rate_limit)
+        return self.rate_limit
 
     def get_burst_limit(self) -> int | None:
         """What one client begins in ten seconds; None: as much as they like."""
         if self.burst_limit is None:
             return get_settings().BURST_LIMIT
-        return window_limit(type(self), "burst_limit", self.burst_limit)
+        return self.burst_limit
 
     def counts_as_burst(self, request: Request) -> bool:
         """Whether a request begins something, and so counts in the burst limit, too."""
@@ -150,8 +150,8 @@ class GuardMixin(_Base):
         response: Response = super().handle_exception(refusal)
         if isinstance(response, Response):
             response.data = envelopes.with_code(response.data, wait)
-            if wait:
-                response.headers.setdefault("Retry-After", str(wait))
+        if wait:
+            response.headers.setdefault("Retry-After", str(wait))
         return response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

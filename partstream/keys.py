@@ -16,6 +16,7 @@ from django.conf import settings as django_settings
 from django.utils.encoding import force_bytes
 
 from .conf import SETTING, Kept, get_settings
+from .exceptions import Misuse
 
 _SALT = b"django-partstream"
 
@@ -74,6 +75,11 @@ def _make_ring() -> KeyRing:
         django_settings.SECRET_KEY,
         *django_settings.SECRET_KEY_FALLBACKS,
     )
+    if not all(secrets):
+        raise Misuse(
+            "SECRET_KEY_FALLBACKS has an empty secret, by which anybody could make cursors. "
+            "Leave it out."
+        )
     return KeyRing([force_bytes(secret) for secret in secrets])
 
 

@@ -31,7 +31,11 @@ class RequestIDFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, with its ``request_id``."""
         if not hasattr(record, "request_id"):
-            record.request_id = current_request_id() or "-"
+            # Django's own lines about refusals come after the view, and have the request.
+            request = getattr(record, "request", None)
+            record.request_id = (
+                current_request_id() or getattr(request, "_partstream_id", None) or "-"
+            )
         return True
 
 

@@ -364,6 +364,11 @@ class ManifestMixin(PartsMixin):
                 return self.manifest_response(request)
     """
 
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; a view that has only this runs nothing."""
+        alone = not isinstance(self, (CursorMixin, ChunkMixin, KeyAccessMixin))
+        return not alone and super().counts_as_burst(request)
+
     def manifest_response(self, request: Request) -> HttpResponseBase:
         """The manifest, or 304 where the client has it already.
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from .attributes import window_limit
 from .backends.loader import get_rate_limit_store
 from .backends.rate_limits.base import Decision, Window
 from .backends.rate_limits.memory import MemoryRateLimitStore
-from .conf import SETTING, Kept, get_settings
+from .conf import MAX_LIMIT, SETTING, Kept, get_settings
 from .exceptions import StoreUnavailable
 from .identity import joined, session_key
 from .keys import get_key_ring, keyed_digest
@@ -35,7 +36,7 @@ class ClientThrottle(BaseThrottle):
     Every request counts in ``RATE_LIMIT``, those that begin something in ``BURST_LIMIT`` as well.
     A client is a user or a credential, after REST framework's authentication; who has neither is
     counted by address, session or not, as anybody can make up a session. Views that set no limits
-    of their own share their windows.
+    of their own share their windows. Views that are not of partstream are not counted.
 
     Raises:
         StoreUnavailable: While the store is down and ``RATE_LIMIT_ON_STORE_ERROR`` is "closed".
@@ -47,6 +48,8 @@ class ClientThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether every window of the client has room for this request; if so, it is taken."""
+        if not hasattr(view, "counts_as_burst"):
+            return True  # Listed in the project's settings, it meets every view.
         self._policy = policy = _windows(request, view)
         if not policy:
             return True
@@ -85,32 +88,60 @@ class ClientThrottle(BaseThrottle):
 def _windows(request: Request, view: GuardMixin) -> list[tuple[str, Window]]:
     """The windows of a request, by name; the burst first, which is given back more easily."""
     limits = []
-    burst_limit = view.get_burst_limit()
+    # Before a store is asked: a value that is none would look like a fault of the store.
+    burst_limit = _checked(view, "burst_limit", view.get_burst_limit())
     if burst_limit is not None and view.counts_as_burst(request):
         limits.append((BURST, burst_limit, view.has_own_burst_limit()))
-    rate_limit = view.get_rate_limit()
+    rate_limit = _checked(view, "rate_limit", view.get_rate_limit())
     if rate_limit is not None:
         limits.append((RATE, rate_limit, view.has_own_rate_limit()))
     if not limits:
         return []
     client = _client(request, view)
     return [
-        (name, Window(_key(client, name, type(view) if own else None), limit, seconds))
+        (name, Window(_key(client, name, type(view), limit if own else None), limit, seconds))
         for (name, seconds), limit, own in limits
     ]
 
 
+def _checked(view: GuardMixin, attribute: str, limit: Any) -> int | None:
+    if limit is None or (type(limit) is int and 1 <= limit <= MAX_LIMIT):
+        return limit
+    own = attribute if getattr(view, attribute) is not None else f"get_{attribute}()"
+    return window_limit(type(view), own, limit)
+
+
 def _client(request: Request, view: GuardMixin) -> str:
     """Who is counted, as a keyed digest: a store sees no address and no credential."""
-    user = request.user
-    if request.auth is not None or (user is not None and user.is_authenticated):
+    key = get_key_ring().derive("limits")[0]
+    identity = _identity(request, view)
+    if identity is not None:
+        return _digest(key, "identity", identity)
+    return _digest(key, "address", bucket(client_address(request._request)))
+
+
+def _identity(request: Request, view: GuardMixin) -> str | None:
+    """What the view says of a user or of a credential; a session is neither.
+
+    Of sessions anybody can have as many as they like, and with each they would be somebody new.
+    """
+    session = session_key(request)
+    if request.user is not None and request.user.is_authenticated:
         identity = view.identity_of(request)
-        session = session_key(request)
-        # Of a session anybody can have as many as they like, also wrapped into something else.
-        if identity is not None and (session is None or session not in identity):
-            return _digest(get_key_ring().derive("limits")[0], "identity", identity)
-    address = bucket(client_address(request._request))
-    return _digest(get_key_ring().derive("limits")[0], "address", address)
+        return identity if session is None or identity != f"session:{session}" else None
+    if request.auth is None:
+        return None
+    if session is None:
+        return view.identity_of(request)
+    # The credential may say nothing, and the view may wrap what is left: it is asked without.
+    attributes = vars(request._request)
+    hidden = attributes.pop("session")
+    try:
+        return view.get_identity(request)
+    except AttributeError:
+        return None  # It asks for the session itself.
+    finally:
+        attributes["session"] = hidden
 
 
 @lru_cache(maxsize=4096)
@@ -118,8 +149,9 @@ def _digest(key: bytes, kind: str, value: str) -> str:
     return keyed_digest(key, joined((kind, value)))
 
 
-def _key(client: str, name: str, view_class: type | None) -> str:
-    of_view = f":{_label(view_class)}" if view_class is not None else ""
+def _key(client: str, name: str, view_class: type, own_limit: int | None) -> str:
+    # One class may be mounted with several limits.
+    of_view = f":{_label(view_class)}:{own_limit}" if own_limit is not None else ""
     return f"partstream:{{{client}}}:{name}{of_view}"
 
 

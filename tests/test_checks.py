@@ -15,7 +15,7 @@ from partstream.backends import loader
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.backends.executors.threads import ThreadExecutor
-from partstream.checks import check_settings
+from partstream.checks import check_guard_for_production, check_settings
 from partstream.exceptions import Misuse
 from partstream.mixins import KeyAccessMixin
 
@@ -508,13 +508,21 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
 def test_w011__everybody_is_a_trusted_proxy(settings, network):
     settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", network]}
     message = found()["partstream.W011"]
-    assert repr(network) in message.msg
+    assert f"all of IPv{4 if '.' in network else 6}" in message.msg
     assert message.hint == "List the networks of your own proxies."
 
 
 def test_w011__is_silent_of_ones_own_proxies(settings):
-    settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", "::ffff:0:0/96"]}
+    settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", "0.0.0.0/1"]}
     assert found() == {}
+
+
+@pytest.mark.parametrize(
+    "networks", [["::ffff:0:0/96"], ["0.0.0.0/1", "128.0.0.0/1"]], ids=["mapped", "halves"]
+)
+def test_w011__of_everybody_in_disguise(settings, networks):
+    settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": networks}
+    assert "all of IPv4" in found()["partstream.W011"].msg
 
 
 MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
@@ -550,10 +558,42 @@ def test_deploy__of_a_short_secret(settings):
     settings.SECRET_KEY = "x" * 31
     settings.DJANGO_PARTSTREAM = PRODUCTION
     message = found_deployed()["partstream.W015"]
-    assert message.msg == "Cursors hang on SECRET_KEY, which has 31 characters."
+    assert message.msg == "Cursors hang on SECRET_KEY and its fallbacks; one has 31 characters."
     assert "partstream.W015" not in found()
     settings.DJANGO_PARTSTREAM = {**PRODUCTION, "CURSOR_KEYS": ["abcdefgh" * 4]}
     assert "partstream.W015" not in found_deployed()
+
+
+def test_deploy__of_a_short_fallback(settings):
+    settings.SECRET_KEY_FALLBACKS = ["x" * 40, "x" * 7]
+    settings.DJANGO_PARTSTREAM = PRODUCTION
+    assert "one has 7 characters" in found_deployed()["partstream.W015"].msg
+
+
+def test_e003__an_empty_fallback(settings):
+    """Whoever knows of it could make cursors."""
+    settings.SECRET_KEY_FALLBACKS = [""]
+    assert "SECRET_KEY_FALLBACKS has an empty secret" in found()["partstream.E003"].msg
+    with pytest.raises(Misuse, match="empty secret"):
+        loader.get_cursor_codec()
+
+
+@pytest.mark.parametrize("keys", [None, ["abcdefgh" * 4]], ids=["none", "keys"])
+def test_deploy__without_a_secret_key_raises_nothing(settings, keys):
+    settings.SECRET_KEY = ""
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "CURSOR_KEYS": keys}
+    check_guard_for_production()
+
+
+@pytest.mark.parametrize("location", ["127.0.0.1:6379", ""], ids=["no scheme", "empty"])
+def test_e003__a_cache_that_cannot_be_reached_as_it_is_written(settings, location):
+    pytest.importorskip("django_redis")
+    settings.CACHES = {
+        "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location}
+    }
+    store = "partstream.backends.rate_limits.redis.RedisRateLimitStore"
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "RATE_LIMIT_STORE": store}
+    assert "RATE_LIMIT_STORE" in found()["partstream.E003"].msg
 
 
 def test_deploy__of_a_sound_guard_is_silent(settings):

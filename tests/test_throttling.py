@@ -7,7 +7,9 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import path
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.throttling import SimpleRateThrottle
@@ -17,7 +19,7 @@ from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.backends.loader import get_rate_limit_store
 from partstream.backends.rate_limits.base import Decision, RateLimitStore
 from partstream.exceptions import Misuse
-from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin
+from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 from partstream.throttling import ClientThrottle
 
 from .holding import in_threads
@@ -272,8 +274,6 @@ def test_headers__are_there_whatever_the_answer_is(serve, limit, client):
 
 
 def wrapped(exc, context):
-    from rest_framework.response import Response
-
     return Response({"error": str(exc)}, status=exc.status_code)
 
 
@@ -343,6 +343,19 @@ def test_client__is_a_user_wherever_they_are(serve, limit):
             asked.append(client.get(url).status_code)
     assert asked == [200, 200, 429] * 2
     assert admitted(from_("192.0.2.1"), url) == 2
+
+
+@pytest.mark.django_db
+def test_client__a_user_with_a_forged_session_is_the_same(serve, limit):
+    """A session's key is whatever the cookie says, such as a part of somebody's identity."""
+    limit(burst=2)
+    url, user, asked = serve(parts=PARTS), User.objects.create_user("ada"), []
+    for address in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
+        client = APIClient(REMOTE_ADDR=address)
+        client.cookies["sessionid"] = "auth.user"
+        client.force_authenticate(user)
+        asked.append(client.get(url).status_code)
+    assert asked == [200, 200, 429]
 
 
 @pytest.mark.django_db
@@ -464,8 +477,6 @@ def test_store__sees_no_address_and_no_credential(serve, limit, client):
 
 
 def test_views__share_what_the_settings_say(mount, limit, client):
-    from django.urls import path
-
     limit(burst=3)
     views = [type(f"View{n}", (ProgressiveView,), {"parts": PARTS}) for n in range(2)]
     mount(*(path(f"{n}/", view.as_view()) for n, view in enumerate(views)))
@@ -474,8 +485,6 @@ def test_views__share_what_the_settings_say(mount, limit, client):
 
 
 def test_views__of_their_own_limits_count_by_themselves(mount, limit, client):
-    from django.urls import path
-
     limit(burst=2, rate=100)
     small = type("Small", (ProgressiveView,), {"parts": PARTS, "burst_limit": 1})
     hooked = type("Hooked", (ProgressiveView,), {"parts": PARTS, "get_burst_limit": lambda self: 1})
@@ -495,8 +504,6 @@ def test_views__of_their_own_limits_count_by_themselves(mount, limit, client):
 
 
 def test_views__may_be_given_a_limit_where_they_are_mounted(mount, limit, client):
-    from django.urls import path
-
     limit()
     view = type("View", (ProgressiveView,), {"parts": PARTS})
     mount(path("x/", view.as_view(rate_limit=2)))
@@ -510,6 +517,50 @@ def test_views__a_limit_that_is_none_is_misuse(serve, limit, client, attribute, 
     url = serve(parts=PARTS, **{attribute: value})
     with pytest.raises(Misuse, match=f"ServedView.{attribute} is {value!r}"):
         client.get(url)
+
+
+@pytest.mark.parametrize("hook", ["get_rate_limit", "get_burst_limit"])
+@pytest.mark.parametrize("value", [0, 2.5, "50", True])
+def test_views__a_hook_that_says_no_limit_is_misuse_and_no_fault_of_the_store(
+    serve, limit, client, hook, value
+):
+    limit()
+    url = serve(parts=PARTS, **{hook: lambda self: value})
+    with pytest.raises(Misuse, match=rf"ServedView.{hook}\(\) is {value!r}"):
+        client.get(url)
+    assert get_rate_limit_store().undecided == 0
+
+
+def test_views__of_one_class_with_two_limits_count_apart(mount, limit, client):
+    limit()
+    view = type("View", (ProgressiveView,), {"parts": PARTS})
+    mount(path("few/", view.as_view(rate_limit=2)), path("many/", view.as_view(rate_limit=50)))
+    assert [client.get("/many/").status_code for _ in range(3)] == [200] * 3
+    assert admitted(client, "/few/") == 2
+
+
+def test_views__that_only_describe_begin_nothing(serve, limit, client):
+    limit(burst=1)
+
+    class Contents(ManifestMixin, APIView):
+        parts = PARTS
+
+        def get(self, request):
+            return self.manifest_response(request)
+
+    url = serve(Contents)
+    assert [client.get(url).status_code for _ in range(3)] == [200] * 3
+
+
+def test_throttle__listed_by_the_project_lets_other_views_be(mount, limit, client):
+    limit(burst=1)
+    plain = type(
+        "Plain",
+        (APIView,),
+        {"throttle_classes": [ClientThrottle], "get": lambda self, request: Response({})},
+    )
+    mount(path("x/", plain.as_view()))
+    assert [client.get("/x/").status_code for _ in range(3)] == [200] * 3
 
 
 class Never(SimpleRateThrottle):
@@ -531,8 +582,6 @@ def test_throttles__of_the_project_are_asked_too(serve, limit, client, empty_cac
 
 
 def test_throttle__named_by_the_project_counts_once(serve, limit, client):
-    from partstream.throttling import ClientThrottle
-
     limit(burst=3)
     assert admitted(client, serve(parts=PARTS, throttle_classes=[ClientThrottle])) == 3
 

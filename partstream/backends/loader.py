@@ -60,6 +60,12 @@ def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **
         raise Misuse(f"{where}: {error}") from error
     except TypeError as error:
         raise Misuse(f"{where} does not take its OPTIONS {sorted(options)}: {error}.") from error
+    except Exception as error:
+        # Such as what the client of a cache says of its LOCATION.
+        raise Misuse(
+            f"{where} cannot be made: {type(error).__name__}: {error}. Look at its OPTIONS, and at "
+            "the cache that they name."
+        ) from error
 
 
 def _make_cursor_codec() -> CursorCodec:

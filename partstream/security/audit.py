@@ -77,7 +77,9 @@ def _written(value: object, most: int) -> str:
     JSON leaves DEL as it is and escapes every other control character; its escapes of all that
     is not ASCII take care of what a terminal or a log viewer would obey.
     """
-    if isinstance(value, int):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if type(value) is int:
         return str(value) if abs(value) < HUGE else '"..."'
     text = str(value)
     written = _encode(text[:most]).replace("\x7f", "\\u007f")
@@ -206,11 +208,16 @@ def fingerprint(text: str) -> str:
 
 def _of_request(request: HttpRequest) -> dict[str, str | int | None]:
     """What a line says of a request. Nothing is asked for that costs a query."""
+    # REST framework's own wraps Django's, and would authenticate to know its user.
+    request = getattr(request, "_request", request)
     address = client_address(request)
     user = getattr(request, "user", None)
     # Only one that is known: to ask for the user may load a session, or fail as it did before.
     is_known = not isinstance(user, LazyObject) or user.__dict__.get("_wrapped", empty) is not empty
-    key = getattr(user, "pk", None) if is_known else None
+    try:
+        key = getattr(user, "pk", None) if is_known else None
+    except Exception:  # noqa: BLE001 - a project's own user; an event is not lost for it
+        key = None
     return {
         "method": request.method,
         "path": request.path,

@@ -35,7 +35,6 @@ _LONGEST = 64
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
-@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """The address in a text as servers and proxies write it; None where there is none.
 
@@ -46,8 +45,12 @@ def parse_address(text: str) -> Address | None:
         ``parse_address("[::ffff:192.0.2.7]:443") == IPv4Address("192.0.2.7")``
     """
     text = text.strip(" \t")
-    if len(text) > _LONGEST:
-        return None
+    # Longer ones are not kept either.
+    return _parsed(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     if text.startswith("["):
         text, closing, port = text[1:].partition("]")
         if not closing or (port and not (port.startswith(":") and port[1:].isdecimal())):
@@ -96,9 +99,9 @@ class Networks:
     ) -> None:
         trusted = tuple(trusted)
         self._trusts_unix = UNIX in trusted
-        self._trusted = _networks(entry for entry in trusted if entry != UNIX)
-        self._allowed = _networks(allowed)
-        self._blocked = _networks(blocked)
+        self._trusted = unmapped_networks(entry for entry in trusted if entry != UNIX)
+        self._allowed = unmapped_networks(allowed)
+        self._blocked = unmapped_networks(blocked)
         self._warned = False
         #: Whether there is a list at all that a client has to pass.
         self.restricted = bool(self._allowed or self._blocked)
@@ -154,12 +157,12 @@ class Networks:
             )
 
 
-def _networks(entries: Iterable[str]) -> tuple[Network, ...]:
+def unmapped_networks(entries: Iterable[str]) -> tuple[Network, ...]:
+    """The networks; those of IPv4 that are mapped into IPv6 are IPv4's."""
     networks: list[Network] = []
     for entry in entries:
         network = ip_network(entry)
         if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
-            # Addresses are compared unmapped, so their networks are too.
             base = int(network.network_address) & 0xFFFFFFFF
             network = IPv4Network((base, network.prefixlen - 96))
         networks.append(network)

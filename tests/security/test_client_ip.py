@@ -12,6 +12,7 @@ from partstream.security.client_ip import (
     MAX_HOPS,
     UNREADABLE,
     Networks,
+    _parsed,
     bucket,
     client_address,
     get_networks,
@@ -74,6 +75,13 @@ def client(networks, peer, forwarded=None):
 )
 def test_parse_address__reads_what_servers_write(text, address):
     assert parse_address(text) == address
+
+
+def test_parse_address__keeps_nothing_of_what_is_too_long():
+    before = _parsed.cache_info().currsize
+    for number in range(100):
+        parse_address(f"{number}" + "x" * 60_000)
+    assert _parsed.cache_info().currsize == before
 
 
 @given(st.text(max_size=80) | st.ip_addresses().map(str))

@@ -34,10 +34,12 @@ def from_base64url(text: str) -> bytes:
     """The bytes of an unpadded base64url text, which has to be the canonical one.
 
     Raises:
-        InvalidCursor: When encoding the bytes again does not give the same text.
-        ValueError: When it is not base64 at all.
+        InvalidCursor: When it is not base64, or encoding the bytes again gives another text.
     """
-    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError as error:
+        raise InvalidCursor("the token is not base64url") from error
     if to_base64url(data) != text:
         raise InvalidCursor("the token is not spelt canonically")
     return data

@@ -6,8 +6,9 @@ import json
 from base64 import urlsafe_b64encode
 from typing import ClassVar
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from partstream.exceptions import InvalidCursor
 from partstream.keys import KeyRing
 
 from .base import CursorCodec, Payload, dump, from_base64url
@@ -38,6 +39,9 @@ class FernetCursorCodec(CursorCodec):
     def unseal(self, token: str) -> tuple[Payload, int]:
         """See `CursorCodec.unseal`."""
         raw = from_base64url(token)
-        data = self._all.decrypt(token + "=" * (-len(token) % 4))
+        try:
+            data = self._all.decrypt(token + "=" * (-len(token) % 4))
+        except InvalidToken as error:
+            raise InvalidCursor("it was made under another key, or was changed") from error
         # Authenticated by now: bytes 1 to 8 are the time (the specification's "Timestamp").
         return json.loads(data.decode()), int.from_bytes(raw[1:9], "big")

@@ -436,7 +436,8 @@ if not child:
         assert (executor.abandoned, executor.pool.threads) == (0, 0)
         assert result_of(executor.submit(lambda: 8, timeout=30)) == 8
         result_of(executor.submit_coroutine(where, passed_on))
-        assert (executor.abandoned, executor.pool.threads) == (0, 1)
+        # A worker that is slow to say that it is free is given a second one beside it.
+        assert (executor.abandoned, executor.pool.threads in (1, 2)) == (0, True)
         os._exit(0)
     finally:
         os._exit(1)
