@@ -8,7 +8,11 @@ import pytest
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
-from partstream.backends.rate_limits.django_cache import MARGIN, DjangoCacheRateLimitStore
+from partstream.backends.rate_limits.django_cache import (
+    MARGIN,
+    DjangoCacheRateLimitStore,
+    _raised,
+)
 from partstream.exceptions import Misuse
 from tests.redis import needs_redis
 
@@ -278,6 +282,13 @@ SHORT_URL = f"{URL}?socket_timeout=0.2&socket_connect_timeout=0.2"
         ("redis", SHORT_URL, {}, False),
         ("redis", [SHORT_URL, URL], {}, False),
         ("redis", [URL, SHORT_URL], {}, True),
+        ("redis", f"{SHORT_URL},{URL}", {}, False),
+        ("redis", f"{SHORT_URL};{URL}", {}, False),
+        ("redis", [], {}, True),
+        ("redis", None, None, True),
+        ("redis", URL, None, True),
+        ("redis", SHORT_URL, None, False),
+        ("redis", URL, {**SHORT, "socket_timeout": 0}, True),
         ("redis", URL, {**SHORT, "socket_timeout": 0.26}, True),
         ("redis", URL, {**SHORT, "socket_timeout": None}, True),
         ("redis", URL, {"socket_timeout": 0.1}, True),
@@ -293,7 +304,11 @@ def test_check_deploy__a_redis_that_may_hold_requests_is_a_warning(
     settings, backend, location, options, warned
 ):
     path = f"{DJANGO}.redis.RedisCache" if backend == "redis" else DJANGO_REDIS
-    settings.CACHES = {"default": {"BACKEND": path, "LOCATION": location, "OPTIONS": options}}
+    configured = {"BACKEND": path, "LOCATION": location, "OPTIONS": options}
+    # What is None is not there.
+    settings.CACHES = {
+        "default": {name: value for name, value in configured.items() if value is not None}
+    }
     store = DjangoCacheRateLimitStore()
     assert store.check() == []
     messages = store.check_deploy()
@@ -337,3 +352,52 @@ def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):
 def test_retry_after__that_is_no_time_is_misuse(two_caches):
     with pytest.raises(Misuse, match="Give seconds above 0"):
         DjangoCacheRateLimitStore(retry_after=0)
+
+
+def test_retry_after__is_two_seconds_unless_it_is_said(two_caches):
+    assert DjangoCacheRateLimitStore().retry_after == 2
+
+
+class Scripted:
+    """A cache that answers as it is told: None is a counter that is not there."""
+
+    def __init__(self, counters, added):
+        self.counters, self.added = list(counters), list(added)
+
+    def incr(self, key):
+        assert key == "counter"
+        counter = self.counters.pop(0)
+        if counter is None:
+            raise ValueError(key)
+        return counter
+
+    def add(self, key, value, timeout):
+        assert (key, value, timeout) == ("counter", 1, 70)
+        return self.added.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("counters", "added", "counter"),
+    [
+        ([3], [], 3),
+        ([None], [True], 1),
+        # Others are quicker, and what they have counted is driven out.
+        ([None, 2], [False], 2),
+        ([None, None], [False, True], 1),
+        ([None, None, 1], [False, False], 1),
+        ([None, None, 7], [False, False], 7),
+    ],
+)
+def test_raised__counts_the_request_once(counters, added, counter):
+    cache = Scripted(counters, added)
+    assert _raised(cache, "counter", 70) == counter
+    assert cache.counters == cache.added == []
+
+
+@pytest.mark.parametrize("junk", [0, -1, "3", 3.0, True])
+@pytest.mark.parametrize("misses", [0, 1, 2])
+def test_raised__what_is_no_counter_is_a_fault(misses, junk):
+    # A cache that is told to ignore its faults answers 0.
+    cache = Scripted([None] * misses + [junk], [False] * misses)
+    with pytest.raises(TypeError, match="for a counter"):
+        _raised(cache, "counter", 70)

@@ -1,0 +1,59 @@
+"""What `python -m tests.mutation` stands on; the run itself is `tox -e mutation`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from . import mutation
+
+SOURCE = """\
+@lru_cache(maxsize=2)
+def f(x):
+    return x
+
+class C:
+    @property
+    def p(self):
+        return 1
+
+    @abstractmethod
+    def q(self): ...
+"""
+
+
+def test_undecorated__has_caches_and_properties_as_assignments():
+    undecorated = mutation.undecorated(SOURCE)
+    assert "@lru_cache" not in undecorated
+    assert "@property" not in undecorated
+    assert "    return x\nf = lru_cache(maxsize=2)(f)\n" in undecorated
+    assert "        return 1\n    p = property(p)\n" in undecorated
+    assert "@abstractmethod" in undecorated
+
+
+def survivors():
+    return list(mutation.entries(mutation.KNOWN.read_text()))
+
+
+def test_survivors__have_a_reason_each():
+    for block in mutation.KNOWN.read_text().split("\n\n"):
+        assert block.startswith("# "), block
+
+
+@pytest.mark.parametrize("entry", sorted(set(survivors())))
+def test_survivors__are_of_lines_that_are_there(entry):
+    function, *changes = entry.splitlines()
+    name = function
+    while name:
+        name = name.rpartition(".")[0]
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        break
+    with open(module.__file__) as source:
+        lines = [line.strip() for line in source]
+    for change in changes:
+        if change.startswith("- "):
+            assert change[2:] in lines
