@@ -13,8 +13,12 @@ from tests.proxies import proxy
 
 from .contract import window
 
-#: Seconds that a request may wait for a server that is down, and when the store knows of it.
-FIRST, LATER = 0.3, 0.005
+#: Seconds that a request may wait for a server that is down: one time out of 0.2 s, not two.
+FIRST = 0.3
+#: Seconds for the slowest of 16 threads on a busy machine; one after another would take 3.2.
+SLOWEST = 1.5
+#: Seconds that it may take when the store knows.
+LATER = 0.005
 #: Seconds after which the store counts again, when the server is back.
 RECOVERY = 5
 
@@ -147,10 +151,11 @@ class BearsFaultsOfRedis:
                 began = self.timed_in_threads(16, fresh, key)
                 assert [decision for decision, _ in began] == [None] * 16
                 assert fresh.undecided >= 1
-                if max(seconds for _, seconds in began) <= FIRST:
+                waits = [seconds for _, seconds in began]
+                if min(waits) <= FIRST and max(waits) <= SLOWEST:
                     break
             else:
-                pytest.fail(f"the first requests waited: {began}")
+                pytest.fail(f"the first requests waited: {waits}")
             later = [self.timed(store, key) for _ in range(50)]
             assert [decision for decision, _ in later] == [None] * 50
             assert min(seconds for _, seconds in later) <= LATER
