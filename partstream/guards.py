@@ -85,14 +85,22 @@ class GuardMixin(_Base):
         """
         known = self._identity
         if known is None or known[0] is not request:
-            identity = self.get_identity(request)
-            if identity is not None and not isinstance(identity, str):
-                raise Misuse(
-                    f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
-                    "Return a string, or None for an unknown visitor."
-                )
-            known = self._identity = (request, identity)
+            known = self._identity = (request, self.ask_identity(request))
         return known[1]
+
+    def ask_identity(self, request: Request) -> str | None:
+        """What `get_identity` says now.
+
+        Raises:
+            Misuse: When it is neither a string nor None.
+        """
+        identity = self.get_identity(request)
+        if identity is not None and not isinstance(identity, str):
+            raise Misuse(
+                f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
+                "Return a string, or None for an unknown visitor."
+            )
+        return identity
 
     def has_own_rate_limit(self) -> bool:
         """Whether the rate limit is this view's own, and counted by itself."""

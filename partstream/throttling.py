@@ -137,7 +137,7 @@ def _identity(request: Request, view: GuardMixin) -> str | None:
     attributes = vars(request._request)
     hidden = attributes.pop("session")
     try:
-        return view.get_identity(request)
+        return view.ask_identity(request)
     except AttributeError:
         return None  # It asks for the session itself.
     finally:

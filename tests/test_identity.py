@@ -79,6 +79,7 @@ def session(key):
             {"user": SimpleNamespace(is_authenticated=True, pk=7)},
             "user:types.SimpleNamespace:7",
         ),
+        ({"user": SimpleNamespace(is_authenticated=True), "auth": "token"}, "auth::token"),
     ],
     ids=itertools.count(),
 )

@@ -322,6 +322,7 @@ def test_part_key__nothing_moves_from_headers_to_dependencies():
     assert headers.part_key() != dependencies.part_key()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(asked(), asked())
 def test_part_key__is_injective(one, other):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
@@ -75,6 +76,15 @@ def admitted(client, url, most=50):
         if client.get(url).status_code == 429:
             return number
     raise AssertionError("nothing was refused")
+
+
+def with_session(**extra):
+    """A client with a session of its own."""
+    client = Client(**extra)
+    session = client.session
+    session["seen"] = True
+    session.save()
+    return client
 
 
 def from_(address, **extra):
@@ -298,6 +308,7 @@ def test_client__is_an_address(serve, limit):
     assert admitted(from_("192.0.2.1"), url) == 0
 
 
+@pytest.mark.slow
 def test_client__forged_headers_make_no_new_one(serve, limit, client):
     """Guard 15: 1,000 forged X-Forwarded-For from an untrusted peer are one client."""
     limit(burst=10)
@@ -404,12 +415,49 @@ def test_client__a_credential_that_says_nothing_is_counted_by_address(serve, lim
     url = serve(parts=PARTS, authentication_classes=[bearer])
     asked = []
     for _ in range(3):
-        client = Client(HTTP_X_TOKEN="t")
-        session = client.session
-        session["seen"] = True
-        session.save()
-        asked.append(client.get(url).status_code)
+        asked.append(with_session(HTTP_X_TOKEN="t").get(url).status_code)
     assert asked == [200, 200, 429]
+
+
+class Person(BaseAuthentication):
+    """A user that is no model, and has no key."""
+
+    def authenticate(self, request):
+        return SimpleNamespace(is_authenticated=True), None
+
+
+@pytest.mark.django_db
+def test_client__a_user_without_a_key_is_counted_by_address(serve, limit):
+    """Theirs would be the session's identity, too."""
+    limit(burst=2)
+    url = serve(parts=PARTS, authentication_classes=[Person])
+    asked = [with_session().get(url).status_code for _ in range(3)]
+    assert asked == [200, 200, 429]
+
+
+@pytest.mark.django_db
+def test_client__is_a_credential_beside_a_session(serve, limit):
+    limit(burst=2)
+    seen = []
+
+    def get_session(request):
+        seen.append(request.session.session_key)
+        return 1
+
+    url = serve(parts=[("a", lazy(get_session))], authentication_classes=[Bearer])
+    clients = [with_session(HTTP_X_TOKEN=token) for token in "aaabbb"]
+    asked = [client.get(url).status_code for client in clients]
+    assert asked == [200, 200, 429] * 2
+    # It was put aside only for as long as the view was asked.
+    assert seen == [clients[number].session.session_key for number in (0, 1, 3, 4)]
+
+
+@pytest.mark.django_db
+def test_client__an_identity_that_is_no_text_is_misuse_beside_a_session(serve, limit):
+    limit()
+    url = serve(parts=PARTS, authentication_classes=[Bearer], get_identity=lambda self, request: 7)
+    with pytest.raises(Misuse, match=r"get_identity\(\) returned 7"):
+        with_session(HTTP_X_TOKEN="t").get(url)
 
 
 @pytest.mark.django_db
@@ -425,11 +473,7 @@ def test_client__a_session_in_disguise_makes_no_new_one(serve, limit):
 
     url, asked = serve(Tenant), []
     for _ in range(3):
-        client = Client(HTTP_X_TOKEN="t")
-        session = client.session
-        session["seen"] = True
-        session.save()
-        asked.append(client.get(url).status_code)
+        asked.append(with_session(HTTP_X_TOKEN="t").get(url).status_code)
     assert asked == [200, 200, 429]
 
 
@@ -589,6 +633,7 @@ def test_throttle__named_by_the_project_counts_once(serve, limit, client):
 # Many at once
 
 
+@pytest.mark.slow
 def test_threads__never_take_more_than_the_limit(serve, limit):
     """The sixteen threads of the issue: 200 requests each against a limit of 100."""
     limit(rate=100, burst=None)

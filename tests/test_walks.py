@@ -507,6 +507,7 @@ def test_rotation__of_a_secret_key_ends_no_walk(codec, client, url, settings):
     assert list(merged(walk(client, url, token))) == ["c", "d", "e"]
 
 
+@pytest.mark.slow
 def test_rotation__under_eight_threads_that_walk(serve):
     url = serve(parts=[(f"p{number}", number) for number in range(5)], chunk_size=1)
     rotated, walked = threading.Event(), threading.Semaphore(0)
@@ -564,7 +565,7 @@ def test_issue__the_longest_token_of_a_walk_has_to_fit_from_the_first(serve, cli
         client.get(url)
 
 
-@pytest.mark.parametrize("count", [1501, 1502])
+@pytest.mark.parametrize("count", [12, 1501, 1502])
 def test_issue__the_longest_token_may_be_as_long_as_the_setting(serve, client, settings, count):
     codec = {"CURSOR_CODEC": "partstream.backends.cursors.signed.SignedCursorCodec"}
     settings.DJANGO_PARTSTREAM = codec

@@ -125,6 +125,8 @@ class Executors:
         Raises:
             Misuse: When it cannot be made.
         """
+        if isinstance(configured, str) and configured in self._made:
+            return self._made[configured]
         try:
             BackendPath().take(configured)
         except ValueError as error:
@@ -133,10 +135,11 @@ class Executors:
                 "and not only named."
             ) from error
         # Two views that say the same share one pool.
-        path, options = configured, {}
-        if not isinstance(configured, str):
-            path, options = configured.get("BACKEND", ""), configured.get("OPTIONS", {})
-        key = f"{path} {sorted(options.items())!r}"
+        if isinstance(configured, str):
+            key = configured
+        else:
+            options = configured.get("OPTIONS", {})
+            key = configured["BACKEND"] + (f" {sorted(options.items())!r}" if options else "")
         executor = self._made.get(key)
         if executor is None:
             with self._lock:
