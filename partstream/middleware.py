@@ -7,6 +7,7 @@ the requests of all others pass through. A view hidden by a decorator that keeps
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def _is_ours(callback: Callback) -> bool:
     return isinstance(view_class, type) and issubclass(view_class, PartsMixin)
 
 
-class _Middleware:
+class _Middleware(ABC):
     """One class for both worlds: Django hands on what is async, or sync, and takes it back so."""
 
     sync_capable = True
@@ -42,10 +43,32 @@ class _Middleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
+            # So that Django need not go to a thread for it.
+            self.process_view = self._process_view_async  # type: ignore[method-assign]
 
     def __call__(self, request: HttpRequest) -> Any:
         """The response; what is awaitable is handed on as it is."""
         return self.get_response(request)
+
+    @abstractmethod
+    def process_view(
+        self,
+        request: HttpRequest,
+        callback: Callback,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """What is done before the view; a response takes the view's place."""
+
+    @abstractmethod
+    async def _process_view_async(
+        self,
+        request: HttpRequest,
+        callback: Callback,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """The same under ASGI."""
 
 
 class ProgressiveDeliveryMiddleware(_Middleware):
@@ -59,12 +82,6 @@ class ProgressiveDeliveryMiddleware(_Middleware):
 
     Put it first in ``MIDDLEWARE``, or right after Django's ``SecurityMiddleware``.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        super().__init__(get_response)
-        if self._is_async:
-            # So that Django need not go to a thread for it.
-            self.process_view = self._process_view_async  # type: ignore[method-assign]
 
     def __call__(self, request: HttpRequest) -> Any:
         """The response, or what it is awaited from."""
@@ -121,11 +138,6 @@ class SecurityMiddleware(_Middleware):
 
     Put it before the middleware that does work for a view.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        super().__init__(get_response)
-        if self._is_async:
-            self.process_view = self._process_view_async  # type: ignore[method-assign]
 
     def process_view(
         self,

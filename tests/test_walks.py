@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-from contextlib import ExitStack
 
 import pytest
 import time_machine
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.test import Client, override_settings
 
 from partstream import PartError, ProgressiveView, lazy
@@ -507,6 +508,18 @@ def test_rotation__of_a_secret_key_ends_no_walk(codec, client, url, settings):
     assert list(merged(walk(client, url, token))) == ["c", "d", "e"]
 
 
+def rotate(configured):
+    """Change the setting under running threads.
+
+    `override_settings` has a moment in which there are no settings at all.
+    """
+    django_settings.DJANGO_PARTSTREAM = configured
+    for enter in (True, False):
+        setting_changed.send(
+            django_settings, setting="DJANGO_PARTSTREAM", value=configured, enter=enter
+        )
+
+
 @pytest.mark.slow
 def test_rotation__under_eight_threads_that_walk(serve):
     url = serve(parts=[(f"p{number}", number) for number in range(5)], chunk_size=1)
@@ -524,14 +537,12 @@ def test_rotation__under_eight_threads_that_walk(serve):
             walked.release(1000)
 
     threads = [threading.Thread(target=keep_walking) for _ in range(8)]
-    with ExitStack() as stack:
-        stack.enter_context(override_settings(DJANGO_PARTSTREAM={"CURSOR_KEYS": ring(0)}))
+    with override_settings(DJANGO_PARTSTREAM={"CURSOR_KEYS": ring(0)}):
         for thread in threads:
             thread.start()
         for number in range(1, 101):
             assert walked.acquire(timeout=LONG_PATIENCE)
-            keys = {"CURSOR_KEYS": ring(number)}
-            stack.enter_context(override_settings(DJANGO_PARTSTREAM=keys))
+            rotate({"CURSOR_KEYS": ring(number)})
         rotated.set()
         for thread in threads:
             thread.join(LONG_PATIENCE)
