@@ -50,7 +50,6 @@ class _Middleware(ABC):
         """The response; what is awaitable is handed on as it is."""
         return self.get_response(request)
 
-    @abstractmethod
     def process_view(
         self,
         request: HttpRequest,
@@ -58,9 +57,10 @@ class _Middleware(ABC):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """What is done before the view; a response takes the view's place."""
+        """The answer that takes the place of the view's, if there is one."""
+        view = self._view_instead(request, callback)
+        return view(request, *args, **kwargs) if view is not None else None
 
-    @abstractmethod
     async def _process_view_async(
         self,
         request: HttpRequest,
@@ -68,7 +68,12 @@ class _Middleware(ABC):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """The same under ASGI."""
+        view = self._view_instead(request, callback)
+        return await sync_to_async(view)(request, *args, **kwargs) if view is not None else None
+
+    @abstractmethod
+    def _view_instead(self, request: HttpRequest, callback: Callback) -> Callback | None:
+        """What answers in the place of a resolved view; None: the view itself."""
 
 
 class ProgressiveDeliveryMiddleware(_Middleware):
@@ -100,26 +105,10 @@ class ProgressiveDeliveryMiddleware(_Middleware):
         finally:
             request_ids.set_current(before)
 
-    def process_view(
-        self,
-        request: HttpRequest,
-        callback: Callback,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        """Know a request that is for one of partstream's views."""
+    def _view_instead(self, request: HttpRequest, callback: Callback) -> None:
         if _is_ours(callback):
             request._partstream_is_ours = True  # type: ignore[attr-defined]
             request_ids.set_current(request_ids.request_id(request))
-
-    async def _process_view_async(
-        self,
-        request: HttpRequest,
-        callback: Callback,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        ProgressiveDeliveryMiddleware.process_view(self, request, callback, args, kwargs)
 
     def _finished(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if getattr(request, "_partstream_is_ours", False):
@@ -139,28 +128,8 @@ class SecurityMiddleware(_Middleware):
     Put it before the middleware that does work for a view.
     """
 
-    def process_view(
-        self,
-        request: HttpRequest,
-        callback: Callback,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        """The refusal, if there is one."""
-        if _is_ours(callback) and not _is_admitted(request):
-            return _bare(callback)(request, *args, **kwargs)
-        return None
-
-    async def _process_view_async(
-        self,
-        request: HttpRequest,
-        callback: Callback,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        if _is_ours(callback) and not _is_admitted(request):
-            return await sync_to_async(_bare(callback))(request, *args, **kwargs)
-        return None
+    def _view_instead(self, request: HttpRequest, callback: Callback) -> Callback | None:
+        return _bare(callback) if _is_ours(callback) and not _is_admitted(request) else None
 
 
 def _is_admitted(request: HttpRequest) -> bool:
