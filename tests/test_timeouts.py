@@ -470,11 +470,13 @@ def test_part__several_that_take_too_long(resolve, held_of_each_kind):
     assert envelope["results"] == [{"after": 2}]
 
 
-def test_part__that_takes_too_long_may_be_tried_again(serve, client, held, executor):
+def test_part__that_takes_too_long_may_be_tried_again(serve, client, held, executor, settings):
     slow = held("done")
-    url = serve(parts=[("slow", lazy(slow, timeout=0.3))])
+    url = serve(parts=[("slow", lazy(slow))])
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "PART_TIMEOUT": BRIEF}
     (error,) = get_json(client, url)["errors"]
     slow.release()
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "PART_TIMEOUT": PATIENCE}
     assert merged([get_json(client, at(url, error["retry_cursor"]))]) == {"slow": "done"}
 
 
