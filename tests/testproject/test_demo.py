@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -134,7 +133,7 @@ def demo(tmp_path):
         try:
             yield Demo(process, f"http://127.0.0.1:{port}")
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(START_SECONDS)
             finally:
