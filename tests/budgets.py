@@ -6,5 +6,7 @@ from __future__ import annotations
 BUDGET = 0.03
 #: The same, with time for another part before.
 LONGER = 0.3
-#: Of one that is not.
+#: Seconds of a timeout that comes long after such a budget.
+BEYOND = 1.0
+#: Seconds of a budget that is not spent.
 AMPLE = 3600.0

@@ -19,7 +19,7 @@ from partstream.exceptions import Misuse
 from partstream.flights import get_flights
 from partstream.testing import collect
 
-from .budgets import AMPLE, BUDGET, LONGER
+from .budgets import AMPLE, BEYOND, BUDGET, LONGER
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads, soon, wait_until
 from .walking import at, get_json, merged, names, walk
 
@@ -517,7 +517,7 @@ def test_budget__under_asgi(serve_budget, held_of_each_kind):
 
 def test_budget__a_timeout_goes_on_in_the_next_chunk(serve_budget, client, held_of_each_kind):
     slow = held_of_each_kind("slow")
-    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.3)))
+    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=BEYOND)))
     first = get_json(client, url)
     assert names(first) == ["now"]
     with soon():
@@ -528,7 +528,7 @@ def test_budget__a_timeout_goes_on_in_the_next_chunk(serve_budget, client, held_
 
 def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, held, threads):
     slow = held("slow")
-    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.3)))
+    url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=BEYOND)))
     first = get_json(client, url)
     wait_until(lambda: threads.abandoned == 1)
     with soon():
@@ -541,7 +541,7 @@ def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, h
 
 def test_budget__a_coroutine_that_nobody_comes_back_for_is_cancelled(serve_budget, client, held):
     slow = held("slow", kind=HeldCoroutine)
-    get_json(client, serve_budget(("now", 1), ("slow", lazy(slow, timeout=0.3))))
+    get_json(client, serve_budget(("now", 1), ("slow", lazy(slow, timeout=BEYOND))))
     assert slow.cancelled.wait(PATIENCE)
 
 

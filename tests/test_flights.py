@@ -200,7 +200,7 @@ def test_process__a_fallback_covers_all_who_wait(callers, held, background):
 
 def test_process__a_timeout_is_that_of_all_who_wait(callers, held, background):
     load = held("late")
-    asked = callers(load, timeout=0.5)
+    asked = callers(load, timeout=1.5)
     futures = [background.submit(asked.ask) for _ in range(8)]
     if asked.kind == "called":
         assert all(type(future.exception(PATIENCE)) is PartTimeout for future in futures)

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from partstream.exceptions import Misuse
+from tests.holding import wait_until
 from tests.processes import run_python
 
 from .contract import BODY, MAX_SIZE, TTL, KeepingCacheStoreContract
@@ -52,7 +53,13 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
 
     @pytest.fixture
     def own_server(self, settings, redis_server):
-        """A server of this test alone, that the cache uses; nobody waits for it for long."""
+        """A server of this test alone, that the cache uses."""
+        settings.CACHES = {"default": django_redis(redis_server.url)}
+        return redis_server
+
+    @pytest.fixture
+    def failing_server(self, settings, redis_server):
+        """The same, and nobody waits for it for long: not for a busy machine either."""
         options = {"SOCKET_TIMEOUT": 0.1, "SOCKET_CONNECT_TIMEOUT": 0.1}
         settings.CACHES = {"default": django_redis(redis_server.url, **options)}
         return redis_server
@@ -185,20 +192,24 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
 
     @pytest.mark.parametrize("end", ["kill", "stop"])
     def test_fault__a_server_that_is_gone_is_a_miss_until_it_is_back(
-        self, own_server, key, lines, end
+        self, failing_server, key, lines, caplog, end
     ):
         store = self.make(retry_after=0.05)
         self.wait_until_it_answers(store, key)
-        getattr(own_server, end)()
+        caplog.clear()
+        getattr(failing_server, end)()
         deadline = time.monotonic() + 0.2  # Some trials fail meanwhile.
         while time.monotonic() < deadline:
             self.ask_everything(store, key)
         assert lines() == [f"{FAILED} 0.05 s."]
-        own_server.start()
+        failing_server.start()
         self.wait_until_it_answers(store, key)
-        assert lines() == [f"{FAILED} 0.05 s.", ANSWERS]
+        # In pairs: a busy machine may have it fail once more.
+        assert lines() == [f"{FAILED} 0.05 s.", ANSWERS] * (len(lines()) // 2)
 
-    def test_fault__a_server_that_dies_under_threads_raises_nothing(self, own_server, key, lines):
+    def test_fault__a_server_that_dies_under_threads_raises_nothing(
+        self, failing_server, key, lines
+    ):
         store = self.make(retry_after=0.05)
         done, rounds = Event(), [0] * 8
 
@@ -222,9 +233,9 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
             thread.start()
         try:
             wait_for_rounds(10)
-            own_server.kill()
+            failing_server.kill()
             wait_for_rounds(10)
-            own_server.start()
+            failing_server.start()
             wait_for_rounds(10)
         finally:
             done.set()
@@ -234,11 +245,12 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         assert lines()[-1] == ANSWERS
 
     def test_fault__a_server_that_hangs_holds_one_call_for_its_timeout(
-        self, own_server, key, lines
+        self, failing_server, key, lines, caplog
     ):
         store = self.make()
         self.wait_until_it_answers(store, key)
-        with own_server.paused():
+        caplog.clear()
+        with failing_server.paused():
             began = time.monotonic()
             assert store.get(key) is None
             assert time.monotonic() - began < 2
@@ -249,15 +261,19 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
             assert time.monotonic() - began < 2
         assert lines() == [f"{FAILED} 2 s."]
 
-    def test_fault__what_a_server_answers_too_late_is_nobodys(self, own_server, key):
+    def test_fault__what_a_server_answers_too_late_is_nobodys(self, failing_server, key):
         store = self.make(retry_after=1e-9)  # Each call is a trial.
         entries = {f"{key}:{number}": b"%d" % number for number in range(5)}
-        store.set_many(entries, TTL)
-        with own_server.paused():
+
+        def answers():
+            store.set_many(entries, TTL)
+            return {name: store.get(name) for name in entries} == entries
+
+        wait_until(answers)
+        with failing_server.paused():
             for name in entries:
                 assert store.get(name) is None
-        self.wait_until_it_answers(store, key)
-        assert {name: store.get(name) for name in entries} == entries
+        wait_until(lambda: store.get_many(entries) == entries)
 
     # Processes
 

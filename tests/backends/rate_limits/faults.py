@@ -8,7 +8,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from tests.holding import PATIENCE
+from tests.holding import PATIENCE, wait_until
 from tests.proxies import proxy
 
 from .contract import window
@@ -149,11 +149,17 @@ class BearsFaultsOfRedis:
 
     @pytest.mark.parametrize("fault", [killed, stopped, full, read_only, locked, cut, late])
     def test_fault__decides_nothing_and_holds_nobody_for_long(
-        self, redis_server, between, key, lines, fault
+        self, redis_server, between, key, lines, caplog, fault
     ):
         store = self.make(retry_after=0.2)
-        assert self.timed(store, key)[0].admitted
-        assert self.timed_in_threads(2, store, key)[0][0].admitted
+        # Connected, by two connections; 0.2 s may be too short for that on a busy machine.
+        wait_until(
+            lambda: all(
+                decision and decision.admitted
+                for decision, _ in self.timed_in_threads(2, store, key)
+            )
+        )
+        caplog.clear()
         with fault(redis_server, between):
             # A busy machine may hold up a thread, but not each time.
             for attempt in range(5):
@@ -187,5 +193,8 @@ class BearsFaultsOfRedis:
         between.delay = 0
         assert self.recovers(store, key)
         for client, limit in limits.items():
+            asked, decision = 1, store.take([window(client, limit, 60)])
+            while decision is None and asked < 100:  # A busy machine is too late as well.
+                asked, decision = asked + 1, store.take([window(client, limit, 60)])
             # Some were counted though nobody heard of it.
-            assert store.take([window(client, limit, 60)]).remaining[0] in (limit - 1, limit - 2)
+            assert limit - 1 - asked <= decision.remaining[0] < limit

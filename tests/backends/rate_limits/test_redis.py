@@ -283,7 +283,8 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
             from django_redis import get_redis_connection
             from partstream.backends.rate_limits.base import Window
             from partstream.backends.rate_limits.redis import RedisRateLimitStore
-            store, key, admitted = RedisRateLimitStore(timeout=0.25), os.environ["KEY"], []
+            store, key, admitted = RedisRateLimitStore(), os.environ["KEY"], []
+            store._pool.connection_kwargs.update(socket_timeout=60, socket_connect_timeout=60)
             together, client = Barrier(17), get_redis_connection()
             def ask():
                 for number in range(5):
