@@ -7,6 +7,7 @@ import pytest
 from django.core.cache import caches
 from django.urls import include, path
 from django.utils import timezone, translation
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from partstream import HybridProgressiveView, ProgressiveView
@@ -20,9 +21,13 @@ from . import redis
 from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
-hypothesis_settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis_settings.load_profile("ci")
+hypothesis_settings.register_profile(
+    "partstream",
+    derandomize=bool(os.environ.get("CI")),
+    deadline=None,  # How long an example takes is the machine's business.
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("partstream")
 
 pytest.register_assert_rewrite(
     "tests.backends.caches.contract",

@@ -268,7 +268,7 @@ def test_joined__is_injective():
     assert len({joined(several) for several in tuples}) == len(tuples) == 1111
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.none() | st.text(max_size=3), max_size=3), st.data())
 def test_joined__is_injective_over_all_texts(one, data):
     other = data.draw(st.permutations(one) | st.lists(st.none() | st.text(max_size=3), max_size=3))
@@ -323,7 +323,7 @@ def test_part_key__nothing_moves_from_headers_to_dependencies():
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(asked(), asked())
 def test_part_key__is_injective(one, other):
     assert (one[1] == other[1]) is (one[0] == other[0])

@@ -512,7 +512,6 @@ def quiet(caplog):
 @pytest.mark.usefixtures("quiet")
 @settings(
     max_examples=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(specs(), st.integers(1, 4), st.data())

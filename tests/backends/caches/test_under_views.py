@@ -80,7 +80,7 @@ def spoilt(kept, key, other):
     found += [entry + b"x", b"psf\x02" + entry[4:], pickle.dumps(Bomb()), b"\xff" * 1000]
     if kept.store.shared:  # In a process's own memory nobody forges.
         found += [kept.written[other], entry[:-2] + b"0]", entry[:-3] + body, entry[:5] + body]
-        found += [entry[:5] + bytes(32) + body, entry[:5] + b"x" + entry[6:]]
+        found += [entry[:5] + bytes(32) + body, entry[:5] + bytes([entry[5] ^ 1]) + entry[6:]]
     return found
 
 

@@ -366,7 +366,8 @@ class ExecutorContract:
         assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
         assert executor.pool.threads <= 3
 
-    def test_threads__never_exceed_the_workers(self):
+    def test_threads__never_exceed_the_workers(self, monkeypatch):
+        monkeypatch.setattr(pool, "IDLE_SECONDS", PATIENCE)
         executor, barrier = self.made(max_workers=4, max_queued=100), Barrier(4)
         idents = set()
 
@@ -461,7 +462,7 @@ from asgiref.sync import sync_to_async
 
 def hang():
     begun.set()
-    time.sleep(15)
+    time.sleep(60)
 
 begun = threading.Event()
 call = executor.submit_coroutine(sync_to_async(hang), passed_on, timeout=0.1)
