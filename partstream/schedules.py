@@ -69,20 +69,20 @@ class Schedule:
                 self._start()
                 if not self._under_way and not self._waiting:
                     return
-                if self._is_over():
+                until = self._until()
+                if until is not None and monotonic() >= until:
                     self._leave_running()
                     return
-                self._wait()
+                self._wait(until)
         except BaseException:
             self._drop()
             raise
 
-    def _is_over(self) -> bool:
-        return (
-            self._ends is not None
-            and monotonic() >= self._ends
-            and any(name in self._outcomes for name in self._wanted)
-        )
+    def _until(self) -> float | None:
+        """When the budget is spent; None: there is nothing to send yet, or no budget."""
+        if self._ends is None or not any(name in self._outcomes for name in self._wanted):
+            return None
+        return self._ends
 
     # Starting
 
@@ -254,10 +254,9 @@ class Schedule:
 
     # Waiting
 
-    def _wait(self) -> None:
-        """Wait until something happens, and take what happened."""
+    def _wait(self, until: float | None = None) -> None:
+        """Wait until something happens, or this moment comes, and take what happened."""
         now = monotonic()
-        until = self._ends if self._ends is not None and self._ends > now else None
         polls = bool(self._under_way.polled())
         if polls or (self._waiting and self._waits_for_capacity()):
             soon = now + POLL_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections import Counter
 from threading import Event
 
@@ -78,6 +79,29 @@ def test_budget__sends_what_is_ready(serve_budget, client, held_of_each_kind):
     assert [envelope["meta"]["current_part"] for envelope in rest][-1] == 5
     assert all("pending" not in envelope["meta"] for envelope in rest)
     assert (slow.runs, slower.runs) == (1, 1)
+
+
+@pytest.mark.parametrize("look", range(1, 6))
+def test_budget__may_end_at_any_moment(serve_budget, client, held, monkeypatch, look):
+    """As on a busy machine, which stops a thread for longer than the budget after it has looked."""
+    looks = itertools.count(1)
+
+    def look_and_be_stopped():
+        now = time.monotonic()
+        if next(looks) == look:
+            time.sleep(2 * BUDGET)
+        return now
+
+    monkeypatch.setattr("partstream.schedules.monotonic", look_and_be_stopped)
+    monkeypatch.setattr("partstream.under_way.monotonic", look_and_be_stopped)
+    slow = held("slow")
+    url = serve_budget(("now", 1), ("slow", lazy(slow)))
+    with soon():
+        first = get_json(client, url)
+    assert (names(first), first["meta"]["pending"]) == (["now"], ["slow"])
+    assert next(looks) > look
+    slow.release()
+    assert merged(walk(client, url, first["cursor"])) == {"slow": "slow"}
 
 
 def test_budget__that_is_not_spent_makes_no_difference(serve_budget, client):
