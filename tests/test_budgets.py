@@ -24,6 +24,8 @@ from .budgets import AMPLE, BEYOND, BUDGET, LONGER
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads, soon, wait_until
 from .walking import at, get_json, merged, names, walk
 
+pytestmark = pytest.mark.timed
+
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 NULL = "partstream.backends.caches.null.NullCacheStore"
 DUMMY = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}

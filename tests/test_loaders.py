@@ -853,6 +853,7 @@ def test_cached_for__does_not_keep_what_is_no_json(is_async):
     assert [call_with(loader, request_of()) for _ in range(2)] == ["data", "data"]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("covered", [False, True], ids=["raised", "fallback"])
 def test_cached_for__does_not_keep_a_timeout(held_of_each_kind, covered):
     held = held_of_each_kind("data")

@@ -36,6 +36,8 @@ from .holding import (
 from .logged import message
 from .walking import at, get_json, merged
 
+pytestmark = pytest.mark.timed
+
 REQUEST = object()
 #: Seconds of a timeout that is meant to come, and enough to begin in.
 BRIEF = 0.1
@@ -432,7 +434,9 @@ def test_part__that_takes_too_long_fails_alone(resolve, held_of_each_kind, spelt
     slow = held_of_each_kind()
     with soon():
         envelope = resolve(
-            ("before", lazy(lambda _: 1)), ("slow", spelt(slow)), ("after", lazy(lambda _: 2))
+            ("before", lazy(lambda _: 1, timeout=PATIENCE)),
+            ("slow", spelt(slow)),
+            ("after", lazy(lambda _: 2, timeout=PATIENCE)),
         )
     assert envelope["results"] == [{"before": 1}, {"after": 2}]
     assert envelope["errors"] == [TIMED_OUT]

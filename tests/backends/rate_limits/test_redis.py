@@ -258,6 +258,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
     # Faults
 
     @pytest.mark.slow
+    @pytest.mark.timed
     def test_fault__the_store_is_back_soon_by_default(self, redis_server, between, key):
         store = self.make()
         redis_server.kill()
