@@ -168,16 +168,17 @@ class BearsFaultsOfRedis:
         with fault(redis_server, between):
             asked = [store]
             for count in (16, 1):
-                # A busy machine may hold up a thread, but not each time.
-                deadline = time.monotonic() + PATIENCE
-                while True:
+                # A busy machine may hold up a thread, but not each time. Hundreds are too many: a
+                # server that hangs refuses connections then, and nobody waits.
+                for _ in range(10):
                     began = self.timed_in_threads(count, asked[-1], key)
                     assert [decision for decision, _ in began] == [None] * count
                     assert asked[-1].undecided >= 1
                     asked.append(self.make(retry_after=60))
                     if max(seconds for _, seconds in began) <= FIRST + self.delay:
                         break
-                    assert time.monotonic() < deadline, (began, self.delay)
+                else:
+                    pytest.fail(f"the first requests waited: {began}, without {self.delay} s")
             later = [self.timed(store, key) for _ in range(50)]
             assert [decision for decision, _ in later] == [None] * 50
             assert min(seconds for _, seconds in later) <= LATER
