@@ -14,8 +14,8 @@ from partstream.backends.executors.calls import Call
 PATIENCE = 60
 #: The same, where much is computed: a busy machine that measures coverage is ten times slower.
 LONG_PATIENCE = 300
-#: Seconds in which an answer is there that does not wait for what is held, which is held longer.
-SOON = 30
+#: Seconds in which an answer is there that does not wait for what is held.
+SOON = 10
 
 
 class Held:

@@ -462,7 +462,7 @@ from asgiref.sync import sync_to_async
 
 def hang():
     begun.set()
-    time.sleep(60)
+    time.sleep(15)
 
 begun = threading.Event()
 call = executor.submit_coroutine(sync_to_async(hang), passed_on, timeout=0.1)
