@@ -36,18 +36,6 @@ pytest.register_assert_rewrite(
     "tests.walking",
 )
 
-#: How often a test marked `timed` is run again: a busy machine may stop a thread for longer than it
-#: is given, but not each time.
-RERUNS = 2
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.pluginmanager.has_plugin("rerunfailures"):
-        for item in items:
-            if item.get_closest_marker("timed"):
-                item.add_marker(pytest.mark.flaky(reruns=RERUNS))
-
-
 needs_jwt = pytest.mark.skipif(find_spec("jwt") is None, reason="the extra jwt is not installed")
 
 CODECS = [

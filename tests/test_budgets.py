@@ -22,9 +22,8 @@ from partstream.testing import collect
 
 from .budgets import AMPLE, BEYOND, BUDGET, LONGER
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads, soon, wait_until
+from .marks import timed
 from .walking import at, get_json, merged, names, walk
-
-pytestmark = pytest.mark.timed
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 NULL = "partstream.backends.caches.null.NullCacheStore"
@@ -339,6 +338,7 @@ def test_budget__a_dependency_moves_with_its_dependents(serve_budget, client, he
     assert (base.runs, top.runs) == (1, 1)
 
 
+@timed
 @pytest.mark.parametrize("fails", [False, True], ids=["data", "fallback"])
 def test_budget__a_dependency_that_was_delivered_does_not_run_again(
     serve_budget, client, held, calls, fails
@@ -364,6 +364,7 @@ def test_budget__a_dependency_that_was_delivered_does_not_run_again(
     assert (calls, top.runs) == (["base"], 1)
 
 
+@timed
 def test_budget__a_dependency_that_is_not_delivered_yet_does_not_run_again(
     serve_budget, client, held, calls
 ):

@@ -501,7 +501,6 @@ def test_elsewhere__a_refresh_waits_for_the_newer_value(shared_store):
     assert here.poll([fresh]) == {fresh: b"new"}
 
 
-@pytest.mark.timed
 def test_elsewhere__whoever_leaves_gives_his_place_to_another(
     held, background, elsewhere, executors
 ):
@@ -615,7 +614,6 @@ def test_landed__are_forgotten_in_time(store, monkeypatch):
 # Fork
 
 
-@pytest.mark.timed
 def test_fork__a_child_has_no_flights(tmp_path):
     code = """
 import os, signal, threading

@@ -38,6 +38,7 @@ from partstream.values import LONGEST_TTL
 
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads
 from .loading import of_module
+from .marks import timed
 from .walking import get_json, merged
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -853,7 +854,7 @@ def test_cached_for__does_not_keep_what_is_no_json(is_async):
     assert [call_with(loader, request_of()) for _ in range(2)] == ["data", "data"]
 
 
-@pytest.mark.timed
+@timed
 @pytest.mark.parametrize("covered", [False, True], ids=["raised", "fallback"])
 def test_cached_for__does_not_keep_a_timeout(held_of_each_kind, covered):
     held = held_of_each_kind("data")

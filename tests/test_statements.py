@@ -26,10 +26,7 @@ from partstream.statements import can_stop_statements, is_statement_timeout, sta
 from .example.models import Note
 
 # In autocommit; of one application only, so that emptying its table after each test is quick.
-pytestmark = [
-    pytest.mark.timed,
-    pytest.mark.django_db(transaction=True, available_apps=["tests.example"]),
-]
+pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.example"])
 
 postgresql = connection.vendor == "postgresql"
 on_postgresql = pytest.mark.skipif(not postgresql, reason="only PostgreSQL has such a timeout")

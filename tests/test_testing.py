@@ -265,7 +265,6 @@ def test_inline__wins_over_the_settings(client, serve, settings):
         assert here(client, url) == {"plain", "later"}
 
 
-@pytest.mark.timed
 def test_inline__keeps_no_time(client, serve, settings):
     settings.DJANGO_PARTSTREAM = {"PART_TIMEOUT": 0.001}
     pause = Event()

@@ -34,9 +34,10 @@ from .holding import (
     wait_until,
 )
 from .logged import message
+from .marks import timed
 from .walking import at, get_json, merged
 
-pytestmark = pytest.mark.timed
+pytestmark = timed
 
 REQUEST = object()
 #: Seconds of a timeout that is meant to come, and enough to begin in.

@@ -37,6 +37,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 
 from .holding import in_background, wait_until
+from .marks import timed
 from .redis import needs_redis
 from .test_laws import Spec, expected, get, specs, summary, view_of
 from .walking import at, first_cursor, get_json, merged, names, walk
@@ -187,7 +188,7 @@ def test_walk__a_slow_part_of_a_first_request_is_not_kept(client, serve, configu
     assert store.taken() == []
 
 
-@pytest.mark.timed
+@timed
 def test_walk__how_slow_a_part_is_the_clock_says(client, serve, configure, held_of_each_kind):
     store = configure(CACHE_MIN_DURATION=0.05)
     load = held_of_each_kind("slow")
@@ -243,7 +244,7 @@ def test_walk__a_failure_is_never_kept(client, serve, configure, kind, executor)
     assert len(written) == (1 if kind.startswith("fallback") else 0)  # what came after it
 
 
-@pytest.mark.timed
+@timed
 def test_walk__a_timeout_is_never_kept(client, serve, configure, held_of_each_kind):
     store = configure(CACHE_MIN_DURATION=0)
     load = held_of_each_kind("late")
@@ -370,7 +371,6 @@ def test_caching__in_a_store_that_keeps_nothing_all_is_delivered(client, serve, 
     assert seen.keys() == {"rates", "news", "orders", "stock", "plan"}
 
 
-@pytest.mark.timed
 @needs_redis
 @pytest.mark.parametrize("how", ["kill", "paused"])
 def test_caching__where_the_store_is_down_all_is_delivered(

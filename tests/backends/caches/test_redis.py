@@ -191,7 +191,6 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
             time.sleep(0.01)
 
     @pytest.mark.parametrize("end", ["kill", "stop"])
-    @pytest.mark.timed
     def test_fault__a_server_that_is_gone_is_a_miss_until_it_is_back(
         self, failing_server, key, lines, caplog, end
     ):
@@ -208,7 +207,6 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         # In pairs: a busy machine may have it fail once more.
         assert lines() == [f"{FAILED} 0.05 s.", ANSWERS] * (len(lines()) // 2)
 
-    @pytest.mark.timed
     def test_fault__a_server_that_dies_under_threads_raises_nothing(
         self, failing_server, key, lines
     ):
@@ -246,7 +244,6 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         self.wait_until_it_answers(store, key)
         assert lines()[-1] == ANSWERS
 
-    @pytest.mark.timed
     def test_fault__a_server_that_hangs_holds_one_call_for_its_timeout(
         self, failing_server, key, lines, caplog
     ):
@@ -264,7 +261,6 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
             assert time.monotonic() - began < 2
         assert lines() == [f"{FAILED} 2 s."]
 
-    @pytest.mark.timed
     def test_fault__what_a_server_answers_too_late_is_nobodys(self, failing_server, key):
         store = self.make(retry_after=1e-9)  # Each call is a trial.
         entries = {f"{key}:{number}": b"%d" % number for number in range(5)}

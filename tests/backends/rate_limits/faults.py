@@ -8,6 +8,7 @@ from threading import Barrier, Thread
 
 import pytest
 
+from tests import marks
 from tests.holding import PATIENCE, wait_until
 from tests.proxies import proxy
 
@@ -151,7 +152,7 @@ class BearsFaultsOfRedis:
             time.sleep(0.01)
         return True
 
-    @pytest.mark.timed
+    @marks.timed
     @pytest.mark.parametrize("fault", [killed, stopped, full, read_only, locked, cut, late])
     def test_fault__decides_nothing_and_holds_nobody_for_long(
         self, redis_server, between, key, lines, caplog, fault
@@ -191,7 +192,6 @@ class BearsFaultsOfRedis:
     def test_retry_after__is_short_by_default(self):
         assert self.make().retry_after + FIRST < RECOVERY
 
-    @pytest.mark.timed
     def test_fault__what_comes_too_late_is_nobodys(self, redis_server, between, key):
         store = self.make(retry_after=1e-9)  # Each call is a trial.
         limits = {f"{key}:{number}": 10 * number + 10 for number in range(5)}

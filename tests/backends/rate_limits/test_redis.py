@@ -113,8 +113,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
         while asked < first + MICROSECONDS:
             decision = store.take(windows)
             asked = self.now()
-            # One that is denied was asked within the window, an admitted one after it.
-            assert decision.admitted <= (asked >= first + MICROSECONDS)
+            assert not decision.admitted or asked >= first + MICROSECONDS
         assert decision.admitted or store.take(windows).admitted
         assert self.list_of(windows[0])[0] >= first + MICROSECONDS
 
@@ -258,7 +257,6 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
     # Faults
 
     @pytest.mark.slow
-    @pytest.mark.timed
     def test_fault__the_store_is_back_soon_by_default(self, redis_server, between, key):
         store = self.make()
         redis_server.kill()

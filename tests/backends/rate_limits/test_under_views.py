@@ -11,7 +11,7 @@ from partstream.backends.loader import get_rate_limit_store
 from tests.holding import wait_until
 from tests.redis import needs_redis
 
-pytestmark = [pytest.mark.timed, needs_redis]
+pytestmark = needs_redis
 
 STORES = {
     "RedisRateLimitStore": "partstream.backends.rate_limits.redis.RedisRateLimitStore",

@@ -1,0 +1,9 @@
+"""Marks that the tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+#: Of a test that gives a real thread or server a fraction of a second. It is run again where it
+#: fails, twice at most: a busy machine may stop a thread for longer, but not each time.
+timed = pytest.mark.flaky(reruns=2)
