@@ -12,7 +12,6 @@ from time import monotonic, perf_counter
 from types import CoroutineType, MappingProxyType
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.db import transaction
 from django.db.models import QuerySet
@@ -21,8 +20,8 @@ from rest_framework.views import APIView
 
 from . import fragments
 from .backends.executors.surroundings import Surroundings
-from .exceptions import NoCapacity, PartError, PartTimeout
-from .invocations import awaited
+from .exceptions import HookFailed, NoCapacity, PartError, PartTimeout
+from .invocations import finished
 from .loaders import DENIALS, Loader
 from .logs import get_logger
 from .outcomes import Failure, Outcome
@@ -107,6 +106,19 @@ class Boundary:
         duration = seconds + perf_counter() - started
         return Outcome(name, fragment, failure, duration, source, raised)
 
+    #: `settle`, in a thread that is not the request's own.
+    settle_elsewhere = settle
+
+    def note_given_back(self) -> None:
+        """Note that the request's thread has given a database connection back."""
+
+    def renew(self) -> None:
+        """Before code of the project's runs in the request's thread: set anew what was lost.
+
+        Raises:
+            HookFailed: When it cannot be set.
+        """
+
     def settle_result(
         self,
         name: str,
@@ -120,7 +132,9 @@ class Boundary:
         """`settle` what a coroutine returned or raised, in a worker."""
         function = partial(returned, data, error)
         spent = monotonic() - started
-        return self.settle(name, part, loader, function, [], seconds=spent, deadline=deadline)
+        return self.settle_elsewhere(
+            name, part, loader, function, [], seconds=spent, deadline=deadline
+        )
 
     def fail(self, name: str, loader: Loader, error: BaseException, seconds: float) -> Outcome:
         """The outcome of a part that never came to its end, in the request's thread."""
@@ -164,7 +178,7 @@ class Boundary:
             return fragments.encode(part)
         data = function(self.request, **dependencies)
         if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
-            data = async_to_sync(awaited)(data)
+            data = finished(data)
         if part.serializer_class is not None:
             context = {
                 "request": self.request,
@@ -196,6 +210,9 @@ class Boundary:
         if isinstance(error, PartError):
             logger.info("%s says %s.", subject, error.code)
             return Failure(error.code, _encodable(str(error.detail)), error.retryable)
+        if isinstance(error, HookFailed):
+            logger.error("%s: %s.", subject, error, exc_info=error.__cause__)
+            return Failure("part_failed", exception=shown)
         if isinstance(error, (PartTimeout, NoCapacity)):
             code = "part_timeout" if isinstance(error, PartTimeout) else "capacity"
             logger.error("%s: %s; it fails with %s.", subject, error, code)

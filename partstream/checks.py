@@ -7,6 +7,8 @@ partstream.E003    A backend cannot be made.
 partstream.E004    A view's attributes cannot work.
 partstream.E005    A time budget lacks what it needs.
 partstream.E006    A rate-limit store is over a cache that cannot count.
+partstream.E009    Parts run in threads that know nothing of the request's tenant.
+partstream.E010    A coroutine loader in a process whose threads are patched.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -55,6 +57,7 @@ from .backends.loader import (
 from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
+from .executor_checks import executor_messages
 from .mixins import ChunkMixin, CursorMixin
 from .security.client_ip import UNIX, Network, unmapped_networks
 from .values import SHORTEST_SECRET
@@ -227,6 +230,7 @@ def check_views(**_: Any) -> Messages:
             _check_view(view_class, fixed)
             messages += _view_messages(view_class, fixed)
             messages += _transaction_messages(view_class, fixed, callback)
+            messages += executor_messages(view_class, fixed)
         except Misuse as error:
             messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
     # A view with three routes says it once.

@@ -6,6 +6,10 @@
   - PartTimeout: a loader took longer than it may
   - NoCapacity: there was no room to run a loader
 
+    - NoThread: the system had no thread to give
+
+  - HookFailed: an executor's ``before_call()`` failed, so no loader was run
+
   - CursorError: a token that cannot be followed
 
     - InvalidCursor: not a cursor of this walk, whatever the reason
@@ -77,6 +81,18 @@ class PartTimeout(PartstreamError, TimeoutError):
 
 class NoCapacity(PartstreamError):
     """There was no room to run a loader: too many run already. A fallback function may get it."""
+
+
+class NoThread(NoCapacity):
+    """The system had no thread to give, and no thread that is there will come to the loader."""
+
+
+class HookFailed(PartstreamError):
+    """An executor's ``before_call()`` failed, so that no code of the project's may run.
+
+    No fallback covers it: that would run without what the hook sets. Its ``__cause__`` is what
+    the hook raised.
+    """
 
 
 class CursorError(PartstreamError):

@@ -8,16 +8,21 @@ import json
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from rest_framework.request import Request
 
 from . import fragments
+from .backends.executors.base import Executor
+from .backends.executors.daemon_threads import patched_by
+from .backends.executors.hooks import CallHooks
 from .backends.loader import get_executor
+from .connections import give_back_pooled
 from .exceptions import Misuse, PartTimeout
 from .flight import LOST, Flight
 from .flights import POLL_SECONDS, Flights, Turn, get_flights
@@ -33,9 +38,25 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
-async def awaited(coroutine: Any) -> Any:
-    """What a coroutine returns, for ``async_to_sync``, which takes functions only."""
+async def _awaited(coroutine: Any) -> Any:
     return await coroutine
+
+
+def finished(coroutine: Any) -> Any:
+    """What a coroutine returns, awaited by an event loop in this thread.
+
+    Raises:
+        Misuse: Where threads are green ones, which an event loop would all stop from querying.
+    """
+    package = patched_by()
+    if package is not None:
+        coroutine.close()
+        raise Misuse(
+            f"{coroutine.__qualname__}() is a coroutine, and {package} has patched threads in "
+            "this process. Write a plain function, def instead of async def."
+        )
+    # Of functions only.
+    return async_to_sync(_awaited)(coroutine)
 
 
 def invoke(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
@@ -55,7 +76,8 @@ def invoke(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
             return _covered(loader, request, args, kwargs)[0]
         landed = threading.Event()
         flight.on_landing(partial(_ring, landed))
-        landed.wait()
+        with _waiting(_executor_of(loader), request):
+            landed.wait()
         result = flight.result
         if isinstance(result, bytes):
             return fragments.decode(result)
@@ -185,9 +207,11 @@ def _own(
     """The value, from another process or made here; the flight is ended in any case."""
     try:
         turn = flights.claim(flight)
-        while turn is Turn.WAIT:
-            time.sleep(POLL_SECONDS)
-            turn = flights.poll([flight])[flight]
+        if turn is Turn.WAIT:
+            with _waiting(_executor_of(loader), request):
+                while turn is Turn.WAIT:
+                    time.sleep(POLL_SECONDS)
+                    turn = flights.poll([flight])[flight]
         if turn is not Turn.RUN:
             return _arrived(flights, flight, turn)
         data, error = _covered(loader, request, args, kwargs)
@@ -239,21 +263,44 @@ def _made(
 def _covered(loader: Loader, request: Any, args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
     """The data, and the failure for which it is the fallback."""
     try:
-        return _timed(loader, partial(loader.function, request, *args, **kwargs)), None
+        function = partial(loader.function, request, *args, **kwargs)
+        return _timed(loader, request, function), None
     except Exception as error:  # noqa: BLE001 - the boundary; recover() logs
         return loader.recover(request, error, loader.qualified_name), error
 
 
-def _timed(loader: Loader, function: partial[Any]) -> Any:
+def _timed(loader: Loader, request: Any, function: Callable[[], Any]) -> Any:
     seconds = loader.timeout
-    executor = get_executor()
+    executor = _executor_of(loader)
     if seconds is None or not executor.watches_time:
         return function()
     aliases = atomic_aliases()
     if aliases and not executor.concurrent:
         with in_database(seconds, aliases, loader.qualified_name):
             return function()
-    return wait_for(executor, function, seconds)
+    hooks = executor.hooks_for(request)
+    if hooks is not None:
+        function = partial(hooks.around, function)
+    with _waiting(executor, request):
+        return wait_for(executor, function, seconds)
+
+
+def _executor_of(loader: Loader) -> Executor:
+    """That of the view whose method it is, or else that of the settings."""
+    view = getattr(loader.function, "__self__", None)
+    executor: Executor = getattr(view, "get_executor", get_executor)()
+    return executor
+
+
+@contextmanager
+def _waiting(executor: Executor, request: Any) -> Iterator[None]:
+    """Around a wait for other threads: they may need the pooled connection that this one has."""
+    given_back = give_back_pooled()
+    try:
+        yield
+    finally:
+        if given_back:
+            CallHooks(executor, request).before()
 
 
 async def _covered_async(

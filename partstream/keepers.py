@@ -7,6 +7,9 @@ import weakref
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .backends.executors.daemon_threads import start_daemon
+from .connections import ThreadConnections
+from .exceptions import NoThread
 from .logs import get_logger
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ logger = get_logger(__name__)
 class Keeper:
     """A daemon thread that renews the locks of running flights, and ends those that are overdue.
 
-    It ends when nothing flies.
+    It ends when nothing flies. A store may be a cache in the database, so the thread's connections
+    are closed after each round.
 
     Args:
         flights: Whose flights they are.
@@ -42,10 +46,11 @@ class Keeper:
             if self._is_running:
                 return
             try:
-                threading.Thread(target=self._run, name="partstream-locks", daemon=True).start()
+                start_daemon(self._run, name="partstream-locks")
                 self._is_running = True
-            except RuntimeError:
-                # The lock is not renewed: at worst somebody else makes the value as well.
+            except NoThread:
+                # The lock is not renewed, until the next flight tries again: at worst somebody
+                # else makes the value as well.
                 logger.warning("The keeper's thread could not be started.", exc_info=True)
 
     def unwatch(self, flight: Flight) -> None:
@@ -54,7 +59,7 @@ class Keeper:
             self._watched.discard(flight)
 
     def _run(self) -> None:
-        pause = threading.Event()
+        pause, held = threading.Event(), ThreadConnections()
         while True:
             pause.wait(self._lock_ttl / 3)
             registry = self._registry()
@@ -69,3 +74,4 @@ class Keeper:
                     registry.give_up(flight)
                 elif flight.locked:
                     registry.store.touch(flight.lock_key, self._lock_ttl)
+            held.close()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asgiref.sync import async_to_sync
 
 from .backends.executors.calls import Call
+from .backends.executors.daemon_threads import patched_by
 from .boundary import NOTHING, Ambience, returned
-from .exceptions import NoCapacity
+from .exceptions import HookFailed, Misuse, NoCapacity, NoThread
 from .invocations import timed
 from .loaders import Loader
 from .outcomes import Outcome
@@ -75,6 +76,40 @@ class Launcher:
         Raises:
             NoCapacity: When a patient request has to wait.
         """
+        launch = self._prepare(name, part, loader)
+        if isinstance(launch, Outcome):
+            return launch
+        concurrent = self._executor.concurrent
+        if loader.is_async:
+            self._refuse_green_threads(name)
+            if not concurrent and not self.atomic:
+                return launch
+        try:
+            if loader.is_async and concurrent:
+                return self._submit_coroutine(launch)
+            outcome = self._submit(launch)
+        except NoCapacity as error:
+            if launch.timeout is not None:
+                return self._boundary.fail(name, loader, error, 0.0)
+            may_wait = patient and not self._executor.pool.is_own_thread()
+            # Room will come, unless there is nobody who would make it.
+            if may_wait and not isinstance(error, NoThread):
+                raise
+            outcome = self._run(launch)
+        if not isinstance(outcome, Call):
+            self._ambience.restore()
+        return outcome
+
+    def run_here(self, name: str, part: LazyPart, loader: Loader) -> Outcome:
+        """Run a loader in the request's thread, when it turned out that no other will do it."""
+        launch = self._prepare(name, part, loader)
+        if isinstance(launch, Outcome):
+            return launch
+        outcome = self._run(launch)
+        self._ambience.restore()
+        return outcome
+
+    def _prepare(self, name: str, part: LazyPart, loader: Loader) -> Launch | Outcome:
         dependencies: Mapping[str, Any] = NOTHING
         if part.depends_on:
             try:
@@ -82,31 +117,29 @@ class Launcher:
             except Exception as error:  # noqa: BLE001 - fail() logs
                 # Data so deeply nested that this thread's stack does not hold it.
                 return self._boundary.fail(name, loader, error, 0.0)
-        timeout = self._resolver.timeout_of(loader)
-        launch = Launch(name, part, loader, dependencies, timeout)
-        concurrent = self._executor.concurrent
-        if loader.is_async and not concurrent and not self.atomic:
-            return launch
-        try:
-            if loader.is_async and concurrent:
-                return self._submit_coroutine(launch)
-            outcome = self._submit(launch)
-        except NoCapacity as error:
-            if timeout is not None:
-                return self._boundary.fail(name, loader, error, 0.0)
-            if patient and not self._executor.pool.is_own_thread():
-                raise
-            function = async_to_sync(loader.function) if loader.is_async else loader.function
-            outcome = self._boundary.settle(name, part, loader, function, self.atomic, dependencies)
-        if not isinstance(outcome, Call):
-            self._ambience.restore()
-        return outcome
+        return Launch(name, part, loader, dependencies, self._resolver.timeout_of(loader))
+
+    def _refuse_green_threads(self, name: str) -> None:
+        package = patched_by()
+        if package is not None:
+            raise Misuse(
+                f"{type(self._resolver.view).__name__}: the loader of part {name!r} is a "
+                f"coroutine function, and {package} has patched threads in this process: an event "
+                "loop would stop every ORM query of it. Write a plain function, def instead of "
+                "async def, or run the process without monkey-patching."
+            )
+
+    def _run(self, launch: Launch) -> Outcome:
+        name, part, loader, dependencies, _ = launch
+        function = async_to_sync(loader.function) if loader.is_async else loader.function
+        return self._boundary.settle(name, part, loader, function, self.atomic, dependencies)
 
     def _submit(self, launch: Launch) -> Outcome | Call:
         name, part, loader, dependencies, timeout = launch
-        settle, function = self._boundary.settle, loader.function
+        boundary, function = self._boundary, loader.function
         if self._executor.concurrent or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
+            settle = boundary.settle_elsewhere
             deadline = None if timeout is None else monotonic() + timeout
             work = partial(
                 settle, name, part, loader, function, [], dependencies, deadline=deadline
@@ -119,6 +152,7 @@ class Launcher:
             function = async_to_sync(partial(_timed_call, function, timeout))
             # Cancelled where it awaits; what it has the request's thread do, the database ends.
             limit = timeout if any(map(can_stop_statements, self.atomic)) else None
+        settle = boundary.settle
         work = partial(
             settle, name, part, loader, function, self.atomic, dependencies, timeout=limit
         )
@@ -132,6 +166,7 @@ class Launcher:
             partial(loader.function, self._resolver.request, **dependencies),
             partial(self._boundary.settle_result, name, part, loader, now, deadline),
             timeout=timeout,
+            hooks=self._resolver.hooks,
         )
 
     def gather(self, launches: Sequence[Launch]) -> list[Outcome | Call]:
@@ -155,8 +190,10 @@ class Launcher:
             for launch in here
         ]
         try:
+            if calls:
+                self._boundary.renew()
             results = async_to_sync(_gather)(calls) if calls else []
-        except RuntimeError as refusal:  # This thread runs an event loop already.
+        except (RuntimeError, HookFailed) as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(calls)
         for launch, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.

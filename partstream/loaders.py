@@ -11,14 +11,14 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions as drf
 
 from . import invocations
-from .exceptions import Misuse
-from .invocations import awaited
+from .exceptions import HookFailed, Misuse
+from .invocations import finished
 from .logs import get_logger
 from .scopes import Caching
 from .values import LONGEST_TTL
@@ -33,8 +33,14 @@ DENIALS: Final = (
     drf.NotAuthenticated,
     drf.NotFound,
 )
-#: What a fallback never covers: denials, and both classes that say a call was cancelled.
-_UNCOVERED: Final = (*DENIALS, asyncio.CancelledError, concurrent.futures.CancelledError)
+#: What a fallback never covers: denials, both classes that say a call was cancelled, and a hook
+#: without which no code of the project's may run.
+_UNCOVERED: Final = (
+    *DENIALS,
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+    HookFailed,
+)
 
 
 class _Absent(Enum):
@@ -170,7 +176,7 @@ class Loader:
         """
         data = self.recover_later(request, error, subject)
         if inspect.iscoroutine(data):
-            return async_to_sync(awaited)(data)
+            return finished(data)
         return data
 
     def recover_later(self, request: Any, error: BaseException, subject: str) -> Any:

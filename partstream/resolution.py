@@ -14,6 +14,7 @@ from .backends.executors.base import Executor
 from .boundary import Ambience, Boundary
 from .conf import get_settings
 from .flight import Flight
+from .hooked_boundary import HookedBoundary
 from .loaders import DENIALS, Loader
 from .logs import get_logger
 from .outcomes import Failure, Outcome, worth_keeping
@@ -59,7 +60,11 @@ class Resolver:
         self.described = described
         self.executor = executor
         self.fresh = fresh
-        self.boundary = Boundary(view, request)
+        #: What the executor has to be called with around a part in another thread.
+        self.hooks = hooks = executor.hooks_for(request)
+        self.boundary = (
+            Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
+        )
         self.outcomes: dict[str, Outcome] = {}
         self._get_scope = get_scope
         self._timeout = get_settings().PART_TIMEOUT if executor.watches_time else None

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .backends.executors.calls import Call, State
+from .connections import give_back_pooled
 from .exceptions import NoCapacity, PartTimeout
 from .flight import LOST, Flight
 from .flights import POLL_SECONDS, Flights, Turn, get_flights
@@ -77,6 +78,9 @@ class Schedule:
         except BaseException:
             self._drop()
             raise
+        finally:
+            # What follows the view, such as the session's save, needs it as well.
+            self._boundary.renew()
 
     def _until(self) -> float | None:
         """When the budget is spent; None: there is nothing to send yet, or no budget."""
@@ -261,6 +265,9 @@ class Schedule:
         if polls or (self._waiting and self._waits_for_capacity()):
             soon = now + POLL_SECONDS
             until = soon if until is None else min(until, soon)
+        if give_back_pooled():
+            # The workers that are waited for may need it.
+            self._boundary.note_given_back()
         for name, entry in self._under_way.wait(until):
             self._arrived(name, entry)
         if not self._under_way:
@@ -277,25 +284,35 @@ class Schedule:
     def _arrived(self, name: str, entry: Entry) -> None:
         source = entry.source
         if isinstance(source, Call):
-            error = source.error
-            if isinstance(error, PartTimeout):
-                self._fail(name, entry, error)
-            elif error is not None:
-                raise error
-            else:
+            if source.error is None:
                 self._outcomes[name] = source.result
+            else:
+                self._broke_off(name, entry, source.error)
             return
         result = source.result
         if result is LOST:
             if entry.is_ours and source.call is not None and source.call.error is not None:
-                raise source.call.error
-            self._begin_anew(name)
+                self._broke_off(name, entry, source.call.error)
+            else:
+                self._begin_anew(name)
         elif isinstance(result, Exception):
             self._fail(name, entry, result)
         elif result.error is None or entry.is_ours or source.lingers:
             self._outcomes[name] = result
         else:
             self._recover(name, entry, result.error)
+
+    def _broke_off(self, name: str, entry: Entry, error: BaseException) -> None:
+        """A call of this request's own ended without an outcome."""
+        if isinstance(error, PartTimeout):
+            self._fail(name, entry, error)
+        elif not isinstance(error, NoCapacity):
+            raise error
+        elif self._resolver.timeout_of(entry.loader) is not None:
+            self._fail(name, entry, error)
+        else:
+            part = self._resolver.parts[name]
+            self._outcomes[name] = self._launcher.run_here(name, part, entry.loader)
 
     def _recover(self, name: str, entry: Entry, error: BaseException) -> None:
         """A flight that was run for another request failed: the fallback is this request's own."""

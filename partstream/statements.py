@@ -18,6 +18,7 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
+from .connections import is_pooled
 from .exceptions import PartTimeout
 from .logs import get_logger
 
@@ -134,7 +135,7 @@ class _Limit:
         self.connection = connection
         self.deadline = deadline
         self.grace = grace
-        self.is_pooled = bool(connection.settings_dict["OPTIONS"].get("pool"))
+        self.is_pooled = is_pooled(connection)
         self._forget(None)
 
     def _forget(self, session: Any) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from .backends.executors import loop, pool
 from .backends.executors.calls import Call
 from .backends.executors.inline import InlineExecutor
 from .backends.loader import substituted
@@ -132,3 +134,31 @@ def inline() -> Iterator[None]:
     """
     with substituted(_CallerExecutor()):
         yield
+
+
+def close_connections(timeout: float = 10) -> None:
+    """Close the database connections of all threads that ran parts; call it when a test ends.
+
+    A thread keeps its connection for a second after its last part, where ``CONN_MAX_AGE`` says
+    so, and PostgreSQL drops no database that somebody is connected to. This waits for the parts
+    that still run, and ends the threads; the next part starts new ones.
+
+    Args:
+        timeout: Seconds to wait for parts that still run.
+
+    Raises:
+        AssertionError: When one of them does not end in time.
+
+    Example::
+
+        class DashboardTests(TransactionTestCase):
+            def setUp(self):
+                self.addCleanup(partstream.testing.close_connections)
+    """
+    ends = monotonic() + timeout
+    are_idle = loop.wait_until_all_idle(timeout)
+    if not pool.close_all(max(0.0, ends - monotonic())) or not are_idle:
+        raise AssertionError(
+            f"A part still runs {timeout:g} s after its test, and holds its thread's database "
+            "connections. Let its loader end, or give it a timeout of its own."
+        )

@@ -11,6 +11,7 @@ from partstream.exceptions import Misuse
 
 from ..base import Backend
 from .calls import Call
+from .hooks import CallHooks, import_hook
 from .loop import LoopThread
 from .pool import WorkerPool
 
@@ -23,6 +24,11 @@ class Executor(Backend, ABC):
     Every executor has a pool of threads, since a function with a timeout can only be waited for
     from another thread; an executor that is not concurrent uses it for nothing else.
 
+    A thread that partstream starts has nothing of what your middleware keeps on the request's
+    thread, or on its database connection: a tenant's schema, a variable of row-level security, a
+    cache in a ``threading.local``. Its hooks set that, and take it away: `before_call` and
+    `after_call`.
+
     Args:
         max_workers: Threads of the pool.
         max_queued: Calls that wait for a thread of the pool.
@@ -30,9 +36,11 @@ class Executor(Backend, ABC):
             another thread. When so many run, a part with a timeout fails at once, with the code
             ``capacity``.
         max_coroutines: Coroutine loaders that run at a time in the loop thread.
+        before_call: The dotted path of the function of (request) that `before_call` calls.
+        after_call: The dotted path of the function of (request) that `after_call` calls.
 
     Raises:
-        Misuse: When one of them is not a whole number, or not above zero.
+        Misuse: When a number is not whole, or not above zero; when a function cannot be imported.
     """
 
     #: Whether parts run side by side. If so, coroutine loaders run in the process's loop thread;
@@ -48,6 +56,8 @@ class Executor(Backend, ABC):
         max_queued: int = 64,
         max_abandoned: int = 16,
         max_coroutines: int = 256,
+        before_call: str | Callable[[Any], Any] | None = None,
+        after_call: str | Callable[[Any], Any] | None = None,
     ) -> None:
         limits = {
             "max_workers": max_workers,
@@ -62,6 +72,47 @@ class Executor(Backend, ABC):
             max_workers=max_workers, max_queued=max_queued, max_abandoned=max_abandoned
         )
         self._max_coroutines = max_coroutines
+        self._before_call = import_hook("before_call", before_call)
+        self._after_call = import_hook("after_call", after_call)
+
+    def before_call(self, request: Any) -> None:
+        """Set what a part's code needs of this thread, and of its database connections.
+
+        Called with the loader's request, in each thread that runs code of the project's for a
+        part: a worker, a coroutine's own thread of ``sync_to_async``, the thread of serializer and
+        fallback. Never in the thread of an event loop. In the request's own thread only after a
+        pooled connection was given back there. It may be called again in the same thread.
+
+        By default it calls the function of the option ``before_call``. What it raises fails the
+        part, fallback or not, and is logged.
+        """
+        if self._before_call is not None:
+            self._before_call(request)
+
+    def after_call(self, request: Any) -> None:
+        """Take away what `before_call` has set, before the thread serves another request.
+
+        Called in the same threads, except the request's own, also after a `before_call` that
+        failed. By default it calls the function of the option ``after_call``. What it raises is
+        only logged.
+        """
+        if self._after_call is not None:
+            self._after_call(request)
+
+    @cached_property
+    def has_hooks(self) -> bool:
+        """Whether one of the two hooks does anything."""
+        kind = type(self)
+        return (
+            self._before_call is not None
+            or self._after_call is not None
+            or kind.before_call is not Executor.before_call
+            or kind.after_call is not Executor.after_call
+        )
+
+    def hooks_for(self, request: Any) -> CallHooks | None:
+        """The hooks for one request; None where they do nothing."""
+        return CallHooks(self, request) if self.has_hooks else None
 
     @cached_property
     def loop(self) -> LoopThread:
@@ -95,10 +146,17 @@ class Executor(Backend, ABC):
         finish: Callable[[Any, BaseException | None], Any],
         *,
         timeout: float | None = None,
+        hooks: CallHooks | None = None,
     ) -> Call:
         """Run a coroutine in the loop thread, and finish what it returned in the pool.
+
+        Args:
+            start: Makes the coroutine.
+            finish: Called by a worker with what it returned, or raised.
+            timeout: Seconds that whoever waits will wait.
+            hooks: What is called in the coroutine's own thread of ``sync_to_async``.
 
         Raises:
             NoCapacity: When it cannot be begun.
         """
-        return self.loop.submit(start, finish, timeout)
+        return self.loop.submit(start, finish, timeout, hooks)

@@ -90,14 +90,21 @@ class Call:
 
     def finish(self, result: Any, error: BaseException | None) -> None:
         """Say how the call ended; an abandoned one tells nobody."""
+        self._end((State.RUNNING,), result, error)
+
+    def _end(self, states: tuple[State, ...], result: Any, error: BaseException | None) -> None:
         with self._lock:
-            if self.state is not State.RUNNING:
+            if self.state not in states:
                 return
             self.state, self.result, self.error = State.DONE, result, error
             callbacks, self._callbacks = self._callbacks, []
             self._on_abandon = None
         for callback in callbacks:
             callback(self)
+
+    def refuse(self, error: BaseException) -> None:
+        """Say that nobody will run the call, or the rest of it, and why."""
+        self._end((State.QUEUED, State.RUNNING), None, error)
 
     def then(self, function: Callable[[], Any]) -> None:
         """Give a call that started elsewhere the rest of its work, for `run`."""

@@ -10,15 +10,19 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
-from django.db import connections
 
-from partstream.exceptions import NoCapacity
+from partstream.connections import ThreadConnections
+from partstream.exceptions import NoCapacity, NoThread
 
 from .calls import Call
+from .daemon_threads import start_daemon
+from .hooks import CallHooks
 from .pool import WorkerPool
+from .surroundings import CallersContext
 
 _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
@@ -52,6 +56,7 @@ class LoopThread:
     def reset(self) -> None:
         """Begin anew, with no loop."""
         self._lock = threading.Lock()
+        self._is_idle = threading.Condition(self._lock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = 0
 
@@ -60,6 +65,7 @@ class LoopThread:
         start: Callable[[], Coroutine[Any, Any, Any]],
         finish: Callable[[Any, BaseException | None], Any],
         timeout: float | None = None,
+        hooks: CallHooks | None = None,
     ) -> Call:
         """Run a coroutine in the loop, then a function in the pool.
 
@@ -68,9 +74,11 @@ class LoopThread:
             finish: Called by a worker with what the coroutine returned, or raised; what it returns
                 is the call's result.
             timeout: Seconds from now to the call's deadline.
+            hooks: What is called in the coroutine's own thread, around all its calls.
 
         Raises:
             NoCapacity: When so many coroutines run that no more may join them.
+            NoThread: When there is no thread for the event loop, and none can be had.
         """
         with self._lock:
             if self._running >= self.max_coroutines:
@@ -79,16 +87,21 @@ class LoopThread:
             self._running += 1
         call = Call(_nothing, timeout)
         # The task copies the context variables that are in force where it is made.
-        loop.call_soon_threadsafe(call.enter, self._begin, loop, call, start, finish)
+        loop.call_soon_threadsafe(call.enter, self._begin, loop, call, start, finish, hooks)
         return call
+
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Wait until no coroutine runs, and so no thread of one, for so many seconds at most."""
+        with self._is_idle:
+            return self._is_idle.wait_for(lambda: not self._running, timeout)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         try:
-            threading.Thread(target=loop.run_forever, name="partstream-loop", daemon=True).start()
-        except RuntimeError as error:
+            start_daemon(loop.run_forever, name="partstream-loop")
+        except NoThread:
             loop.close()
-            raise NoCapacity("the system has no thread for the event loop") from error
+            raise
         self._loop = loop
         return loop
 
@@ -98,21 +111,25 @@ class LoopThread:
         call: Call,
         start: Callable[[], Coroutine[Any, Any, Any]],
         finish: Callable[[Any, BaseException | None], Any],
+        hooks: CallHooks | None,
     ) -> None:
-        task = loop.create_task(_isolated(start))
+        task = loop.create_task(_isolated(start, hooks))
 
         def ended(task: asyncio.Task[Any]) -> None:
-            with self._lock:
-                self._running -= 1
             try:
                 result, error = task.result()
             except BaseException as raised:  # noqa: BLE001 - cancelled before it began
                 result, error = None, raised
-            call.then(lambda: finish(result, error))
             try:
+                if isinstance(error, NoThread):
+                    raise error  # Nor is there one for what follows.
+                call.then(lambda: finish(result, error))
                 self._pool.resume(call)
             except BaseException as raised:  # noqa: BLE001 - no thread to be had: it ends here
                 call.finish(None, raised)
+            with self._lock:
+                self._running -= 1
+                self._is_idle.notify_all()
 
         task.add_done_callback(ended)
 
@@ -124,7 +141,7 @@ class LoopThread:
 
 
 async def _isolated(
-    start: Callable[[], Coroutine[Any, Any, Any]],
+    start: Callable[[], Coroutine[Any, Any, Any]], hooks: CallHooks | None
 ) -> tuple[Any, BaseException | None]:
     """What a coroutine returned or raised: a SystemExit raised here would end the loop."""
     # Not entered: inside of the request's own context that would do nothing, and the request's
@@ -132,48 +149,88 @@ async def _isolated(
     context = ThreadSensitiveContext()
     SyncToAsync.thread_sensitive_context.set(context)
     AsyncToSync.executors.current = None
-    thread = SyncToAsync.context_to_thread_executor[context] = _OwnThread()
+    thread = SyncToAsync.context_to_thread_executor[context] = _OwnThread(hooks)
     try:
-        return await start(), None
+        result, error = await start(), None
     except BaseException as raised:  # noqa: BLE001 - for whoever finishes
-        return None, raised
+        result, error = None, raised
     finally:
         SyncToAsync.context_to_thread_executor.pop(context, None)
         if thread.is_started:
             # Until its last call has ended, it counts among those that run.
-            await asyncio.wrap_future(thread.submit(connections.close_all))
-            thread.shutdown(wait=False)
+            await asyncio.wrap_future(thread.end())
+    # The coroutine may have swallowed it, and gone on without what it asked for.
+    return (None, thread.refusal) if thread.refusal is not None else (result, error)
 
 
 class _OwnThread(Executor):
     """The daemon thread of one coroutine, for its ``sync_to_async`` calls; started at need.
 
     That of a ``ThreadPoolExecutor`` would hold up the end of the process.
+
+    Args:
+        hooks: What is called before its first call, and after its last.
+
+    Attributes:
+        is_started: Whether there is a thread.
+        refusal: Why its calls are not run, if they are not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hooks: CallHooks | None) -> None:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._hooks = hooks
+        self._context = CallersContext() if hooks is not None else None
+        self._ended: Future[None] = Future()
         self.is_started = False
+        self.refusal: BaseException | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Have the thread call a function."""
         future: Future[Any] = Future()
-        self._calls.put((future, partial(fn, *args, **kwargs)))
         if not self.is_started:
+            try:
+                start_daemon(self._work, name="partstream-sync")
+            except NoThread as error:
+                self.refusal = error
+                future.set_exception(error)
+                return future
             self.is_started = True
-            threading.Thread(target=self._work, name="partstream-sync", daemon=True).start()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread after its last call; nobody waits for it."""
+    def end(self) -> Future[None]:
+        """End the thread after its last call; its connections are closed when the future is."""
         self._calls.put(None)
+        return self._ended
 
     def _work(self) -> None:
+        try:
+            if self._context is None or self._hooks is None:
+                self._run()
+            else:
+                self._context.run(self._run_between, self._hooks)
+            ThreadConnections().close()
+        finally:
+            self._ended.set_result(None)
+
+    def _run_between(self, hooks: CallHooks) -> None:
+        try:
+            hooks.before()
+        except BaseException as error:  # noqa: BLE001 - for the coroutine
+            self.refusal = error
+        try:
+            self._run()
+        finally:
+            hooks.after()
+
+    def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             future, function = call
             if not future.set_running_or_notify_cancel():
                 continue
             try:
+                if self.refusal is not None:
+                    raise self.refusal
                 future.set_result(function())
             except BaseException as error:  # noqa: BLE001 - for the coroutine
                 future.set_exception(error)
@@ -182,3 +239,9 @@ class _OwnThread(Executor):
 
 def _nothing() -> None:
     """What a call does until its coroutine has ended."""
+
+
+def wait_until_all_idle(timeout: float) -> bool:
+    """`LoopThread.wait_until_idle` for every loop of the process, all within so many seconds."""
+    ends = monotonic() + timeout
+    return all(loop.wait_until_idle(max(0.0, ends - monotonic())) for loop in list(_loops))

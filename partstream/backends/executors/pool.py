@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
-
-from partstream.exceptions import NoCapacity
+from partstream.connections import ThreadConnections
+from partstream.exceptions import NoCapacity, NoThread
 from partstream.logs import get_logger
 
 from .calls import Call, State
+from .daemon_threads import start_daemon
 
 logger = get_logger(__name__)
 
-#: Seconds after which an idle worker ends, and gives back its database connections.
+#: Seconds after which an idle worker closes its database connections.
+CLOSE_SECONDS = 1
+#: Seconds after which a worker that has been idle, and has no connection, ends.
 IDLE_SECONDS = 30
 
 
 class _Thread(threading.local):
-    """What is known of the thread that asks: whose worker it is, and whether it ever connected."""
+    """Whose worker the thread is that asks."""
 
     pool: WorkerPool | None = None
-    has_connected = False
 
 
 _thread = _Thread()
@@ -49,7 +50,7 @@ class WorkerPool:
 
     Threads are started as they are needed and end when they were idle for `IDLE_SECONDS`. Around
     each call database connections are given back, as ``close_old_connections`` does around a
-    request.
+    request; a thread that is idle for `CLOSE_SECONDS` closes them.
 
     A thread cannot be killed. A call that nobody waits for any more keeps its thread, and a new
     one takes its place, up to ``max_abandoned`` of them; from then on a call with a timeout is
@@ -72,7 +73,8 @@ class WorkerPool:
     def reset(self) -> None:
         """Begin anew, with no threads and an empty queue."""
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[Call] = SimpleQueue()
+        self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._workers = 0
         #: Calls that wait for a worker, or have one.
         self._pending = 0
@@ -103,7 +105,9 @@ class WorkerPool:
 
         Raises:
             NoCapacity: When the queue is full; without a timeout in a thread of the pool; with one,
-                when so many calls are abandoned that no more may join them.
+                when so many calls are abandoned that no more may join them. When the call needs
+                another thread, and the system has none to give: `NoThread` where there is no
+                worker at all.
         """
         call = Call(function, timeout)
         with self._lock:
@@ -114,79 +118,132 @@ class WorkerPool:
             waiting = self._pending - self._workers
             if waiting >= self.max_queued and self._workers >= self.max_workers:
                 raise NoCapacity(f"{waiting} calls wait for a thread")
-            self._enqueue(call)
+            self._pending += 1
+            try:
+                self._staff()
+            except NoThread:
+                self._pending -= 1
+                if self._workers:
+                    raise NoCapacity("all workers are busy, and the system has no more") from None
+                raise
+            self._queue.put(call)
         return call
 
     def resume(self, call: Call) -> None:
-        """Have a worker run the rest of a call that started elsewhere; it is never refused."""
-        with self._lock:
-            self._enqueue(call)
+        """Have a worker run the rest of a call that started elsewhere, however full the queue is.
 
-    def _enqueue(self, call: Call) -> None:
-        self._pending += 1
-        self._queue.put(call)
-        if self._pending > self._workers:
-            self._staff()
+        Raises:
+            NoThread: When there is no worker, and none can be had.
+        """
+        with self._lock:
+            self._pending += 1
+            try:
+                self._staff()
+            except NoThread:
+                if not self._workers:
+                    self._pending -= 1
+                    raise
+            self._queue.put(call)
 
     def _staff(self) -> None:
         """Start a thread if calls wait for one, and there may be more."""
         if self._workers < min(self._pending, self.max_workers):
-            self._workers += 1
             try:
-                threading.Thread(
-                    target=self._work, args=(self._queue,), name="partstream-worker", daemon=True
-                ).start()
-            except RuntimeError:
-                # The system has no thread to give; those that are there will come to the call.
-                self._workers -= 1
+                thread = start_daemon(self._work, self._queue, name="partstream-worker")
+            except NoThread:
                 logger.warning("A worker thread could not be started.", exc_info=True)
+                raise
+            self._workers += 1
+            self._threads.add(thread)
 
-    def _work(self, queue: SimpleQueue[Call]) -> None:
+    def close(self, timeout: float) -> bool:
+        """End the threads, after the calls that they have; new calls get new threads.
+
+        Args:
+            timeout: Seconds to wait for their end.
+
+        Returns:
+            Whether all of them ended, and so closed their database connections.
+        """
+        ends = monotonic() + timeout
+        with self._lock:
+            threads, queue = list(self._threads), self._queue
+            for _ in range(self._workers):
+                queue.put(None)
+            # Those that hang leave with their queue: they are not of the pool any more.
+            self._queue, self._threads = SimpleQueue(), weakref.WeakSet()
+            self._workers = self._pending = self._replaced = 0
+        for thread in threads:
+            thread.join(max(0.0, ends - monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _work(self, queue: SimpleQueue[Call | None]) -> None:
         _thread.pool = self
-        held: Sequence[BaseDatabaseWrapper] = ()
+        held = ThreadConnections()
+        on_abandon = partial(self._note_abandoned, queue)
         while True:
             try:
-                call = queue.get(timeout=IDLE_SECONDS)
+                call = queue.get(timeout=CLOSE_SECONDS if held else IDLE_SECONDS)
             except Empty:
+                if held:
+                    held.close()
+                    continue
                 with self._lock:
                     if queue is self._queue:
                         if self._pending >= self._workers:
                             continue  # Something came just now.
                         self._workers -= 1
                 break
-            if call.begin(self._note_abandoned):
-                if held:
-                    # They have aged while nothing was to do.
-                    _give_back(held)
+            if call is None:
+                break
+            if call.begin(on_abandon):
+                # They have aged while nothing was to do.
+                held.check()
                 call.run()
-                if _thread.has_connected:
-                    held = _give_back(connections.all(initialized_only=True))
-                if call.state is State.ABANDONED and self._is_replaced():
+                held.give_back()
+                if call.state is State.ABANDONED and self._is_replaced(queue):
                     break
             # What it held must not live as long as this thread waits.
             del call
             with self._lock:
-                if queue is not self._queue:
-                    return
-                self._pending -= 1
-        try:
-            connections.close_all()
-        except Exception:
-            logger.exception("A worker could not close its database connections.")
+                if queue is self._queue:
+                    self._pending -= 1
+        held.close()
 
-    def _note_abandoned(self, call: Call) -> None:
+    def _note_abandoned(self, queue: SimpleQueue[Call | None], call: Call) -> None:
+        stranded: list[Call] = []
         with self._lock:
             self._abandoned += 1
-            if self._replaced < self.max_abandoned:
+            if queue is self._queue and self._replaced < self.max_abandoned:
                 self._replaced += 1
                 self._workers -= 1
                 self._pending -= 1
-                self._staff()
+                try:
+                    self._staff()
+                except NoThread:
+                    if not self._workers:
+                        stranded = self._take_queue()
+        for waiting in stranded:
+            waiting.refuse(NoThread("the only worker hangs, and the system has no other"))
 
-    def _is_replaced(self) -> bool:
+    def _take_queue(self) -> list[Call]:
+        """Take the calls that wait; nobody would come to them."""
+        taken = []
+        while True:
+            try:
+                call = self._queue.get_nowait()
+            except Empty:
+                return taken
+            if call is not None:
+                self._pending -= 1
+                taken.append(call)
+
+    def _is_replaced(self, queue: SimpleQueue[Call | None]) -> bool:
         """The end of an abandoned call: whether its thread has to go."""
         with self._lock:
             self._abandoned -= 1
+            if queue is not self._queue:
+                return True
             # Threads are alike: whichever ends first makes room.
             if self._replaced:
                 self._replaced -= 1
@@ -194,30 +251,8 @@ class WorkerPool:
             return False
 
 
-def _note_connection(**_: Any) -> None:
-    # To ask Django whether a thread has any takes longer than all else that is done around a call.
-    _thread.has_connected = True
-
-
-connection_created.connect(_note_connection)
-
-
-def _give_back(held: Sequence[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
-    """Close those of this thread's connections that serve nobody any more; returns the others."""
-    kept = []
-    for connection in held:
-        try:
-            if connection.in_atomic_block:
-                logger.error("A loader left an atomic block open; its connection is closed.")
-                session = connection.connection
-                # The wrapper goes too: it would go on believing in its transaction.
-                del connections[connection.alias]
-                if session is not None:
-                    session.close()
-            else:
-                kept.append(connection)
-                connection.close_if_unusable_or_obsolete()
-        except Exception:
-            # One that cannot even be closed must not take the thread, or the next call, along.
-            logger.exception("A worker could not give back its database connections.")
-    return kept
+def close_all(timeout: float) -> bool:
+    """`WorkerPool.close` of every pool of the process, all within so many seconds."""
+    ends = monotonic() + timeout
+    closed = [pool.close(max(0.0, ends - monotonic())) for pool in list(_pools)]
+    return all(closed)

@@ -1,0 +1,124 @@
+"""The database connections of a thread: when they are checked, given back and closed.
+
+Django does that around each request, in the request's thread. Threads that partstream starts do it
+themselves, with what stands here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from .logs import get_logger
+
+logger = get_logger(__name__)
+
+
+class _Thread(threading.local):
+    has_connected = False
+
+
+_thread = _Thread()
+
+
+def _note_connection(**_: Any) -> None:
+    # To ask Django whether a thread has any takes longer than all else that is done around a call.
+    _thread.has_connected = True
+
+
+connection_created.connect(_note_connection)
+
+
+class ThreadConnections:
+    """The connections of one thread that partstream has started. For use in that thread only.
+
+    Example::
+
+        held = ThreadConnections()
+        while work := queue.get():
+            held.check()
+            work()
+            held.give_back()
+        held.close()
+    """
+
+    def __init__(self) -> None:
+        #: Those that keep their session, for the next call.
+        self._open: list[BaseDatabaseWrapper] = []
+
+    def __bool__(self) -> bool:
+        """Whether a session is kept open."""
+        return bool(self._open)
+
+    def check(self) -> None:
+        """Before a call: close what has aged, or broke, while there was nothing to do."""
+        if self._open:
+            self._open = _give_back(self._open)
+
+    def give_back(self) -> None:
+        """After a call: close what serves nobody any more, and give back what is of a pool."""
+        if _thread.has_connected:
+            self._open = _give_back(connections.all(initialized_only=True))
+
+    def close(self) -> None:
+        """Close them all."""
+        self._open = []
+        for connection in connections.all(initialized_only=True):
+            try:
+                connection.close()
+            except Exception:
+                logger.exception("The connection to %r could not be closed.", connection.alias)
+
+
+def _give_back(held: list[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
+    """Close those of this thread's connections that serve nobody any more; returns the others."""
+    kept = []
+    for connection in held:
+        try:
+            # Under DEBUG it grows by each query, and only a request's begin would empty it.
+            connection.queries_log.clear()
+            if connection.in_atomic_block:
+                logger.error("A loader left an atomic block open; its connection is closed.")
+                session = connection.connection
+                # The wrapper goes too: it would go on believing in its transaction.
+                del connections[connection.alias]
+                if session is not None:
+                    session.close()
+                continue
+            connection.close_if_unusable_or_obsolete()
+        except Exception:
+            # One that cannot even be closed must not take the thread, or the next call, along.
+            logger.exception("A connection to %r could not be given back.", connection.alias)
+        else:
+            if connection.connection is not None:
+                kept.append(connection)
+    return kept
+
+
+def is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    """Whether closing the connection gives its session back to a pool (Django 5.1 and newer)."""
+    return bool(connection.settings_dict["OPTIONS"].get("pool"))
+
+
+def give_back_pooled() -> bool:
+    """Give the sessions of this thread that are of a pool back to it; whether there was one.
+
+    A thread that waits for others calls it first: if each of N threads held one of N sessions
+    while it waits for a worker that needs another, none of them would ever go on. What is in an
+    atomic block, or has autocommit off, is kept: it has a transaction to lose.
+    """
+    found = False
+    for connection in connections.all(initialized_only=True):
+        if (
+            connection.connection is not None
+            and is_pooled(connection)
+            and connection.autocommit
+            and not connection.in_atomic_block
+        ):
+            connection.close()
+            found = True
+    return found
