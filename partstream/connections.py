@@ -7,6 +7,7 @@ themselves, with what stands here.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connections
@@ -74,7 +75,7 @@ class ThreadConnections:
                 logger.exception("The connection to %r could not be closed.", connection.alias)
 
 
-def _give_back(held: list[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
+def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
     """Close those of this thread's connections that serve nobody any more; returns the others."""
     kept = []
     for connection in held:

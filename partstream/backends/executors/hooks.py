@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.module_loading import import_string
 
@@ -12,6 +12,8 @@ from partstream.logs import get_logger
 
 if TYPE_CHECKING:
     from .base import Executor
+
+T = TypeVar("T")
 
 logger = get_logger(__name__)
 
@@ -70,7 +72,7 @@ class CallHooks:
         except Exception:
             logger.exception("after_call() failed.")
 
-    def around(self, function: Callable[[], Any]) -> Any:
+    def around(self, function: Callable[[], T]) -> T:
         """Call a function between the two.
 
         The second is called where the first failed, too: it may have done half of its work.

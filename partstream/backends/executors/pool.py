@@ -228,7 +228,7 @@ class WorkerPool:
 
     def _take_queue(self) -> list[Call]:
         """Take the calls that wait; nobody would come to them."""
-        taken = []
+        taken: list[Call] = []
         while True:
             try:
                 call = self._queue.get_nowait()

@@ -24,6 +24,7 @@ from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call, State
 from partstream.backends.loader import get_executor
 from partstream.exceptions import Misuse, NoCapacity
+from partstream.testing import close_connections
 from tests.example.models import Note
 from tests.holding import (
     PATIENCE,
@@ -687,6 +688,103 @@ print("hung")
         wait_until(lambda: not executor.pool._pending)
         its.close_at = 0
         assert result_of(executor.submit(session, timeout=PATIENCE))[0] != pid
+
+    @on_postgresql
+    @with_rows
+    def test_connections__of_an_idle_worker_are_closed_and_it_lives_on(self, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+        monkeypatch.setattr(pool, "CLOSE_SECONDS", 0.05)
+        monkeypatch.setattr(pool, "IDLE_SECONDS", PATIENCE)
+        executor = self.made(max_workers=1)
+        wait_until(lambda: sessions() == 1)
+
+        def count():
+            return Note.objects.count(), threading.current_thread()
+
+        for _ in range(2):
+            _, worker = result_of(executor.submit(count, timeout=PATIENCE))
+            wait_until(lambda: sessions() == 1)
+            assert worker.is_alive()
+        assert executor.pool.threads == 1
+
+    @on_postgresql
+    @with_rows
+    def test_connections__of_a_session_that_was_killed_are_opened_anew(self, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+        executor = self.made(max_workers=1)
+
+        def session():
+            return run("SELECT pg_backend_pid()")
+
+        pid = result_of(executor.submit(session, timeout=PATIENCE))
+        run(f"SELECT pg_terminate_backend({pid})")
+        wait_until(lambda: sessions() == 1)
+        # The first that meets it fails, as the first request does; the next one has a new one.
+        with suppress(DatabaseError):
+            result_of(executor.submit(session, timeout=PATIENCE))
+        assert result_of(executor.submit(session, timeout=PATIENCE)) != pid
+
+    @with_rows
+    def test_connections__of_workers_keep_no_log_of_queries(self, monkeypatch, settings):
+        settings.DEBUG = True
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+        executor = self.made(max_workers=1)
+
+        def logged():
+            before = len(connection.queries_log)
+            run("SELECT 1")
+            return before, len(connection.queries_log)
+
+        for _ in range(3):
+            assert result_of(executor.submit(logged, timeout=PATIENCE)) == (0, 1)
+            wait_until(lambda: not executor.pool._pending)
+
+    @on_postgresql
+    @with_rows
+    def test_close_connections__closes_those_of_idle_and_of_running_workers(self, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+        monkeypatch.setattr(pool, "CLOSE_SECONDS", PATIENCE)
+        wait_until(lambda: sessions() == 1)
+        executor, barrier = self.made(max_workers=3), Barrier(3)
+
+        def count():
+            barrier.wait(PATIENCE)
+            return Note.objects.count()
+
+        for call in [executor.submit(count, timeout=PATIENCE) for _ in range(3)]:
+            result_of(call)
+        assert sessions() == 4
+        held = self.held()
+
+        async def later():
+            await Note.objects.acount()
+
+        executor.submit(lambda: (Note.objects.count(), held()), timeout=PATIENCE)
+        executor.submit_coroutine(later, passed_on)
+        held.wait_until_begun()
+        with pytest.raises(AssertionError, match="still runs"):
+            close_connections(timeout=0.05)
+        held.release()
+        wait_until(lambda: sessions() == 1)
+        assert executor.pool.threads == 0
+        assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
+        close_connections()
+        assert sessions() == 1
+
+    def test_close_connections__leaves_the_counts_of_hung_calls_right(self):
+        executor = self.made(max_workers=1, max_abandoned=1)
+        hung = self.held()
+        call = executor.submit(hung, timeout=PATIENCE)
+        hung.wait_until_begun()
+        with pytest.raises(AssertionError):
+            close_connections(timeout=0.05)
+        assert call.give_up() is State.ABANDONED
+        assert (executor.abandoned, executor.pool.threads) == (1, 0)
+        hung.release()
+        wait_until(lambda: not executor.abandoned)
+        for _ in range(3):
+            assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
+        assert executor.pool.threads == 1
 
     @on_postgresql
     @with_rows
