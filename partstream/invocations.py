@@ -289,9 +289,8 @@ def _timed(loader: Loader, request: Any, function: Callable[[], Any]) -> Any:
     if aliases and not executor.concurrent:
         with in_database(seconds, aliases, loader.qualified_name):
             return function()
-    hooks = executor.hooks_for(request)
-    if hooks is not None:
-        function = partial(hooks.around, function)
+    if executor.has_hooks:
+        function = partial(CallHooks(executor, request).around, function)
     with _waiting(executor, request):
         return wait_for(executor, function, seconds)
 

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from . import fragments
 from .backends.executors.base import Executor
+from .backends.executors.hooks import CallHooks
 from .boundary import Ambience, Boundary
 from .conf import get_settings
 from .flight import Flight
@@ -61,7 +62,7 @@ class Resolver:
         self.executor = executor
         self.fresh = fresh
         #: What the executor has to be called with around a part in another thread.
-        self.hooks = hooks = executor.hooks_for(request)
+        self.hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
         self.boundary = (
             Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
         )

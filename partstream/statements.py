@@ -135,7 +135,7 @@ class _Limit:
         self.connection = connection
         self.deadline = deadline
         self.grace = grace
-        self.is_pooled = is_pooled(connection)
+        self.is_pooled = is_pooled(connection.settings_dict)
         self._forget(None)
 
     def _forget(self, session: Any) -> None:

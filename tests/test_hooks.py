@@ -335,10 +335,9 @@ def test_executor__has_hooks_where_a_subclass_writes_them(executors):
 
     seen = []
     assert not executors(ThreadExecutor).has_hooks
-    assert executors(ThreadExecutor).hooks_for(None) is None
     for kind in (Own, OwnAfter):
         assert executors(kind).has_hooks
-        executors(kind).hooks_for("request").around(lambda: seen.append("call"))
+        CallHooks(executors(kind), "request").around(lambda: seen.append("call"))
     assert seen == ["request", "call", "call", "request"]
     assert executors(ThreadExecutor, before_call=fail).has_hooks
     assert executors(ThreadExecutor, after_call=fail).has_hooks

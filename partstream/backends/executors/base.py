@@ -110,10 +110,6 @@ class Executor(Backend, ABC):
             or kind.after_call is not Executor.after_call
         )
 
-    def hooks_for(self, request: Any) -> CallHooks | None:
-        """The hooks for one request; None where they do nothing."""
-        return CallHooks(self, request) if self.has_hooks else None
-
     @cached_property
     def loop(self) -> LoopThread:
         """The loop thread of coroutine loaders."""

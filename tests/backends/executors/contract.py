@@ -724,6 +724,7 @@ print("hung")
             result_of(executor.submit(session, timeout=PATIENCE))
         assert result_of(executor.submit(session, timeout=PATIENCE)) != pid
 
+    @on_postgresql
     @with_rows
     def test_connections__of_workers_keep_no_log_of_queries(self, monkeypatch, settings):
         settings.DEBUG = True
