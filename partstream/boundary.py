@@ -21,8 +21,9 @@ from rest_framework.views import APIView
 from . import fragments
 from .backends.executors.surroundings import Surroundings
 from .exceptions import HookFailed, NoCapacity, PartError, PartTimeout
+from .failures import DENIED, NOT_FOUND, decisive
 from .invocations import finished
-from .loaders import DENIALS, Loader
+from .loaders import Loader
 from .logs import get_logger
 from .outcomes import Failure, Outcome
 from .timeouts import atomic_aliases, in_database, in_thread
@@ -200,12 +201,12 @@ class Boundary:
             logger.exception("The failure of %s.", self._subject(name))
             return Failure("part_failed")
 
-    def _described(self, name: str, error: BaseException) -> Failure:
-        subject, shown = self._subject(name), None
+    def _described(self, name: str, raised: BaseException) -> Failure:
+        subject, shown, error = self._subject(name), None, decisive(raised)
         if django_settings.DEBUG:
             text = "".join(traceback.format_exception_only(type(error), error)).strip()
             shown = _encodable(text[:_SHOWN_AT_MOST])
-        if isinstance(error, DENIALS):
+        if isinstance(error, (*DENIED, *NOT_FOUND)):
             return Failure("part_forbidden", retryable=False, exception=shown)
         if isinstance(error, PartError):
             logger.info("%s says %s.", subject, error.code)
@@ -217,7 +218,7 @@ class Boundary:
             code = "part_timeout" if isinstance(error, PartTimeout) else "capacity"
             logger.error("%s: %s; it fails with %s.", subject, error, code)
             return Failure(code, exception=shown)
-        logger.error("%s failed.", subject, exc_info=error)
+        logger.error("%s failed.", subject, exc_info=raised)
         if isinstance(error, fragments.NotSerializable):
             return Failure("not_serializable", retryable=False, exception=shown)
         return Failure("part_failed", exception=shown)

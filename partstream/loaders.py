@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -12,12 +10,10 @@ from functools import cached_property
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
-from django.core.exceptions import PermissionDenied
-from django.http import Http404
-from rest_framework import exceptions as drf
 
-from . import invocations
+from . import failures, invocations
 from .exceptions import HookFailed, Misuse
+from .failures import DENIALS as DENIALS
 from .invocations import finished
 from .logs import get_logger
 from .scopes import Caching
@@ -25,22 +21,8 @@ from .values import LONGEST_TTL
 
 logger = get_logger(__name__)
 
-#: These say "not for you", not "it broke": no fallback hides them.
-DENIALS: Final = (
-    PermissionDenied,
-    Http404,
-    drf.PermissionDenied,
-    drf.NotAuthenticated,
-    drf.NotFound,
-)
-#: What a fallback never covers: denials, both classes that say a call was cancelled, and a hook
-#: without which no code of the project's may run.
-_UNCOVERED: Final = (
-    *DENIALS,
-    asyncio.CancelledError,
-    concurrent.futures.CancelledError,
-    HookFailed,
-)
+#: What a fallback never covers: among them a hook without which no code of the project's may run.
+_UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
 class _Absent(Enum):
@@ -161,7 +143,7 @@ class Loader:
     @staticmethod
     def is_denial(error: object) -> bool:
         """Whether it says "not for you", to the one who got it."""
-        return isinstance(error, DENIALS)
+        return failures.is_denial(error)
 
     def recover(self, request: Any, error: BaseException, subject: str) -> Any:
         """The fallback for this failure, which is logged once.
@@ -183,7 +165,7 @@ class Loader:
         """Like `recover`; what an ``async def`` fallback function returned is not awaited."""
         if not self.has_fallback or not isinstance(error, Exception):
             raise error
-        if isinstance(error, _UNCOVERED):
+        if isinstance(failures.decisive(error), _UNCOVERED):
             raise error
         logger.warning("%s failed; its fallback is delivered.", subject, exc_info=error)
         return self.fallback(request, error) if callable(self.fallback) else self.fallback
@@ -208,7 +190,7 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     Where the loader is a part, "failure" covers the making of its JSON too: the evaluation of a
     QuerySet, the serializer, the encoding; and its timeout. A denial (``PermissionDenied``,
     ``NotAuthenticated``, ``Http404``), ``SystemExit``, ``KeyboardInterrupt`` and
-    ``CancelledError`` are never covered.
+    ``CancelledError`` are never covered, and neither is an ``ExceptionGroup`` with a denial in it.
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.

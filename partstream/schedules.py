@@ -13,7 +13,7 @@ from .exceptions import NoCapacity, PartTimeout
 from .flight import LOST, Flight
 from .flights import POLL_SECONDS, Flights, Turn, get_flights
 from .launches import Launch, Launcher
-from .loaders import DENIALS, Loader
+from .loaders import Loader
 from .lookups import Lookup
 from .outcomes import Outcome, worth_keeping
 from .parts import LazyPart
@@ -316,7 +316,7 @@ class Schedule:
 
     def _recover(self, name: str, entry: Entry, error: BaseException) -> None:
         """A flight that was run for another request failed: the fallback is this request's own."""
-        if isinstance(error, DENIALS):
+        if entry.loader.is_denial(error):
             # That was for somebody else.
             self._launch(name, self._resolver.parts[name], entry.loader, None)
         else:

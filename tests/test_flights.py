@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.test import Client, RequestFactory
 from rest_framework.request import Request
 
@@ -33,6 +35,9 @@ from .loading import of_module
 from .processes import run_python
 from .redis import needs_redis
 from .walking import get_json, merged
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -183,6 +188,20 @@ def test_process__a_failure_is_that_of_all_who_wait(callers, held, background):
     load.error, load.data = None, "data"
     assert [asked.ask(), asked.ask()] == ["data", "data"]
     assert load.runs == 2
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, grouped):
+    denial = PermissionDenied("no")
+    load = held(error=ExceptionGroup("in a task group", [denial]) if grouped else denial)
+    asked = callers(load, fallback=["fallback"])
+    futures = asked.start(4, background)
+    load.release()
+    if asked.kind == "called":
+        assert [future.exception(PATIENCE) for future in futures] == [load.error] * 4
+    else:
+        assert [future.result(PATIENCE) for future in futures] == ["part_forbidden"] * 4
+    assert load.runs == 4
 
 
 def test_process__a_fallback_covers_all_who_wait(callers, held, background):
