@@ -207,6 +207,8 @@ class Boundary:
             text = "".join(traceback.format_exception_only(type(error), error)).strip()
             shown = _encodable(text[:_SHOWN_AT_MOST])
         if isinstance(error, (*DENIED, *NOT_FOUND)):
+            kind = "denied" if isinstance(error, DENIED) else "not found"
+            logger.info("%s is %s (%s).", subject, kind, type(error).__name__)
             return Failure("part_forbidden", retryable=False, exception=shown)
         if isinstance(error, PartError):
             logger.info("%s says %s.", subject, error.code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import sys
 import threading
 import time
@@ -191,7 +192,8 @@ def test_process__a_failure_is_that_of_all_who_wait(callers, held, background):
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, grouped):
+def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, grouped, caplog):
+    caplog.set_level(logging.INFO, "partstream")
     denial = PermissionDenied("no")
     load = held(error=ExceptionGroup("in a task group", [denial]) if grouped else denial)
     asked = callers(load, fallback=["fallback"])
@@ -202,6 +204,8 @@ def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, gro
     else:
         assert [future.result(PATIENCE) for future in futures] == ["part_forbidden"] * 4
     assert load.runs == 4
+    lines = [] if asked.kind == "called" else [logging.INFO] * 4
+    assert [record.levelno for record in caplog.records] == lines
 
 
 def test_process__a_fallback_covers_all_who_wait(callers, held, background):

@@ -290,13 +290,17 @@ def test_failure__of_a_loader(error_of, caplog, make, error):
 )
 @pytest.mark.parametrize("covered", [False, True])
 def test_failure__a_denial(error_of, caplog, make, denial, covered):
+    caplog.set_level(logging.INFO)
     load = safe_call(make(denial), fallback="covered") if covered else make(denial)
     assert error_of(lazy(load)) == {
         "code": "part_forbidden",
         "detail": "This part is not for you.",
         "retryable": False,
     }
-    assert [record for record in caplog.records if record.exc_info] == []
+    (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
+    assert (record.levelno, record.exc_info) == (logging.INFO, None)
+    kind = "not found" if isinstance(denial, (Http404, drf.NotFound)) else "denied"
+    assert message(record) == f"Part 'part' of ServedView is {kind} ({type(denial).__name__})."
 
 
 @pytest.mark.parametrize("make", [raising, raising_async])
