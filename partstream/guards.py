@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.utils.cache import patch_vary_headers
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
@@ -161,6 +161,16 @@ class GuardMixin(_Base):
         if wait:
             response.headers.setdefault("Retry-After", str(wait))
         return response
+
+    def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
+        """Raise what has no answer, as itself.
+
+        Under ``DEBUG`` DRF asks for the request's renderer first, and before content negotiation
+        there is none: the page would show that, and not what went wrong.
+        """
+        if hasattr(self.request, "accepted_renderer"):
+            super().raise_uncaught_exception(exc)
+        raise exc
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Say that the answer is this client's alone, what its limits are, and the request's id."""
