@@ -41,17 +41,17 @@ def decisive(error: BaseException) -> BaseException:
     Example:
         ``decisive(ExceptionGroup("", [ValueError(), Http404()]))`` is the ``Http404``.
     """
-    kind = _group_class()
+    kind, found = _group_class(), error
     if kind is None or not isinstance(error, kind):
         return error
     # A stack of our own: a group may be nested more deeply than Python's goes. A group that stands
     # in several places is looked into once.
-    found, best, waiting, seen = error, _LAST, [error], {id(error)}
+    best, seen = _LAST, {id(error)}
+    waiting: list[Any] = [error]
     while waiting and best:
         current = waiting.pop()
         if isinstance(current, kind):
-            inner: Any = current.exceptions  # type: ignore[attr-defined]
-            fresh = [one for one in inner if id(one) not in seen]
+            fresh = [inner for inner in current.exceptions if id(inner) not in seen]
             seen.update(map(id, fresh))
             waiting += reversed(fresh)
             continue
