@@ -29,7 +29,7 @@ from .keys import get_key_ring
 from .outcomes import Outcome
 from .parts import LazyPart
 from .resolution import Resolver
-from .responses import PartsResponse, conditional
+from .responses import PartsResponse, conditional, next_link
 from .security.validation import MAX_QUERY_LENGTH, sole_token, validate_keys
 from .walk_cache import WalkCache
 from .walks import Walk
@@ -129,16 +129,6 @@ class CursorMixin(PartsMixin):
             for outcome in failed
             if _is_retryable(outcome)
         }
-
-    def _next_link(self, request: Request, token: str) -> str:
-        """The ``Link`` to the next chunk (RFC 8288), with the application's own parameters."""
-        parameter, others = self.get_cursor_query_param(), ""
-        query = request._request.META.get("QUERY_STRING")
-        if query and sole_token(query, parameter) is None:
-            parameters = request.query_params.copy()
-            parameters.pop(parameter, None)
-            others = parameters.urlencode() + "&" if parameters else ""
-        return f'<?{others}{parameter}={token}>; rel="next"'
 
     def _is_plain(self, request: Request) -> bool:
         query = request._request.META.get("QUERY_STRING", "")
@@ -241,7 +231,9 @@ class ChunkMixin(PartsMixin):
             )
         )
         if token is not None:
-            response.headers["Link"] = self._next_link(request, token)
+            link = next_link(request, self.get_cursor_query_param(), token)
+            if link is not None:
+                response.headers["Link"] = link
         return response
 
     def _walk_cache(

@@ -14,7 +14,13 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from .security.validation import sole_token
+
 _JSON = "application/json"
+
+#: Characters of the longest ``Link``. All headers of partstream together stay below 2 KB with it:
+#: the buffer that a proxy has for the headers of an answer may hold 4 KB, the project's included.
+LONGEST_LINK: Final = 1500
 
 #: Each answer is one client's alone, …
 NOT_STORED: Final = "private, no-store"
@@ -101,6 +107,27 @@ class PartsResponse(Response):
             and getattr(self, "accepted_media_type", None) == _JSON
             and context.get("indent") is None
         )
+
+
+def next_link(request: Request, parameter: str, token: str) -> str | None:
+    """The ``Link`` to the next chunk (RFC 8288), with the application's own parameters.
+
+    Args:
+        request: The request.
+        parameter: Name of the query parameter that carries the token.
+        token: The token that leads on.
+
+    Returns:
+        None where it would be longer than `LONGEST_LINK`: the body has the token, too.
+    """
+    others = ""
+    query = request._request.META.get("QUERY_STRING")
+    if query and sole_token(query, parameter) is None:
+        parameters = request.query_params.copy()
+        parameters.pop(parameter, None)
+        others = parameters.urlencode() + "&" if parameters else ""
+    link = f'<?{others}{parameter}={token}>; rel="next"'
+    return link if len(link) <= LONGEST_LINK else None
 
 
 def conditional(request: Request, response: PartsResponse) -> HttpResponseBase:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, ClassVar, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from .backends.executors import loop, pool
 from .backends.executors.calls import Call
 from .backends.executors.inline import InlineExecutor
 from .backends.loader import substituted
+from .mixins import CursorMixin
 
 T = TypeVar("T")
 
@@ -66,10 +67,11 @@ def collect(
         query: str | None = split.query and f"?{split.query}"
         while query is not None:
             response = _get(client, split.path + query, parts, allow_errors, extra)
+            cursor = response.json()["cursor"]
             link = _NEXT.fullmatch(response.headers.get("Link", ""))
-            query = link[1] if link else None
-            if (query is None) != (response.json()["cursor"] is None):
+            if link and link[1].rpartition("=")[2] != cursor:
                 raise AssertionError(f"{url}: the cursor and the Link header disagree.")
+            query = link[1] if link else _next_query(response, split.query, cursor)
     elif mode == "keys":
         manifest = client.get(split.path + "manifest/", **extra)
         parts.requests += 1
@@ -82,6 +84,20 @@ def collect(
     else:
         raise ValueError(f"mode={mode!r}: write 'walk' or 'keys'.")
     return parts
+
+
+def _next_query(response: Any, query: str, cursor: str | None) -> str | None:
+    """The query that asks for the next chunk, where there is no ``Link``; None at the end."""
+    if cursor is None:
+        return None
+    view = getattr(response, "renderer_context", {}).get("view")
+    parameter = view.get_cursor_query_param() if isinstance(view, CursorMixin) else "cursor"
+    others = [
+        pair
+        for pair in query.split("&")
+        if pair and unquote_plus(pair.partition("=")[0]) != parameter
+    ]
+    return "?" + "&".join([*others, f"{parameter}={cursor}"])
 
 
 def _get(

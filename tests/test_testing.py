@@ -68,6 +68,20 @@ def test_collect__keeps_the_applications_own_query(client, serve, mode):
     assert parts == {"q": ["a b", "é"], "b": 2, "r": "1"}
 
 
+@pytest.mark.parametrize("parameter", ["cursor", "after"])
+def test_collect__does_without_a_link(client, serve, parameter):
+    url = serve(
+        get_parts=lambda self: [(name, len(self.request.GET["x"])) for name in "abcde"],
+        get_cursor_query_param=lambda self: parameter,
+    )
+    query = "?x=" + "a" * 3003
+    first = client.get(url + query)
+    assert "Link" not in first.headers
+    assert collect(client, url + query) == dict.fromkeys("abcde", 3003)
+    onward = f"{query}&{parameter}={first.json()['cursor']}"
+    assert collect(client, url + onward) == dict.fromkeys("cde", 3003)
+
+
 def test_collect__hands_its_extras_to_each_request(client, serve, mode):
     url = serve(
         HybridProgressiveView,
@@ -125,8 +139,8 @@ class Faulty(APIView):
         fault = request.query_params["fault"]
         more = fault != "disagree"
         response = Response({"results": [{"a": 1}], "cursor": "x" if more else None})
-        if fault != "silent":
-            response.headers["Link"] = f'<?fault={fault}&cursor=x>; rel="next"'
+        token = "y" if fault == "other" else "x"
+        response.headers["Link"] = f'<?fault={fault}&cursor={token}>; rel="next"'
         if fault == "endless":
             response.data["results"] = []
         return response
@@ -138,7 +152,7 @@ class Faulty(APIView):
     [
         ("twice", "part 'a' came twice"),
         ("disagree", "the cursor and the Link header disagree"),
-        ("silent", "the cursor and the Link header disagree"),
+        ("other", "the cursor and the Link header disagree"),
         ("endless", "the walk does not end"),
     ],
 )
