@@ -21,11 +21,15 @@ from typing import Any, Final
 
 from .backends.caches.base import CacheStore
 from .backends.executors.calls import Call, State
+from .backends.executors.pool import WorkerPool
 from .backends.loader import get_cache_store
 from .conf import SETTING, Kept
 from .exceptions import NoCapacity, PartTimeout
 from .flight import LOST, Flight
 from .keepers import Keeper
+from .logs import get_logger
+
+logger = get_logger(__name__)
 
 #: Seconds that a lock outlives its owner.
 LOCK_TTL: Final = 3
@@ -151,6 +155,7 @@ class Flights:
         keep: bytes | None = None,
         ttl: int = 0,
         failed: bool = False,
+        pool: WorkerPool | None = None,
     ) -> None:
         """End a flight: tell those who wait, keep the value, give the lock back.
 
@@ -160,6 +165,8 @@ class Flights:
             keep: The value to keep, if any.
             ttl: Seconds that it is kept.
             failed: Whether the owner has nothing to hand on: waiting processes run the loader.
+            pool: Whose thread gives the lock back; None: this one. An event loop may not ask a
+                store that is a cache in the database.
         """
         store, is_kept = self.store, False
 
@@ -179,13 +186,22 @@ class Flights:
         failed = failed or (keep is not None and not is_kept)
         self._keeper.unwatch(flight)
         if flight.locked:
-            if failed:
-                store.set_many({flight.lock_key: _FAILED}, _FAILED_TTL)
-            else:
-                store.delete(flight.lock_key)
+            self._unlock(flight, failed, pool)
         self._forget(flight)
         if flight.lingers:
             flight.call = None  # It holds on to the request.
+
+    def _unlock(self, flight: Flight, failed: bool, pool: WorkerPool | None) -> None:
+        unlock: Callable[[], object] = partial(self.store.delete, flight.lock_key)
+        if failed:
+            unlock = partial(self.store.set_many, {flight.lock_key: _FAILED}, _FAILED_TTL)
+        if pool is None:
+            unlock()
+            return
+        try:
+            pool.submit(unlock)
+        except NoCapacity:
+            logger.warning("The lock of %r is left to run out: no thread is free.", flight.key)
 
     def watch(self, flight: Flight) -> None:
         """Keep the deadline of a flight that nobody may be waiting for."""

@@ -23,7 +23,7 @@ from .backends.executors.daemon_threads import patched_by
 from .backends.executors.hooks import CallHooks
 from .backends.loader import get_executor
 from .connections import give_back_pooled
-from .exceptions import Misuse, NoCapacity, PartTimeout
+from .exceptions import Misuse, PartTimeout
 from .flight import LOST, Flight
 from .flights import POLL_SECONDS, Flights, Turn, get_flights
 from .identity import get_identity
@@ -237,20 +237,9 @@ async def _own_async(
     except BaseException as error:
         # A cancelled owner leaves too: the next one begins anew.
         result = error if isinstance(error, Exception) else LOST
-        _end_elsewhere(_executor_of(loader), flights, flight, result)
+        # Not awaited: a cancelled task could be cancelled here again.
+        flights.end(flight, result, failed=True, pool=_executor_of(loader).pool)
         raise
-
-
-def _end_elsewhere(executor: Executor, flights: Flights, flight: Flight, result: Any) -> None:
-    """End a flight that failed, not in the event loop: the store may be a cache in the database.
-
-    It is not awaited, since a cancelled task could be cancelled here again.
-    """
-    end = partial(flights.end, flight, result, failed=True)
-    try:
-        executor.pool.submit(end)
-    except NoCapacity:
-        end()
 
 
 def _arrived(flights: Flights, flight: Flight, value: Any) -> bytes:

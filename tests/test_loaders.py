@@ -36,9 +36,10 @@ from partstream.signatures import _SEEN_AT_MOST, _seen, signature_problem
 from partstream.testing import collect
 from partstream.values import LONGEST_TTL
 
-from .holding import PATIENCE, HeldCoroutine, in_background, in_threads
+from .holding import PATIENCE, HeldCoroutine, in_background, in_threads, wait_until
 from .loading import of_module
 from .marks import timed
+from .stores import NotingStore
 from .walking import get_json, merged
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -999,3 +1000,38 @@ def test_async_loader__that_asks_for_itself_does_not_wait_for_itself():
 
     loader = cached_for(60, shared=True)(of_module(load))
     assert call_with(loader, request_of()) == ["deep"]
+
+
+class SyncOnlyStore(NotingStore):
+    """As a cache in the database: it may be asked in any thread that runs no event loop."""
+
+    shared = True
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.shared = True
+
+    def remove(self, key):
+        """See `CacheStore.remove`."""
+        refuse_event_loop()
+        super().remove(key)
+
+    def write(self, entries, ttl):
+        """See `CacheStore.write`."""
+        refuse_event_loop()
+        super().write(entries, ttl)
+
+
+def refuse_event_loop():
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_async_loader__that_fails_gives_its_lock_back_outside_of_the_event_loop(settings, caplog):
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.test_loaders.SyncOnlyStore"}
+    loader = cached_for(60, shared=True)(of_module(raising_async(ValueError("no"))))
+    store = get_flights().store
+    with pytest.raises(ValueError, match="no"):
+        call_with(loader, request_of())
+    wait_until(lambda: any(operation == "write" for operation, *_ in store.trips))
+    assert caplog.records == []
