@@ -10,6 +10,7 @@ queries sleep. Cases that are compared run in alternating blocks of one process.
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
 import time
@@ -221,6 +222,18 @@ def connections(database_url):
         "PostgreSQL connections after 1,000 part loads on threads, 100 timed out",
         "as before",
         f"{before} before, {after} after",
+    )
+    with subjects.processes(1, "Connecting", database_url=database_url) as (worker,):
+        seconds = []
+        for _ in range(200):
+            worker.send(("get", "/"))
+            content, _ = worker.recv()
+            seconds.append(json.loads(content)["results"][0]["seconds"])
+    opened, kept = (median(pair[place] for pair in seconds) * 1000 for place in (0, 1))
+    yield (
+        "a worker's query that opens its PostgreSQL connection, and one on a kept connection",
+        "",
+        f"{opened:.2f} ms, {kept:.2f} ms",
     )
 
 

@@ -83,6 +83,18 @@ def make_view(name: str):
             cursor.execute("SELECT 1")
             return cursor.fetchone()[0]
 
+    def connect(request):
+        from django.db import connection
+
+        seconds = []
+        for is_new in (True, False):
+            if is_new:
+                connection.close()
+            started = time.perf_counter()
+            query(request)
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
     def endless_query(request):
         from django.db import connection
 
@@ -143,6 +155,10 @@ def make_view(name: str):
             *((f"query_{number}", lazy(query)) for number in range(9)),
             ("endless", lazy(endless_query, timeout=0.1)),
         ]
+
+    class Connecting(ProgressiveView):
+        executor = THREADS
+        parts = [("seconds", lazy(connect))]
 
     view = locals()[name].as_view()
     requests = RequestFactory(headers={"host": "testserver"})

@@ -123,6 +123,10 @@ def give_back_pooled() -> bool:
             and connection.autocommit
             and not connection.in_atomic_block
         ):
-            connection.close()
             found = True
+            try:
+                connection.close()
+            except Exception:
+                # Its session is lost as well, and Django opens another one.
+                logger.exception("A connection to %r could not be given back.", connection.alias)
     return found

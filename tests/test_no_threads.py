@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from contextlib import contextmanager
 from threading import get_ident
@@ -18,6 +19,7 @@ from partstream.exceptions import NoCapacity, NoThread
 from partstream.flights import get_flights
 
 from .holding import PATIENCE, in_background, passed_on, result_of, wait_until
+from .processes import run_python
 from .walking import get_json, merged, walk
 
 PATH = "partstream.backends.executors.inline.InlineExecutor"
@@ -255,3 +257,36 @@ def test_flight__whose_lock_nobody_renews_ends_all_the_same(
             assert merged([get_json(client, url)]) == {"one": 1}
     assert system.refused == ["partstream-locks"]
     assert any("could not be started" in record.getMessage() for record in caplog.records)
+
+
+REAL_LIMIT = """
+import resource, threading
+import django
+django.setup()
+from django.test import RequestFactory
+from partstream import ProgressiveView, lazy
+
+class View(ProgressiveView):
+    executor = "partstream.backends.executors.threads.ThreadExecutor"
+    authentication_classes = ()
+    chunk_size = 9
+    parts = [
+        ("plain", lazy(lambda request: 1)),
+        ("timed", lazy(lambda request: 1, timeout=60)),
+    ]
+
+# Each thread asks for more memory than the process may have: the system refuses for real.
+threading.stack_size(1 << 34)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 33, resource.RLIM_INFINITY))
+answer = View.as_view()(RequestFactory().get("/")).data
+print(answer["results"], [error["code"] for error in answer["errors"]])
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+threading.stack_size(0)
+print(View.as_view()(RequestFactory().get("/")).data["results"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems limit memory otherwise")
+def test_process__at_a_real_limit_answers_and_recovers(tmp_path):
+    printed = run_python(REAL_LIMIT, tmp_path).splitlines()
+    assert printed == ["[{'plain': 1}] ['capacity']", "[{'plain': 1}, {'timed': 1}]"]

@@ -152,7 +152,9 @@ def plain(text):
 
 
 def test_executor_options__are_documented_with_their_defaults():
-    table = {row[0].strip("`"): row[1] for row in rows(RESOLUTION.read_text(encoding="utf-8"))}
+    table = {
+        row[0].strip("`"): row[1].strip("`") for row in rows(RESOLUTION.read_text(encoding="utf-8"))
+    }
     options = signature(Executor).parameters
     assert {name: table.get(name) for name in options} == {
         name: str(option.default) for name, option in options.items()
