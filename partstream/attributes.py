@@ -75,8 +75,8 @@ def switch(view_class: type, attribute: str, value: Any) -> bool:
 
 @lru_cache(maxsize=8)
 def protocol_parameters(format_parameter: str | None) -> frozenset[str]:
-    """Names of the query parameters that are the protocol's, beside the cursor's."""
-    return frozenset(name for name in ("keys", "debug", format_parameter) if name)
+    """Names of the query parameters that are the protocol's on every route."""
+    return frozenset((format_parameter,) if format_parameter else ())
 
 
 def budget_problem(executor: Executor, caching: bool, store: CacheStore) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.utils.cache import patch_vary_headers
@@ -71,9 +72,24 @@ class GuardMixin(_Base):
         """Whether a request begins something, and so counts in the burst limit, too."""
         return request._request.method != "OPTIONS"
 
-    def get_protocol_parameters(self) -> frozenset[str]:
-        """Names of the query parameters that are the protocol's; all others are yours."""
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """Names of the query parameters that are the protocol's on one route of this class.
+
+        ``SecurityMiddleware`` asks it, before there is an instance.
+
+        Args:
+            initkwargs: What ``as_view()`` was given for the route.
+        """
         return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
+
+    def get_protocol_parameters(self) -> frozenset[str]:
+        """Names of the query parameters that are the protocol's here; all others are yours.
+
+        Yours are part of each cursor's binding and of the keys of caches. By default the protocol
+        has those of `get_reserved_parameters`.
+        """
+        return self.get_reserved_parameters(vars(self))
 
     # What others ask of it
 
@@ -125,7 +141,7 @@ class GuardMixin(_Base):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse an address or a malformed request before anything else is done for it."""
-        admit(request._request, plain=self._is_plain(request))
+        admit(request._request, self.get_protocol_parameters, plain=self._is_plain(request))
         super().initial(request, *args, **kwargs)
 
     def get_content_negotiator(self) -> BaseContentNegotiation:

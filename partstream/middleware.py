@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest
@@ -19,11 +20,23 @@ from django.utils.cache import patch_vary_headers
 from . import request_ids
 from .bases import PartsMixin
 from .exceptions import PartstreamError
+from .guards import GuardMixin
+from .mixins import CursorMixin
 from .responses import NOT_STORED, VARY
 from .security.admission import admit
 
 GetResponse = Callable[[HttpRequest], Any]
 Callback = Callable[..., Any]
+
+#: What decides by the class and its route alone which parameters are the protocol's.
+_DEFAULT_HOOKS: Final = frozenset(
+    {
+        GuardMixin.get_protocol_parameters,
+        CursorMixin.get_protocol_parameters,
+        CursorMixin.get_cursor_query_param,
+        None,  # A view that has no cursors.
+    }
+)
 
 
 def _is_ours(callback: Callback) -> bool:
@@ -129,15 +142,32 @@ class SecurityMiddleware(_Middleware):
     """
 
     def _view_instead(self, request: HttpRequest, callback: Callback) -> Callback | None:
-        return _bare(callback) if _is_ours(callback) and not _is_admitted(request) else None
+        if not _is_ours(callback) or _is_admitted(request, callback):
+            return None
+        return _bare(callback)
 
 
-def _is_admitted(request: HttpRequest) -> bool:
+def _is_admitted(request: HttpRequest, callback: Callback) -> bool:
     try:
-        admit(request)
+        admit(request, partial(_reserved_parameters, callback))
     except PartstreamError:
         return False
     return True
+
+
+def _reserved_parameters(callback: Any) -> frozenset[str] | None:
+    """The query parameters that are the protocol's on this route.
+
+    None where a hook of an instance decides it: that view looks at its query itself.
+    """
+    view_class, initkwargs = callback.cls, callback.initkwargs
+    names = ("get_protocol_parameters", "get_cursor_query_param")
+    if not _DEFAULT_HOOKS.issuperset(
+        initkwargs.get(name, getattr(view_class, name, None)) for name in names
+    ):
+        return None
+    reserved: frozenset[str] = view_class.get_reserved_parameters(initkwargs)
+    return reserved
 
 
 def _bare(callback: Any) -> Callback:

@@ -6,7 +6,7 @@ None of them binds an HTTP method: a view writes its own ``get()``, or inherits 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.http import HttpResponseBase
@@ -73,9 +73,17 @@ class CursorMixin(PartsMixin):
         """What turns cursors into tokens: the codec of the settings."""
         return get_cursor_codec()
 
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """See `GuardMixin.get_reserved_parameters`; the cursor's is one of them here."""
+        parameter = initkwargs.get("cursor_query_param", cls.cursor_query_param)
+        return super().get_reserved_parameters(initkwargs) | {parameter}
+
     def get_protocol_parameters(self) -> frozenset[str]:
-        """See `GuardMixin.get_protocol_parameters`; the cursor's is one of them here."""
-        return super().get_protocol_parameters() | {self.get_cursor_query_param()}
+        """See `GuardMixin.get_protocol_parameters`; the cursor's is what the hook says."""
+        names, parameter = super().get_protocol_parameters(), self.get_cursor_query_param()
+        own = self.cursor_query_param
+        return names if parameter == own else names - {own} | {parameter}
 
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
@@ -85,7 +93,8 @@ class CursorMixin(PartsMixin):
         if not query:
             return True
         is_plain = sole_token(query, self.get_cursor_query_param()) is not None
-        if not is_plain and "keys" in request.query_params:
+        has_keys = not is_plain and "keys" in request.query_params
+        if has_keys and "keys" in self.get_protocol_parameters():
             return True  # By key, whatever cursor is beside it.
         return not self._get_walk(request).goes_on
 
@@ -310,6 +319,11 @@ class KeyAccessMixin(PartsMixin):
 
     #: Keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
     max_keys_per_request: int | None = None
+
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """See `GuardMixin.get_reserved_parameters`; ``keys`` is one of them here."""
+        return super().get_reserved_parameters(initkwargs) | {"keys"}
 
     def get_max_keys_per_request(self) -> int:
         """Keys in one request."""

@@ -78,6 +78,13 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
             for delivery, route in cls._routes.items()
         ]
 
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """See `GuardMixin.get_reserved_parameters`; ``keys`` only where parts are asked by key."""
+        names = super().get_reserved_parameters(initkwargs)
+        by_key = initkwargs.get("delivery", cls.delivery) == "parts"
+        return names if by_key else names - {"keys"}
+
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; a manifest runs nothing."""
         return self.delivery != "manifest" and super().counts_as_burst(request)

@@ -121,7 +121,7 @@ def test_stack__changes_no_answer(ask, settings, ours, place):
 
     for query, code in [
         ("?cursor=x", "cursor_invalid"),
-        ("?debug=1&debug=2", "request_invalid"),
+        ("?format=json&format=api", "request_invalid"),
         ("parts/?keys=zz", "part_unknown"),
     ]:
         answer = ask(f"/board/{query}", HTTP_X_REQUEST_ID="r\r\n-1")
@@ -191,7 +191,7 @@ def test_security__of_a_view_set(mount, settings):
     mount(path("boards/", Boards.as_view({"get": "list"})))
     settings.MIDDLEWARE = [SECURITY]
     assert Client().get("/boards/").status_code == 200
-    assert Client().get("/boards/?debug=1&debug=2").json()["code"] == "request_invalid"
+    assert Client().get("/boards/?format=json&format=api").json()["code"] == "request_invalid"
 
 
 def test_security__the_project_answers_in_its_own_shape(mount, settings):
@@ -201,7 +201,7 @@ def test_security__the_project_answers_in_its_own_shape(mount, settings):
 
     mount(path("board/", Shaped.as_view()))
     settings.MIDDLEWARE = [SECURITY]
-    assert Client().get("/board/?debug=1&debug=2").json() == {"error": "request_invalid"}
+    assert Client().get("/board/?format=json&format=api").json() == {"error": "request_invalid"}
 
 
 def test_middleware__costs_other_views_no_thread_under_asgi(mount, settings):
@@ -233,5 +233,5 @@ def test_atomic_requests__no_transaction_is_opened_for_what_is_refused(
     for stack, count in ([[], 1], [[SECURITY], 0]):
         opened.clear()
         with override_settings(MIDDLEWARE=stack):
-            assert Client().get("/board/?debug=1&debug=2").status_code == 400
+            assert Client().get("/board/?format=json&format=api").status_code == 400
         assert len(opened) == count

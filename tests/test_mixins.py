@@ -171,7 +171,7 @@ def test_manifest_mixin__alone(get):
 
 @pytest.mark.parametrize("view", [Whole, Pieces, Contents, Positions])
 def test_mixin__alone_validates_negotiates_and_protects(get, client, view):
-    response = get(view, "?debug=1&debug=1&keys=first")
+    response = get(view, "?format=json&format=json&keys=first")
     assert (response.status_code, response.json()["code"]) == (400, "request_invalid")
     assert client.get("/view/?keys=first&format=xml").status_code == 404
     fine = client.get("/view/?keys=first")

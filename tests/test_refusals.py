@@ -53,7 +53,7 @@ CASES = {
     "cursor": ("?cursor=x", {}, ("cursor_rejected", "cursor_invalid")),
     "keys": ("parts/?keys=", {}, ("request_rejected", "keys_invalid")),
     "unknown": ("parts/?keys=zz", {}, ("request_rejected", "part_unknown")),
-    "grammar": ("?debug=1&debug=1", {}, ("request_rejected", "request_invalid")),
+    "grammar": ("?format=json&format=json", {}, ("request_rejected", "request_invalid")),
     "no credentials": (
         "",
         {"permission_classes": [IsAuthenticated]},

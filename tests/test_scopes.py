@@ -34,7 +34,7 @@ from .walking import at, first_cursor, get_json, merged
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
-PROTOCOL = frozenset({"cursor", "keys", "debug", "format"})
+PROTOCOL = frozenset({"cursor", "keys", "format"})
 
 
 class FirstView:
@@ -199,7 +199,7 @@ def test_part_key__no_two_of_many_requests_have_the_same():
         HERE,
         HERE._replace(host="TESTSERVER"),
         HERE._replace(query="?cursor=abc&year=1"),
-        HERE._replace(query="?keys=orders,stock&year=1&format=json&debug=1"),
+        HERE._replace(query="?keys=orders,stock&year=1&format=json"),
         HERE._replace(headers=(("X-Tenant", "a"), ("X-Other", "b"))),
         HERE._replace(headers=(("x-tenant", "a"), ("User-Agent", "b"))),
         HERE._replace(caching=replace(HERE.caching, ttl=1)),

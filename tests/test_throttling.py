@@ -280,7 +280,7 @@ def test_headers__are_there_whatever_the_answer_is(serve, limit, client):
     url = serve(parts=PARTS)
     assert "RateLimit" in client.get(url, QUERY_STRING="cursor=x").headers
     # What is refused before it is counted has none.
-    assert "RateLimit" not in client.get(url, QUERY_STRING="debug=1&debug=2").headers
+    assert "RateLimit" not in client.get(url, QUERY_STRING="format=json&format=api").headers
 
 
 def wrapped(exc, context):

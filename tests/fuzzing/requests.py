@@ -25,7 +25,7 @@ REFUSALS = {
     410: b'{"detail":"This cursor is too old. Start again without one.","code":"cursor_expired"}',
 }
 #: Names that a binding does not know of.
-PROTOCOL = {"cursor", "keys", "debug", "format"}
+PROTOCOL = {"cursor", "format"}
 
 JSON_TYPE = b"application/json"
 #: Bytes that a header may have, as servers see it.
