@@ -6,9 +6,11 @@ import hmac
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings as django_settings
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
+from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 from django.http import HttpRequest
 from rest_framework.request import Request
@@ -20,24 +22,25 @@ def get_identity(request: Request) -> str | None:
     """One stable string for whoever asks, or None for an unknown visitor.
 
     The first of these that there is: the authenticated user's model and primary key;
-    ``request.auth``, as a model's primary key or as a string; the session key. Objects of another
-    kind in ``request.auth`` say nothing: override the view's ``get_identity()`` for them. A
-    session of ``signed_cookies`` has no key of its own, and a request without sessions or users
-    is no error.
+    ``request.auth``, as a model's primary key or as a string; the session key. A primary key means
+    something in one database only: where the project's routers write the instance to another one
+    than ``default``, the string has that database's alias, too. Objects of another kind in
+    ``request.auth`` say nothing: override the view's ``get_identity()`` for them. A session of
+    ``signed_cookies`` has no key of its own, and a request without sessions or users is no error.
 
     Example:
-        ``"user:auth.user:7"``
+        ``"user:auth.user:7"``, or in the database ``red`` ``"user@red:auth.user:7"``
     """
     user = request.user
     if user is not None and user.is_authenticated:
         key = getattr(user, "pk", None)
         if key is not None:
-            return f"user:{_label(user)}:{key}"
+            return f"user{_database(user)}:{_label(user)}:{key}"
     auth = request.auth
     if auth is None:
         pass
     elif isinstance(auth, Model) and auth.pk is not None:
-        return f"auth:{_label(auth)}:{auth.pk}"
+        return f"auth{_database(auth)}:{_label(auth)}:{auth.pk}"
     elif isinstance(auth, str) and auth:
         return f"auth::{auth}"
     key = session_key(request)
@@ -58,6 +61,19 @@ def _label(instance: Any) -> str:
     if meta is None:
         return f"{type(instance).__module__}.{type(instance).__qualname__}"
     return str(meta.concrete_model._meta.label_lower)
+
+
+def _database(instance: Any) -> str:
+    """The alias of the database that an instance is written to, as ``@alias``.
+
+    Empty for ``default``, and for a user that is no model. Where it is read from does not matter:
+    a replica has the same rows.
+    """
+    if len(django_settings.DATABASES) < 2 or not isinstance(instance, Model):
+        return ""
+    alias = router.db_for_write(instance._meta.concrete_model, instance=instance)
+    # Escaped, so that an alias with a colon in it is not taken for an alias and a label.
+    return "" if alias == DEFAULT_DB_ALIAS else f"@{quote(alias, safe='')}"
 
 
 def joined(values: Iterable[str | None]) -> bytes:

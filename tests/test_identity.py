@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
 from django.test import Client, RequestFactory
 from django.urls import path
+from django.utils.functional import SimpleLazyObject
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,6 +24,7 @@ from partstream.exceptions import Misuse
 from partstream.identity import application_query, get_identity, host_of, joined
 
 from .example.models import Note
+from .processes import run_python
 from .test_walks import INVALID
 from .walking import at, first_cursor, get_json, merged, names, walk
 
@@ -94,6 +97,101 @@ def test_get_identity__tells_a_proxy_from_nobody():
             proxy = True
 
     assert get_identity(request(user=ProxyUser(pk=7))) == "user:auth.user:7"
+
+
+class Routed:
+    """A router that has each model of a read replica written to ``default``."""
+
+    asked = []
+
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+    def db_for_write(self, model, instance=None, **hints):
+        self.asked.append((model, instance))
+        return "default" if instance._state.db == "replica" else None
+
+
+@pytest.fixture
+def databases(settings, monkeypatch):
+    """A project with several databases, and a router."""
+    Routed.asked = []
+    settings.DATABASE_ROUTERS = [Routed()]
+    for alias in ("red", "replica", "odd:alias@x"):
+        monkeypatch.setitem(settings.DATABASES, alias, settings.DATABASES["default"])
+
+
+def in_database(alias, instance):
+    instance._state.db = alias
+    return instance
+
+
+@pytest.mark.usefixtures("databases")
+@pytest.mark.parametrize(
+    ("attributes", "identity"),
+    [
+        ({"user": User(pk=7)}, "user:auth.user:7"),
+        ({"user": in_database("default", User(pk=7))}, "user:auth.user:7"),
+        ({"user": in_database("replica", User(pk=7))}, "user:auth.user:7"),
+        ({"user": in_database("red", User(pk=7))}, "user@red:auth.user:7"),
+        ({"user": in_database("odd:alias@x", User(pk=7))}, "user@odd%3Aalias%40x:auth.user:7"),
+        (
+            {"user": SimpleLazyObject(lambda: in_database("red", User(pk=7)))},
+            "user@red:auth.user:7",
+        ),
+        ({"auth": in_database("default", Note(pk=3))}, "auth:example.note:3"),
+        ({"auth": in_database("red", Note(pk=3))}, "auth@red:example.note:3"),
+        ({"auth": "token"}, "auth::token"),
+        ({"session": session("s" * 32)}, "session:" + "s" * 32),
+        (
+            {"user": SimpleNamespace(is_authenticated=True, pk=7)},
+            "user:types.SimpleNamespace:7",
+        ),
+    ],
+    ids=itertools.count(),
+)
+def test_get_identity__has_the_database_of_a_model(attributes, identity):
+    assert get_identity(request(**attributes)) == identity
+
+
+@pytest.mark.usefixtures("databases")
+def test_get_identity__asks_the_routers_for_the_concrete_model():
+    class RoutedProxy(User):
+        class Meta:
+            app_label = "example"
+            proxy = True
+
+    user = RoutedProxy(pk=7)
+    assert get_identity(request(user=user)) == "user:auth.user:7"
+    assert Routed.asked == [(User, user)]
+
+
+def test_get_identity__with_one_database_asks_no_router(settings):
+    Routed.asked = []
+    settings.DATABASE_ROUTERS = [Routed()]
+    assert get_identity(request(user=in_database("red", User(pk=7)))) == "user:auth.user:7"
+    assert Routed.asked == []
+
+
+def test_identity__user_7_of_two_databases_are_two(tmp_path):
+    said = json.loads(
+        run_python(
+            "from tests import two_databases; two_databases.main()",
+            tmp_path,
+            DJANGO_SETTINGS_MODULE="tests.two_databases",
+        )
+    )
+    assert said == {
+        "mail of blue": ["ada@blue.example", 1],
+        "mail of red": ["ada@red.example", 2],
+        "blue with the cursor of blue": 200,
+        "blue with the cursor of red": 400,
+        "red with the cursor of blue": 400,
+        "red with the cursor of red": 200,
+        # Of six: a walk, and an invalid cursor, were counted before.
+        "blue is admitted": 4,
+        "red is admitted": 4,
+    }
 
 
 # Binding
