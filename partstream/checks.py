@@ -9,6 +9,7 @@ partstream.E005    A time budget lacks what it needs.
 partstream.E006    A rate-limit store is over a cache that cannot count.
 partstream.E009    Parts run in threads that know nothing of the request's tenant.
 partstream.E010    A coroutine loader in a process whose threads are patched.
+partstream.E011    The function that ``IDENTITY`` names cannot be used.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -58,6 +59,7 @@ from .bases import PartsMixin
 from .conf import get_problems, get_settings, misspelt_variables
 from .exceptions import Misuse
 from .executor_checks import executor_messages
+from .identity import get_identity_function
 from .mixins import ChunkMixin, CursorMixin
 from .security.client_ip import UNIX, Network, unmapped_networks
 from .values import SHORTEST_SECRET
@@ -74,6 +76,7 @@ def register() -> None:
     checks.register(check_settings)
     checks.register(check_backends)
     checks.register(check_backends_for_production, deploy=True)
+    checks.register(check_identity)
     checks.register(check_guard)
     checks.register(check_guard_for_production, deploy=True)
     checks.register(check_views, checks.Tags.urls)
@@ -139,6 +142,18 @@ def _backends() -> tuple[list[Backend], Messages]:
         except ImproperlyConfigured as error:
             messages.append(checks.Error(str(error), id="partstream.E003"))
     return backends, messages
+
+
+def check_identity(**_: Any) -> Messages:
+    """Whether the function of ``IDENTITY`` can be imported, and called with a request."""
+    if get_problems() or get_settings().IDENTITY is None:
+        return []
+    try:
+        get_identity_function()
+    except Misuse as error:
+        hint = "It is a function of (request) that returns a string, or None."
+        return [checks.Error(str(error), hint=hint, id="partstream.E011")]
+    return []
 
 
 def check_guard(**_: Any) -> Messages:

@@ -19,7 +19,7 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from .exceptions import Misuse
-from .values import BackendPath, Flag, Kind, NetworkList, Number, Secrets, Word
+from .values import BackendPath, Flag, FunctionPath, Kind, NetworkList, Number, Secrets, Word
 
 T = TypeVar("T")
 
@@ -95,6 +95,9 @@ class Settings:
     CACHE_STORE: str | Mapping[str, Any] = _setting(
         "partstream.backends.caches.django_cache.DjangoCacheStore", BackendPath()
     )
+    #: The dotted path of a function ``(request) -> str | None``: what tells identities apart beside
+    #: what views say, such as a tenant. None: nothing does.
+    IDENTITY: str | None = _setting(None, FunctionPath())
     #: Whether requests are counted and limited.
     ENABLE_RATE_LIMITING: bool = _setting(True, Flag())
     #: Requests of one client in a minute, over all views; None: no such limit.

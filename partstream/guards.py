@@ -17,7 +17,7 @@ from . import envelopes, request_ids
 from .attributes import protocol_parameters
 from .conf import get_settings
 from .exceptions import CursorError, Misuse, PartstreamError
-from .identity import get_identity
+from .identity import Dimension, get_dimension, get_identity, with_dimension
 from .logs import get_logger
 from .negotiation import PartsContentNegotiation
 from .refusals import tell
@@ -47,7 +47,7 @@ class GuardMixin(_Base):
     #: What one client begins in ten seconds, for this view alone; None: ``BURST_LIMIT``.
     burst_limit: int | None = None
 
-    _identity: tuple[Request, str | None] | None = None
+    _identity: tuple[Request, tuple[str | None, Dimension]] | None = None
     _throttle: ClientThrottle | None = None
 
     # Hooks
@@ -94,14 +94,25 @@ class GuardMixin(_Base):
     # What others ask of it
 
     def identity_of(self, request: Request) -> str | None:
-        """What `get_identity` says, asked once a request, before a loader changes the session.
+        """Whose data this is: what `get_identity` says, joined with what ``IDENTITY`` does.
 
         Raises:
-            Misuse: When it is neither a string nor None.
+            Misuse: When one of them is neither a string nor None.
+        """
+        return with_dimension(*self.identify(request))
+
+    def identify(self, request: Request) -> tuple[str | None, Dimension]:
+        """What `get_identity` says, and what ``IDENTITY`` does.
+
+        Both are asked once a request, before a loader changes the session.
+
+        Raises:
+            Misuse: See `identity_of`.
         """
         known = self._identity
         if known is None or known[0] is not request:
-            known = self._identity = (request, self.ask_identity(request))
+            found = self.ask_identity(request), get_dimension(request)
+            known = self._identity = (request, found)
         return known[1]
 
     def ask_identity(self, request: Request) -> str | None:
@@ -169,7 +180,8 @@ class GuardMixin(_Base):
         if isinstance(exc, CursorError):
             logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
         refusal = envelopes.to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
-        tell(type(self), self.request, exc, refusal, self._identity and self._identity[1])
+        identity = with_dimension(*self._identity[1]) if self._identity is not None else None
+        tell(type(self), self.request, exc, refusal, identity)
         wait: int | None = getattr(refusal, "wait", None)
         response: Response = super().handle_exception(refusal)
         if isinstance(response, Response):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
 from django.db import DEFAULT_DB_ALIAS, router
@@ -15,6 +18,8 @@ from django.db.models import Model
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from .conf import SETTING, Kept, get_settings, get_source
+from .exceptions import Misuse
 from .keys import KeyRing, keyed_digest
 
 
@@ -47,6 +52,73 @@ def get_identity(request: Request) -> str | None:
     return f"session:{key}" if key is not None else None
 
 
+def _import_function() -> Callable[[Request], str | None]:
+    """The function that ``IDENTITY`` names.
+
+    Raises:
+        Misuse: When it cannot be imported, or cannot be called with a request.
+    """
+    path: Any = get_settings().IDENTITY
+    where = f"{get_source('IDENTITY')} = {path!r}"
+    module, _, name = path.rpartition(".")
+    try:
+        function: Any = getattr(import_module(module), name, None)
+    except ImportError as error:
+        raise Misuse(f"{where} cannot be imported: {error}.") from error
+    if not callable(function):
+        raise Misuse(f"{where} is not a function. Name one of (request) that returns a string.")
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+        raise Misuse(f"{where} is asynchronous. Write a plain function of (request).")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise Misuse(f"{where} cannot be called as (request): {error}.") from error
+    except ValueError:
+        return function  # type: ignore[no-any-return]  # Of those in C some have no signature.
+    return function  # type: ignore[no-any-return]
+
+
+#: The function that ``IDENTITY`` names; not to be called where it names none.
+get_identity_function = Kept(_import_function, SETTING)
+
+
+#: What ``IDENTITY`` says of a request, in a tuple; an empty one where the setting is None.
+Dimension = tuple[str | None, ...]
+
+
+def get_dimension(request: Request) -> Dimension:
+    """What the project's function of ``IDENTITY`` says of a request.
+
+    Raises:
+        Misuse: When there is no such function, or it returns neither a string nor None.
+    """
+    if get_settings().IDENTITY is None:
+        return ()
+    value = get_identity_function()(request)
+    if value is not None and not isinstance(value, str):
+        raise Misuse(
+            f"{get_source('IDENTITY')} = {get_settings().IDENTITY!r} returned {value!r:.80}. "
+            "Return a string, or None where there is nothing to tell apart."
+        )
+    return (value,)
+
+
+def with_dimension(identity: str | None, dimension: Dimension) -> str | None:
+    """An identity joined with the project's dimension, for caches and limits.
+
+    None for an unknown visitor, whatever the dimension says.
+    """
+    return identity if identity is None else bound_identity(identity, dimension)
+
+
+def bound_identity(identity: str | None, dimension: Dimension) -> str | None:
+    """The same, for cursors: those of unknown visitors are bound to the dimension alone."""
+    if not dimension or (identity is None and dimension == (None,)):
+        return identity
+    # With a None too: else an identity of the project's own could be spelt like a joined one.
+    return joined((identity, *dimension)).decode("utf-8", "surrogatepass")
+
+
 def session_key(request: Request) -> str | None:
     """The key of the request's session, where it has one that is kept by the server."""
     session = getattr(request._request, "session", None)
@@ -71,7 +143,8 @@ def _database(instance: Any) -> str:
     """
     if len(django_settings.DATABASES) < 2 or not isinstance(instance, Model):
         return ""
-    alias = router.db_for_write(instance._meta.concrete_model, instance=instance)
+    model: Any = instance._meta.concrete_model
+    alias = router.db_for_write(model, instance=instance)
     # Escaped, so that an alias with a colon in it is not taken for an alias and a label.
     return "" if alias == DEFAULT_DB_ALIAS else f"@{quote(alias, safe='')}"
 
@@ -117,7 +190,7 @@ class Binding:
     Args:
         request: The request.
         view_class: The class of the view that walks.
-        identity: What the view's ``get_identity()`` says.
+        identity: Whose cursors they are, see `bound_identity`.
         parameters: Names of the protocol's parameters, which do not bind; None: the request has
             no others.
         keys: The key ring.

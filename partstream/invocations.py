@@ -26,7 +26,7 @@ from .connections import give_back_pooled
 from .exceptions import Misuse, PartTimeout
 from .flight import LOST, Flight
 from .flights import POLL_SECONDS, Flights, Turn, get_flights
-from .identity import get_identity
+from .identity import get_dimension, get_identity, with_dimension
 from .logs import get_logger
 from .scopes import Scope
 from .timeouts import atomic_aliases, in_database, wait_for
@@ -188,7 +188,8 @@ def _attribute(place: Any, name: str) -> Any:
 def _scope(request: Request) -> Scope:
     """Of a loader that is no view's method: every parameter of the query may matter to it."""
     path = request._request.path
-    return Scope(request, None, identity=get_identity(request), path=path)
+    identity = with_dimension(get_identity(request), get_dimension(request))
+    return Scope(request, None, identity=identity, path=path)
 
 
 def _for_view(request: Any) -> Request:

@@ -24,7 +24,7 @@ from .conf import get_settings
 from .cursors import Cursor
 from .exceptions import Misuse, UnknownPart
 from .fragments import NotSerializable
-from .identity import Binding
+from .identity import Binding, bound_identity
 from .keys import get_key_ring
 from .outcomes import Outcome
 from .parts import LazyPart
@@ -161,7 +161,7 @@ class CursorMixin(PartsMixin):
                 binding=Binding(
                     request,
                     type(self),
-                    self.identity_of(request),
+                    bound_identity(*self.identify(request)),
                     None if plain else self.get_protocol_parameters(),
                     get_key_ring(),
                 ),

@@ -15,7 +15,7 @@ from .backends.rate_limits.base import Decision, Window
 from .backends.rate_limits.memory import MemoryRateLimitStore
 from .conf import MAX_LIMIT, SETTING, Kept, get_settings
 from .exceptions import StoreUnavailable
-from .identity import joined, session_key
+from .identity import joined, session_key, with_dimension
 from .keys import get_key_ring, keyed_digest
 from .security.client_ip import bucket, client_address
 
@@ -127,21 +127,24 @@ def _identity(request: Request, view: GuardMixin) -> str | None:
     """
     session = session_key(request)
     if request.user is not None and request.user.is_authenticated:
-        identity = view.identity_of(request)
-        return identity if session is None or identity != f"session:{session}" else None
+        identity = view.identify(request)[0]
+        is_session = session is not None and identity == f"session:{session}"
+        return None if is_session else view.identity_of(request)
     if request.auth is None:
         return None
     if session is None:
         return view.identity_of(request)
+    dimension = view.identify(request)[1]
     # The credential may say nothing, and the view may wrap what is left: it is asked without.
     attributes = vars(request._request)
     hidden = attributes.pop("session")
     try:
-        return view.ask_identity(request)
+        identity = view.ask_identity(request)
     except AttributeError:
         return None  # It asks for the session itself.
     finally:
         attributes["session"] = hidden
+    return with_dimension(identity, dimension)
 
 
 @lru_cache(maxsize=4096)

@@ -122,6 +122,16 @@ class BackendPath(Kind):
         raise ValueError('must be a dotted path, or {"BACKEND": path, "OPTIONS": {...}}.')
 
 
+class FunctionPath(Kind):
+    """A dotted path to a function, or None."""
+
+    def take(self, value: Any) -> Any:
+        """See `Kind.take`."""
+        if value is None or (isinstance(value, str) and _DOTTED_PATH.fullmatch(value)):
+            return value
+        raise ValueError("must be a dotted path, or None.")
+
+
 class Secrets(Kind):
     """A list of secrets, or None."""
 

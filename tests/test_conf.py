@@ -41,6 +41,7 @@ def test_settings__have_defaults(monkeypatch, settings):
         CACHE_MIN_DURATION=0.25,
         MAX_FRAGMENT_SIZE=1_048_576,
         CACHE_STORE="partstream.backends.caches.django_cache.DjangoCacheStore",
+        IDENTITY=None,
         ENABLE_RATE_LIMITING=True,
         RATE_LIMIT=100,
         BURST_LIMIT=10,
@@ -90,6 +91,8 @@ def test_settings__are_frozen_and_kept():
         ("MAX_FRAGMENT_SIZE", 1 << 30),
         ("CACHE_STORE", "some.path.Store"),
         ("CACHE_STORE", {"BACKEND": "some.path.Store", "OPTIONS": {"alias": "other"}}),
+        ("IDENTITY", None),
+        ("IDENTITY", "some.path.function"),
     ],
 )
 def test_settings__are_overridden_and_restored(name, value):
@@ -180,6 +183,11 @@ def test_settings__an_inner_override_replaces_the_outer_one():
         ("CACHE_STORE", None, "must be a dotted path, or"),
         ("CACHE_STORE", "default", "must be a dotted path, or"),
         ("CACHE_STORE", {"BACKEND": "a.B", "LOCATION": "x"}, "must be a dotted path, or"),
+        ("IDENTITY", "nodots", "must be a dotted path, or None."),
+        ("IDENTITY", ".relative", "must be a dotted path, or None."),
+        ("IDENTITY", len, "must be a dotted path, or None."),
+        ("IDENTITY", {"BACKEND": "a.b"}, "must be a dotted path, or None."),
+        ("IDENTITY", "", "must be a dotted path, or None."),
     ],
 )
 def test_settings__a_wrong_value_is_refused_at_every_use(name, value, says):
@@ -361,6 +369,7 @@ def test_environment__spells_a_number_of_seconds(read, text, value):
         ("MAX_FRAGMENT_SIZE", ["1023"], "must be 1024 or more, not 1023."),
         ("CACHE_STORE", ["", "default", "a..b", '{"BACKEND": "a.B"}'], "must be a dotted path, or"),
         ("PART_EXECUTOR", ["", "threads", "a.b c"], "must be a dotted path, or"),
+        ("IDENTITY", ["", "nodots", "None", "a.b\n"], "must be a dotted path, or None."),
     ],
     ids=itertools.count(),
 )

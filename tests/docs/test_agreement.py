@@ -114,6 +114,7 @@ KINDS = {
     values.Flag: lambda kind: "`bool`",
     values.Word: _words,
     values.BackendPath: lambda kind: 'dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`',
+    values.FunctionPath: lambda kind: "dotted path, or `None`",
     values.Secrets: lambda kind: "list of `str`, or `None`",
     values.NetworkList: lambda kind: ", ".join(
         ["list of networks", *([_words(kind)] if kind.words else [])]
