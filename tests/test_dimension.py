@@ -318,6 +318,24 @@ def test_visitors__a_session_is_never_a_client(serve, use):
     assert asked == [200, 200, 429]
 
 
+@pytest.mark.django_db
+def test_visitors__a_credential_by_its_session_is_no_client(serve, use):
+    use("tenant", burst=2)
+    url = serve(
+        Tenants,
+        authentication_classes=[Bearer],
+        get_identity=lambda self, request: request.session.session_key,
+    )
+    asked = []
+    for _ in range(3):
+        client = visitor("red", HTTP_X_TOKEN="t")
+        session = client.session
+        session["seen"] = True
+        session.save()
+        asked.append(client.get(url).status_code)
+    assert asked == [200, 200, 429]
+
+
 # Joining
 
 WHOSE = [None, "", "a", "1:a", "1:a-", "1:a1:b", "-1:b", "session:x", "user:auth.user:7"]
