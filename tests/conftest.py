@@ -17,7 +17,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.flights import get_flights
 
-from . import redis
+from . import memcached, redis
 from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
@@ -200,3 +200,10 @@ def redis_server():
     """A Redis server that this test alone has, to stop, kill or fill."""
     with redis.server(redis.demand_server()) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def memcached_location():
+    """The ``LOCATION`` of a memcached server that all tests share: use keys of your own."""
+    with memcached.server(memcached.demand_server()) as location:
+        yield location

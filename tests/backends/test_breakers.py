@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import logging
-from threading import Barrier, Event, Thread
+import time
+from threading import Barrier, BoundedSemaphore, Event, Thread
 
 import pytest
 
-from partstream.backends.breakers import LONGEST_TRIAL, Breaker
+from partstream.backends import breakers
+from partstream.backends.breakers import LONGEST_TRIAL, QUIET, Breaker
+from partstream.backends.faults import CallFault, Fault
 from partstream.exceptions import Misuse
+from tests.holding import PATIENCE, in_threads
 
 
 class Clock:
@@ -66,6 +70,14 @@ FAILED = (
     "The service failed, and is left alone until it answers again; it is tried every 2 s.",
 )
 ANSWERS = ("INFO", "The service answers again.")
+
+
+def one_call(kind):
+    return (
+        "WARNING",
+        "One call of The service failed by its own fault, and the store goes on; other "
+        f"{kind}s are not logged for 60 s.",
+    )
 
 
 class Hanging:
@@ -246,3 +258,127 @@ def test_breaker__goes_by_a_clock_of_its_own(service):
 def test_breaker__without_a_time_to_wait_is_misuse(retry_after):
     with pytest.raises(Misuse, match="Give seconds above 0, for example 2"):
         Breaker("The service", retry_after)
+
+
+# Faults of one call
+
+
+def test_call__that_fails_by_its_own_fault_is_no_outage(ask, service, lines, caplog):
+    service.fault = TypeError("not JSON serializable")
+    assert ask() == 0
+    service.fault = None
+    assert ask() == 1
+    assert lines() == [one_call("TypeError")]
+    assert str(caplog.records[0].exc_info[1]) == "not JSON serializable"
+
+
+def test_call__that_fails_by_its_own_fault_is_logged_once_a_minute_for_each_kind(
+    ask, service, clock, lines
+):
+    for fault in (TypeError(), CallFault(), TypeError(), TypeError(), CallFault()):
+        service.fault = fault
+        ask()
+    assert lines() == [one_call("TypeError"), one_call("CallFault")]
+    clock.now += QUIET
+    assert [ask(), ask()] == [0, 0]
+    assert lines()[2:] == [one_call("CallFault")]
+
+
+def test_call__of_many_kinds_is_remembered_up_to_a_bound(breaker, ask, service):
+    for number in range(1000):
+        service.fault = type(f"Fault{number}", (TypeError,), {})()
+        ask()
+    assert len(breaker._quiet_until) <= 20
+
+
+def test_trial__that_fails_by_its_own_fault_leaves_it_to_the_next(ask, service, clock, lines):
+    service.fault = OSError("gone")
+    ask()
+    clock.now += 2
+    service.fault = TypeError("not JSON serializable")
+    assert [ask(), ask()] == [0, 0]
+    assert service.calls == 3
+    service.fault = None
+    assert ask() == 1
+    assert lines() == [FAILED, one_call("TypeError"), ANSWERS]
+
+
+def test_breaker__goes_by_what_its_owner_says_of_faults(clock, service, lines):
+    breaker = Breaker("The service", 2, clock=clock, fault_of=lambda error: Fault.CALL)
+    service.fault = OSError("gone")
+    breaker.call(service.ask, 1, otherwise=0)
+    service.fault = None
+    assert breaker.call(service.ask, 1, otherwise=0) == 1
+    assert lines() == [one_call("OSError")]
+
+
+# No connection to spare
+
+
+class Pool:
+    """So many connections, and no more: whoever finds none fails at once."""
+
+    def __init__(self, size):
+        self._free = BoundedSemaphore(size)
+
+    def ask(self, value):
+        if not self._free.acquire(blocking=False):
+            raise RuntimeError("Too many objects, as pymemcache says")
+        try:
+            time.sleep(0)  # Another thread is let in.
+            return value
+        finally:
+            self._free.release()
+
+
+def test_room__is_waited_for(breaker, lines, monkeypatch):
+    monkeypatch.setattr(breakers, "LONGEST_WAIT", PATIENCE)
+    pool, together = Pool(2), Barrier(32)
+
+    def ask(number):
+        together.wait(PATIENCE)
+        return sum(breaker.call(pool.ask, 1, otherwise=0) for _ in range(20))
+
+    assert in_threads(32, ask) == [20] * 32
+    assert lines() == []
+
+
+def test_room__that_does_not_come_is_waited_for_once(breaker, clock, lines, monkeypatch):
+    monkeypatch.setattr(breakers, "LONGEST_WAIT", 0.02)
+    calls = []
+
+    def ask():
+        calls.append(1)
+        raise RuntimeError("Too many objects, as pymemcache says")
+
+    assert breaker.call(ask, otherwise=0) == 0
+    looked = len(calls)
+    assert looked > 1
+    assert breaker.call(ask, otherwise=0) == 0
+    assert len(calls) == looked + 1
+    clock.now += 2
+    assert breaker.call(ask, otherwise=0) == 0
+    assert len(calls) > looked + 2
+    assert lines() == [one_call("RuntimeError")]
+    assert breaker.call(lambda: 1, otherwise=0) == 1
+
+
+def test_room__is_not_waited_for_during_an_outage(breaker, service, lines, monkeypatch):
+    monkeypatch.setattr(breakers, "LONGEST_WAIT", PATIENCE)
+    began, calls = Event(), []
+
+    def ask():
+        calls.append(1)
+        if len(calls) > 3:
+            began.set()
+        raise RuntimeError("Too many objects, as pymemcache says")
+
+    answers = []
+    waiting = Thread(target=lambda: answers.append(breaker.call(ask, otherwise=0)))
+    waiting.start()
+    assert began.wait(PATIENCE)
+    service.fault = OSError("gone")
+    breaker.call(service.ask, 1, otherwise=0)
+    waiting.join(PATIENCE)
+    assert answers == [0]
+    assert lines()[0] == FAILED

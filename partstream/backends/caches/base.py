@@ -12,6 +12,7 @@ from partstream.logs import get_logger
 
 from ..base import Backend
 from ..breakers import Breaker
+from ..faults import Fault, fault_of
 
 logger = get_logger(__name__)
 
@@ -29,8 +30,10 @@ class CacheStore(Backend, ABC):
     lets everything raise what it likes. This class makes of it what callers use: an entry has a
     header and, where other processes could have written it, a message authentication code over
     its key and body; one that does not fit is a miss and a line in the log. So is a fault of what
-    is behind the store, which is then left alone for a while (see ``Breaker``). Callers never see
-    an exception of the store, and all of a process's threads share one instance of it.
+    is behind the store, which is then left alone for a while (see ``Breaker``). A fault of one
+    call, such as an entry that does not fit, leaves the store open to the others; `fault_of` tells
+    the two apart. Callers never see an exception of the store, and all of a process's threads
+    share one instance of it.
 
     Keys are used as they are given, so that they are printable ASCII without spaces, up to 200
     characters, and begin with a prefix that nothing else uses.
@@ -52,7 +55,15 @@ class CacheStore(Backend, ABC):
         self._max_size = max_size
         # Kept to be copied: that is quicker than to begin anew from the key.
         self._codes = tuple(hmac.new(key, digestmod="sha256") for key in keys.derive("cache"))
-        self._breaker = Breaker(type(self).__name__, retry_after)
+        self._breaker = Breaker(type(self).__name__, retry_after, fault_of=self.fault_of)
+
+    def fault_of(self, error: Exception) -> Fault:
+        """Whose fault an exception of the methods below is.
+
+        Override it where your client raises what `partstream.backends.faults.fault_of` does not
+        know. A method may also raise ``CallFault`` or ``ServiceFault`` of that module.
+        """
+        return fault_of(error)
 
     # What callers use
 
@@ -98,7 +109,8 @@ class CacheStore(Backend, ABC):
     def add(self, key: str, value: bytes, ttl: int) -> bool:
         """Keep a short value where the key has none, and tell whether it had none.
 
-        True where the store is down, too: then nobody should wait for somebody else.
+        True where the store is down or the call fails, too: then nobody should wait for somebody
+        else.
 
         Args:
             key: The key.

@@ -16,6 +16,7 @@ from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 from partstream.logs import get_logger
 
+from ..faults import CallFault, Fault
 from .base import CacheStore
 
 logger = get_logger(__name__)
@@ -65,20 +66,45 @@ class DjangoCacheStore(CacheStore):
         """See `CacheStore.read`."""
         try:
             return self._cache.get_many(keys)
-        except Exception:  # noqa: BLE001 - raised again, or logged, below
-            # The cache may be down; or an entry may be one that it cannot unpickle.
-            self._cache.get("partstream.answers")
+        except Exception as error:
+            fault = self.fault_of(error)
+            if fault not in {Fault.CALL, Fault.UNKNOWN}:
+                raise
+            if fault is Fault.UNKNOWN:
+                # An entry that it cannot unpickle raises anything; or the cache is down.
+                self._cache.get("partstream.answers")
         found = {}
         for key in keys:
             try:
                 found[key] = self._cache.get(key)
-            except Exception:
+            except Exception as error:
+                if self.fault_of(error) not in {Fault.CALL, Fault.UNKNOWN}:
+                    raise
                 logger.warning("The cache's entry %r cannot be read.", key, exc_info=True)
         return {key: entry for key, entry in found.items() if entry is not None}
 
     def write(self, entries: dict[str, bytes], ttl: int) -> None:
         """See `CacheStore.write`."""
-        self._cache.set_many(entries, ttl)
+        try:
+            refused = self._cache.set_many(entries, ttl)
+        except Exception as error:
+            if len(entries) == 1 or self.fault_of(error) is not Fault.CALL:
+                raise
+        else:
+            if refused:
+                raise CallFault(f"The cache did not take {len(refused)} of {len(entries)} entries.")
+            return
+        # One of them is to blame; the others are kept.
+        fault: Exception | None = None
+        for key, entry in entries.items():
+            try:
+                self._cache.set(key, entry, ttl)
+            except Exception as error:
+                if self.fault_of(error) is not Fault.CALL:
+                    raise
+                fault = error
+        if fault is not None:
+            raise fault
 
     def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
         """See `CacheStore.reserve`."""

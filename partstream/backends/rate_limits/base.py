@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..base import Backend
 from ..breakers import Breaker
+from ..faults import Fault, fault_of
 
 
 class Window(NamedTuple):
@@ -47,8 +48,9 @@ class RateLimitStore(Backend, ABC):
     """Counts requests in windows of time.
 
     A subclass writes `consume` and sets the flags, and lets everything raise what it likes: a
-    fault is logged and counted, and the store is left alone for a while (see ``Breaker``). What
-    becomes of a request that it cannot decide is for ``RATE_LIMIT_ON_STORE_ERROR`` to say.
+    fault is logged and counted, and the store is left alone for a while (see ``Breaker``), unless
+    `fault_of` tells that only this call failed. What becomes of a request that it cannot decide is
+    for ``RATE_LIMIT_ON_STORE_ERROR`` to say.
 
     Args:
         retry_after: Seconds for which the store is left alone after a fault.
@@ -60,10 +62,18 @@ class RateLimitStore(Backend, ABC):
     exact: bool
 
     def __init__(self, *, retry_after: float = 2) -> None:
-        self._breaker = Breaker(type(self).__name__, retry_after)
+        self._breaker = Breaker(type(self).__name__, retry_after, fault_of=self.fault_of)
         self.retry_after = retry_after
         #: Requests that were not decided, because the store could not be asked.
         self.undecided = 0
+
+    def fault_of(self, error: Exception) -> Fault:
+        """Whose fault an exception of `consume` is.
+
+        Override it where your client raises what `partstream.backends.faults.fault_of` does not
+        know. `consume` may also raise ``CallFault`` or ``ServiceFault`` of that module.
+        """
+        return fault_of(error)
 
     def take(self, windows: Sequence[Window]) -> Decision | None:
         """Take one request out of all of these windows, or out of none if one has no room.

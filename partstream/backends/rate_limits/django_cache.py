@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from partstream.exceptions import Misuse
 
+from ..faults import ServiceFault
 from .base import Decision, RateLimitStore, Window
 from .memory import MemoryRateLimitStore
 
@@ -172,9 +173,9 @@ def _lowered(cache: BaseCache, name: str) -> int:
 
 
 def _number(value: Any, least: int | None = None) -> int:
-    # A cache that is told to ignore its faults answers None, or 0.
     if type(value) is not int or (least is not None and value < least):
-        raise TypeError(f"The cache gave {value!r:.80} for a counter.")
+        # None, 0 and False are what a cache answers that ignores its faults.
+        raise (TypeError if value else ServiceFault)(f"The cache gave {value!r:.80} for a counter.")
     return value
 
 

@@ -10,6 +10,7 @@ from django.db import connection
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
+from tests.memcached import needs_pymemcache
 from tests.redis import needs_redis
 
 from .contract import BODY, MAX_SIZE, NEW, TTL, CacheStoreContract, KeepingCacheStoreContract
@@ -152,6 +153,32 @@ class TestDjangoRedisCache(KeepsOverDjango):
             }
         }
         assert self.make().add(key, b"owner", TTL) is True
+
+
+@needs_pymemcache
+class TestPyMemcacheCache(KeepsOverDjango):
+    shared = True
+    atomic_add = True
+    check_deploy_ids = ["partstream.W004"]
+
+    @pytest.fixture
+    def configured(self, memcached_location):
+        backend = f"{DJANGO}.memcached.PyMemcacheCache"
+        return {"BACKEND": backend, "LOCATION": memcached_location}
+
+    @pytest.fixture(autouse=True)
+    def closed(self, cache):
+        yield
+        caches["default"].close()
+
+    def in_threads(self, count, function):
+        def run(number):
+            try:
+                return function(number)
+            finally:
+                caches["default"].close()
+
+        return super().in_threads(count, run)
 
 
 class TestDummyCache(OverDjango, CacheStoreContract):

@@ -8,12 +8,14 @@ import pytest
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
+from partstream.backends.faults import ServiceFault
 from partstream.backends.rate_limits.django_cache import (
     MARGIN,
     DjangoCacheRateLimitStore,
     _raised,
 )
 from partstream.exceptions import Misuse
+from tests.memcached import needs_pymemcache
 from tests.redis import needs_redis
 
 from .contract import RateLimitStoreContract, most_in_any_window, window
@@ -86,6 +88,8 @@ class CountsOverDjango(OverDjango):
         assert store.take([denied, strange]) is None
         assert store.undecided == 1
         assert "TypeError: The cache gave ['7'] for a counter." in self.traceback
+        # The others are counted as before.
+        assert store.take([window(f"{key}:other", 9, 60)]).admitted
 
     @pytest.fixture(autouse=True)
     def keep_log(self, caplog):
@@ -233,7 +237,37 @@ class TestDjangoRedisCache(BearsFaultsOfRedis, CountsOverDjango):
         store = self.make()
         assert store.take([window(key, 1, 60)]) is None
         assert len(lines()) == 1
-        assert "TypeError: The cache gave None for a counter." in self.traceback
+        assert "failed, and is left alone" in lines()[0]
+        assert "ServiceFault: The cache gave None for a counter." in self.traceback
+
+
+class ClosingStore(DjangoCacheRateLimitStore):
+    """Closes its connection, as Django does after a request: each thread has one of its own."""
+
+    def consume(self, windows):
+        try:
+            return super().consume(windows)
+        finally:
+            caches["default"].close()
+
+
+@needs_pymemcache
+class TestPyMemcacheCache(CountsOverDjango):
+    shared = True
+    rounds = 1
+
+    @pytest.fixture(autouse=True)
+    def closed(self, cache):
+        yield
+        caches["default"].close()
+
+    def make(self, **options):
+        return ClosingStore(**options)
+
+    @pytest.fixture
+    def configured(self, memcached_location):
+        backend = f"{DJANGO}.memcached.PyMemcacheCache"
+        return {"BACKEND": backend, "LOCATION": memcached_location}
 
 
 # Checks
@@ -399,5 +433,5 @@ def test_raised__counts_the_request_once(counters, added, counter):
 def test_raised__what_is_no_counter_is_a_fault(misses, junk):
     # A cache that is told to ignore its faults answers 0.
     cache = Scripted([None] * misses + [junk], [False] * misses)
-    with pytest.raises(TypeError, match="for a counter"):
+    with pytest.raises(TypeError if junk else ServiceFault, match="for a counter"):
         _raised(cache, "counter", 70)
