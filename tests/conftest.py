@@ -17,7 +17,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.flights import get_flights
 
-from . import memcached, redis
+from . import memcached, redis, redis_cluster
 from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
@@ -199,6 +199,20 @@ def redis_url():
 def redis_server():
     """A Redis server that this test alone has, to stop, kill or fill."""
     with redis.server(redis.demand_server()) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def shared_cluster():
+    """A Redis Cluster of three nodes that all tests share: use keys of your own."""
+    with redis_cluster.cluster(redis.demand_server()) as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_cluster():
+    """A Redis Cluster that this test alone has, to stop, kill or reshape."""
+    with redis_cluster.cluster(redis.demand_server()) as own:
         yield own
 
 

@@ -32,7 +32,12 @@ LOCAL_STORE = {
 def caches_over(url):
     """The settings of the caches: one in Redis, and one of the process's own."""
     return {
-        "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url},
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": url,
+            # A server that a busy machine holds up is none that hangs.
+            "OPTIONS": dict.fromkeys(("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"), 2 * PATIENCE),
+        },
         "local": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     }
 

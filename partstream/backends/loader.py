@@ -21,7 +21,7 @@ from .rate_limits.base import RateLimitStore
 B = TypeVar("B", bound=Backend)
 
 #: Module of an optional dependency -> the extra that brings it.
-_EXTRAS = {"jwt": "jwt", "django_redis": "redis"}
+_EXTRAS = {"jwt": "jwt", "django_redis": "redis", "redis": "redis"}
 
 
 def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **given: Any) -> B:

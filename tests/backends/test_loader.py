@@ -164,10 +164,15 @@ def test_cache_store__what_cannot_be_made_is_refused_at_every_use(store, says):
             assert says in str(caught.value)
 
 
+#: What the stores in Redis import of ours.
+REDIS_MODULES = [
+    f"partstream.backends.{name}" for name in ("redis_connections", "redis_cluster", "redis_server")
+]
 #: The extra, its module, and what needs it.
 EXTRAS = [
     pytest.param("jwt", "jwt", "CURSOR_CODEC", JWT, get_cursor_codec, id="jwt"),
     pytest.param("redis", "django_redis", "CACHE_STORE", REDIS, get_cache_store, id="redis"),
+    pytest.param("redis", "redis", "CACHE_STORE", REDIS, get_cache_store, id="redis-py"),
 ]
 
 
@@ -185,7 +190,8 @@ def test_extra__whose_package_cannot_be_imported_is_named(
     extra, package, setting, path, get, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, path.rpartition(".")[0], raising=False)
+    for name in (path.rpartition(".")[0], *REDIS_MODULES):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with override_settings(DJANGO_PARTSTREAM={setting: path}), pytest.raises(Misuse) as caught:
         get()
     assert NEEDS_EXTRA.format(extra) in str(caught.value)

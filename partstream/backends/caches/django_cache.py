@@ -16,6 +16,7 @@ from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 from partstream.logs import get_logger
 
+from ..cache_trials import check_bytes, reads_pickles
 from ..faults import CallFault, Fault
 from .base import CacheStore
 
@@ -120,21 +121,23 @@ class DjangoCacheStore(CacheStore):
         self._cache.delete(key)
 
     def check(self) -> list[CheckMessage]:
-        """A warning where two can win `add`."""
+        """An error for a cache that loses bytes, a warning where two can win `add`."""
+        messages = check_bytes(self._alias)
         if self.atomic_add or not self.keeps:
-            return []
+            return messages
         return [
+            *messages,
             Warning(
                 f"The cache {self._alias!r} is a file cache, which lets several callers add the "
                 "same key: a loader under cached_for() may run more than once at a time.",
                 hint="Name the alias of another cache in the OPTIONS of CACHE_STORE.",
                 id="partstream.W005",
-            )
+            ),
         ]
 
     def check_deploy(self) -> list[CheckMessage]:
         """A warning where other processes' pickles are read."""
-        if not self.shared:
+        if not (self.shared and reads_pickles(self._cache)):
             return []
         return [
             Warning(

@@ -4,75 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.core.cache import caches
-from django.core.cache.backends.base import InvalidCacheBackendError
-from django_redis import get_redis_connection
+from django.core.checks import CheckMessage
 
-from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 
+from ..cache_trials import bytes_error
+from ..redis_connections import connect
+from ..redis_server import ServerConnections
 from .base import CacheStore
 
 
 class RedisCacheStore(CacheStore):
-    """Over the connections of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``.
+    """In the Redis of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``, or a cluster.
 
-    Its serializer and compressor are passed by. Where the cache has replicas, all goes to the
-    primary: an entry is read right after it was written, when a replica may not have it yet.
+    The cache's serializer and compressor are passed by. Where the cache has replicas, all goes to
+    the primary: an entry is read right after it was written, when a replica may not have it yet.
 
-    Set ``SOCKET_CONNECT_TIMEOUT`` and ``SOCKET_TIMEOUT`` in the cache's ``OPTIONS``, to 0.25 for
-    example: without them a server that hangs holds a request for as long as redis-py waits.
+    The store has connections of its own, as many as there are threads, without retries. They wait
+    for the server as long as ``SOCKET_CONNECT_TIMEOUT`` and ``SOCKET_TIMEOUT`` in the cache's
+    ``OPTIONS`` say (in a cluster: ``socket_connect_timeout`` and ``socket_timeout`` in the query
+    of its URL), and 0.25 s where they say nothing. Connections of a pool that only its own class
+    can make, as with Sentinel, are taken as they are.
 
     Args:
         keys: The project's key ring.
         max_size: Bytes of the longest body that is kept.
-        alias: A name in ``CACHES``, of a cache of django-redis.
+        alias: A name in ``CACHES``, of a cache of django-redis; None: ``"default"``.
+        cluster_url: In place of ``alias``: the URL of any node of a Redis Cluster. Keys have no
+            prefix there.
         retry_after: Seconds for which Redis is left alone after a fault.
 
     Raises:
-        Misuse: When there is no such cache, or it is not one of django-redis.
+        Misuse: When there is no such cache, it is not one of django-redis, the URL cannot be used,
+            or both are given.
     """
 
     shared = True
     atomic_add = True
 
     def __init__(
-        self, *, keys: KeyRing, max_size: int, alias: str = "default", retry_after: float = 2
+        self,
+        *,
+        keys: KeyRing,
+        max_size: int,
+        alias: str | None = None,
+        cluster_url: str | None = None,
+        retry_after: float = 2,
     ) -> None:
         super().__init__(keys=keys, max_size=max_size, retry_after=retry_after)
-        try:
-            # Kept: the client is a thin front of a pool that is the process's anyway, opens no
-            # connection before the first command, and knows threads and forks. The cache itself
-            # is kept for its settings only.
-            self._client = get_redis_connection(alias)
-            self._raw_key = caches[alias].make_key
-        except (InvalidCacheBackendError, NotImplementedError) as error:
-            raise Misuse(
-                f"The cache store's alias is {alias!r}, which is not a cache of django-redis. "
-                f'Write CACHES = {{{alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", '
-                '"LOCATION": "redis://127.0.0.1:6379/0"}}, or take DjangoCacheStore.'
-            ) from error
+        self._redis = connect("cache store", alias, cluster_url, instead="DjangoCacheStore")
+        self._raw_key = self._redis.raw_key
 
     def read(self, keys: list[str]) -> Mapping[str, object]:
         """See `CacheStore.read`."""
-        return dict(zip(keys, self._client.mget(list(map(self._raw_key, keys))), strict=True))
+        return dict(zip(keys, self._redis.read(list(map(self._raw_key, keys))), strict=True))
 
     def write(self, entries: dict[str, bytes], ttl: int) -> None:
         """See `CacheStore.write`."""
-        # No transaction: each entry is good by itself.
-        pipeline = self._client.pipeline(transaction=False)
-        for key, entry in entries.items():
-            pipeline.set(self._raw_key(key), entry, ex=ttl)
-        pipeline.execute()
+        names = {self._raw_key(key): entry for key, entry in entries.items()}
+        self._redis.execute_many(
+            [(name, ("SET", name, entry, "EX", ttl)) for name, entry in names.items()]
+        )
 
     def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
         """See `CacheStore.reserve`."""
-        return bool(self._client.set(self._raw_key(key), entry, ex=ttl, nx=True))
+        name = self._raw_key(key)
+        return bool(self._redis.execute(name, "SET", name, entry, "EX", ttl, "NX"))
 
     def extend(self, key: str, ttl: int) -> None:
         """See `CacheStore.extend`."""
-        self._client.expire(self._raw_key(key), ttl)
+        name = self._raw_key(key)
+        self._redis.execute(name, "EXPIRE", name, ttl)
 
     def remove(self, key: str) -> None:
         """See `CacheStore.remove`."""
-        self._client.delete(self._raw_key(key))
+        name = self._raw_key(key)
+        self._redis.execute(name, "DEL", name)
+
+    def check(self) -> list[CheckMessage]:
+        """Errors where server and option do not fit, and where bytes come back as text."""
+        connections = self._redis
+        messages = connections.check()
+        # A pool of the store's own has it switched off.
+        if isinstance(connections, ServerConnections) and connections.pool.connection_kwargs.get(
+            "decode_responses"
+        ):
+            reason = "its connections have decode_responses, and their pool is taken as it is."
+            messages.append(bytes_error(connections.alias, reason))
+        return messages

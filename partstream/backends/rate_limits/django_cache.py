@@ -12,11 +12,11 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache, InvalidCacheBackendError
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.cache.backends.redis import RedisCache
 from django.core.checks import CheckMessage, Error, Warning
 
 from partstream.exceptions import Misuse
 
+from ..cache_trials import check_cluster, is_of_django_redis, is_redis
 from ..faults import ServiceFault
 from .base import Decision, RateLimitStore, Window
 from .memory import MemoryRateLimitStore
@@ -117,7 +117,7 @@ class DjangoCacheRateLimitStore(RateLimitStore):
             ]
         # What BaseCache does: a get and a set.
         if self._kind.incr is not BaseCache.incr:
-            return []
+            return check_cluster(self._alias)
         return [
             Error(
                 f"The cache {self._alias!r} is a {kind}, whose incr() is not atomic: of requests "
@@ -131,12 +131,9 @@ class DjangoCacheRateLimitStore(RateLimitStore):
 
     def check_deploy(self) -> list[CheckMessage]:
         """A warning where a Redis server that hangs would hold requests for long."""
-        # That of django-redis is known by its name: the package need not be installed.
-        by_django_redis = any(
-            base.__module__ == "django_redis.cache" for base in self._kind.__mro__
-        )
-        if not (by_django_redis or issubclass(self._kind, RedisCache)):
+        if not is_redis(self._kind):
             return []
+        by_django_redis = is_of_django_redis(self._kind)
         timeouts = _timeouts(caches.settings[self._alias])
         names = ("socket_timeout", "socket_connect_timeout")
         if all(_is_short(timeouts.get(name)) for name in names):

@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
 
-import redis
-from django.core.cache import caches
-from django.core.cache.backends.base import InvalidCacheBackendError
 from django.core.checks import CheckMessage, Warning
-from django_redis import get_redis_connection
-from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool, ConnectionPool
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from partstream.exceptions import Misuse
 
+from ..redis_connections import connect
+from ..redis_server import ServerConnections
 from .base import Decision, RateLimitStore, Window
 
 #: Seconds that a request may wait for a server that hangs.
@@ -84,12 +79,9 @@ return reply
 """
 _DIGEST = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-# What a pool of redis-py adds for itself to what it was given, and what is set here.
-_NOT_TAKEN = ("driver_info", "event_dispatcher", "himport_", "lib_", "maint", "orig_", "oss_")
-
 
 class RedisRateLimitStore(RateLimitStore):
-    """By one Lua script, over connections like those of a django-redis cache.
+    """By one Lua script, in the Redis of a django-redis cache, or in a cluster.
 
     The script counts all windows of a request in one atomic step and one round trip, by the
     server's clock, so all processes count together and no window, wherever it begins, has more
@@ -97,25 +89,33 @@ class RedisRateLimitStore(RateLimitStore):
     request that they count. In a cluster the braces in them put those of a client into one slot,
     so a ``KEY_PREFIX`` has none, and a ``KEY_FUNCTION`` keeps them.
 
-    The connections are of the cache's kind and to its server, with timeouts of their own and
-    without retries. Those of a pool that only its own class can make, as with Sentinel, are taken
-    as they are: then ``timeout`` means nothing, and those of the cache's ``OPTIONS`` count.
+    The connections are of the cache's kind and to its server, with timeouts of their own, without
+    retries, and as many as there are threads. Those of a pool that only its own class can make, as
+    with Sentinel, are taken as they are: then ``timeout`` means nothing, and those of the cache's
+    ``OPTIONS`` count.
 
     Args:
-        alias: A name in ``CACHES``, of a cache of django-redis.
+        alias: A name in ``CACHES``, of a cache of django-redis; None: ``"default"``.
+        cluster_url: In place of ``alias``: the URL of any node of a Redis Cluster. Keys have no
+            prefix there.
         timeout: Seconds that a request waits for a connection, and for an answer; 0.25 at most.
         retry_after: Seconds for which Redis is left alone after a fault.
 
     Raises:
-        Misuse: When there is no such cache, it is not one of django-redis, or the timeout is
-            out of bounds.
+        Misuse: When there is no such cache, it is not one of django-redis, the URL cannot be used,
+            both are given, or the timeout is out of bounds.
     """
 
     shared = True
     exact = True
 
     def __init__(
-        self, *, alias: str = "default", timeout: float = 0.2, retry_after: float = 2
+        self,
+        *,
+        alias: str | None = None,
+        cluster_url: str | None = None,
+        timeout: float = 0.2,
+        retry_after: float = 2,
     ) -> None:
         super().__init__(retry_after=retry_after)
         if type(timeout) not in (int, float) or not 0 < timeout <= LONGEST_TIMEOUT:
@@ -123,22 +123,15 @@ class RedisRateLimitStore(RateLimitStore):
                 f"The rate-limit store's timeout is {timeout!r}. Give seconds above 0, up to "
                 f"{LONGEST_TIMEOUT}, for example 0.2: a request may wait for that long."
             )
-        try:
-            client = get_redis_connection(alias)
-            self._raw_key = caches[alias].make_key
-        except (InvalidCacheBackendError, NotImplementedError) as error:
-            raise Misuse(
-                f"The rate-limit store's alias is {alias!r}, which is not a cache of django-redis. "
-                f'Write CACHES = {{{alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", '
-                '"LOCATION": "redis://127.0.0.1:6379/0"}}, or take DjangoCacheRateLimitStore.'
-            ) from error
-        self._alias = alias
-        self._pool = client.connection_pool
-        self._has_own_pool = type(self._pool) in (ConnectionPool, BlockingConnectionPool)
-        if self._has_own_pool:
-            self._pool = _pool_like(self._pool, timeout)
-            client = redis.Redis(connection_pool=self._pool)
-        self._execute = client.execute_command
+        self._redis = connect(
+            "rate-limit store",
+            alias,
+            cluster_url,
+            instead="DjangoCacheRateLimitStore",
+            timeout=timeout,
+        )
+        self._raw_key = self._redis.raw_key
+        self._execute = self._redis.execute
 
     def consume(self, windows: Sequence[Window]) -> Decision:
         """See `RateLimitStore.consume`."""
@@ -148,9 +141,9 @@ class RedisRateLimitStore(RateLimitStore):
             names.append(self._raw_key(key))
             arguments += (limit, seconds * MICROSECONDS)
         try:
-            reply = self._execute("EVALSHA", _DIGEST, len(names), *names, *arguments)
+            reply = self._execute(names[0], "EVALSHA", _DIGEST, len(names), *names, *arguments)
         except NoScriptError:  # The server is new, or has forgotten it; from now on it knows it.
-            reply = self._execute("EVAL", SCRIPT, len(names), *names, *arguments)
+            reply = self._execute(names[0], "EVAL", SCRIPT, len(names), *names, *arguments)
         remaining, resets, wait = [], [], 0.0
         place = 1
         for _, limit, _ in windows:
@@ -164,46 +157,27 @@ class RedisRateLimitStore(RateLimitStore):
         return Decision(admitted, 0.0 if admitted else wait, tuple(remaining), tuple(resets))
 
     def check(self) -> list[CheckMessage]:
-        """A warning where a server that hangs would hold requests for long."""
-        options = self._pool.connection_kwargs
+        """What is wrong between server and options, and whether one that hangs is waited for."""
+        connections = self._redis
+        messages = connections.check()
+        if not isinstance(connections, ServerConnections) or connections.is_own_pool:
+            return messages
+        options = connections.pool.connection_kwargs
         names = ("socket_timeout", "socket_connect_timeout")
-        if self._has_own_pool or all(_is_short(options.get(name)) for name in names):
-            return []
+        if all(_is_short(options.get(name)) for name in names):
+            return messages
         return [
+            *messages,
             Warning(
-                f"The connections of the cache {self._alias!r} are from a "
-                f"{type(self._pool).__name__} and taken as they are, without timeouts of "
+                f"The connections of the cache {connections.alias!r} are from a "
+                f"{type(connections.pool).__name__} and taken as they are, without timeouts of "
                 f"{LONGEST_TIMEOUT} s or less: a Redis server that hangs holds the first requests "
                 "for as long as redis-py waits.",
                 hint='Set the cache\'s OPTIONS to {"SOCKET_TIMEOUT": 0.2, '
                 '"SOCKET_CONNECT_TIMEOUT": 0.2}.',
                 id="partstream.W010",
-            )
+            ),
         ]
-
-
-def _pool_like(pool: Any, timeout: float) -> ConnectionPool:
-    """A pool of the same connections, where nobody waits for long, and for nothing twice."""
-    options = {
-        name: value
-        for name, value in pool.connection_kwargs.items()
-        if not name.startswith(_NOT_TAKEN)
-    }
-    options |= {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "retry_on_error": [],
-        # What follows costs round trips. RESP2 knows integers, and needs no HELLO.
-        "health_check_interval": 0,
-        "protocol": 2,
-    }
-    # Since redis-py 7.1 one name stands for two.
-    names = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
-    options.update(dict.fromkeys(names))
-    # Threads are what bounds them: one too many would be a fault.
-    return ConnectionPool(connection_class=pool.connection_class, max_connections=2**31, **options)
 
 
 def _is_short(timeout: Any) -> bool:

@@ -196,6 +196,7 @@ def test_redis__a_connection_that_is_free_soon_is_waited_for(
     params=[
         pytest.param("memcached", marks=needs_pymemcache),
         pytest.param("pool", marks=needs_redis),
+        pytest.param("redis", marks=needs_redis),
     ]
 )
 def spoil(request, settings, monkeypatch):
@@ -219,9 +220,9 @@ def spoil(request, settings, monkeypatch):
 
         def add_to_another_type():
             store, name = get_cache_store(), uuid4().hex
-            store._server.execute(name, "RPUSH", store._raw_key(name), "stranger")
+            store._redis.execute(name, "RPUSH", store._raw_key(name), "stranger")
             store._breaker.call(
-                store._server.execute, name, "INCR", store._raw_key(name), otherwise=None
+                store._redis.execute, name, "INCR", store._raw_key(name), otherwise=None
             )
             store.delete(name)
 

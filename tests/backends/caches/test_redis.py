@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from partstream.exceptions import Misuse
-from tests.holding import wait_until
+from tests.holding import PATIENCE, in_threads, wait_until
 from tests.processes import run_python
 
 from .contract import BODY, MAX_SIZE, TTL, KeepingCacheStoreContract
@@ -17,6 +17,7 @@ from .contract import BODY, MAX_SIZE, TTL, KeepingCacheStoreContract
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
 
 from django_redis import get_redis_connection
+from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from partstream.backends.caches.redis import RedisCacheStore
 
@@ -46,6 +47,8 @@ def django_redis(url, **options):
 class TestRedisCacheStore(KeepingCacheStoreContract):
     shared = True
     atomic_add = True
+    #: Whether a test is not about a server that hangs.
+    patient = True
 
     @pytest.fixture(autouse=True)
     def cache(self, settings, redis_url):
@@ -60,12 +63,17 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
     @pytest.fixture
     def failing_server(self, settings, redis_server):
         """The same, and nobody waits for it for long: not for a busy machine either."""
+        self.patient = False
         options = {"SOCKET_TIMEOUT": 0.1, "SOCKET_CONNECT_TIMEOUT": 0.1}
         settings.CACHES = {"default": django_redis(redis_server.url, **options)}
         return redis_server
 
     def make(self, *secrets, max_size=MAX_SIZE, **options):
-        return RedisCacheStore(keys=self.ring(*secrets), max_size=max_size, **options)
+        store = RedisCacheStore(keys=self.ring(*secrets), max_size=max_size, **options)
+        if self.patient:
+            timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
+            store._redis.pool.connection_kwargs.update(timeouts)
+        return store
 
     # What is in Redis
 
@@ -303,6 +311,91 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         lines = "\n".join(line[12:] for line in code.splitlines())
         caches = json.dumps({"default": django_redis(redis_url)})
         assert run_python(lines, tmp_path, CACHES=caches, KEY=key) == "0 True"
+
+    # Connections
+
+    @pytest.mark.parametrize("kind", [ConnectionPool, BlockingConnectionPool])
+    @pytest.mark.parametrize(
+        ("options", "timeouts"),
+        [
+            ({}, (0.25, 0.25)),
+            ({"SOCKET_TIMEOUT": 5}, (5, 0.25)),
+            ({"SOCKET_TIMEOUT": 0.1, "SOCKET_CONNECT_TIMEOUT": 0.2}, (0.1, 0.2)),
+        ],
+        ids=str,
+    )
+    def test_connections__are_of_the_cache_with_its_timeouts(
+        self, settings, kind, options, timeouts
+    ):
+        self.patient = False
+        settings.CACHES = {
+            "default": django_redis(
+                # django-redis keeps a pool for each URL.
+                f"rediss://ada:secret@{uuid4().hex}.example:6380/7?ssl_cert_reqs=none",
+                CONNECTION_POOL_CLASS=f"{kind.__module__}.{kind.__name__}",
+                CONNECTION_POOL_KWARGS={
+                    "max_connections": 1,
+                    "retry_on_timeout": True,
+                    "decode_responses": True,
+                },
+                **options,
+            )
+        }
+        store = self.make()
+        theirs = get_redis_connection().connection_pool
+        assert store._redis.pool is not theirs
+        connection = store._redis.pool.make_connection()
+        assert type(connection) is theirs.connection_class
+        assert (connection.port, connection.db) == (6380, 7)
+        assert (connection.username, connection.password) == ("ada", "secret")
+        assert (connection.socket_timeout, connection.socket_connect_timeout) == timeouts
+        assert connection.retry.get_retries() == 0
+        assert connection.encoder.decode_responses is False
+
+    def test_connections__of_more_threads_than_the_cache_may_have(self, settings, redis_url, key):
+        settings.CACHES = {
+            "default": django_redis(redis_url, CONNECTION_POOL_KWARGS={"max_connections": 1})
+        }
+        store = self.make()
+        store.set_many({key: BODY}, TTL)
+        assert (
+            in_threads(20, lambda number: [store.get(key) for _ in range(20)]) == [[BODY] * 20] * 20
+        )
+
+    def test_connections__that_decode_replies_in_the_cache_do_not_here(
+        self, settings, redis_url, key
+    ):
+        settings.CACHES = {
+            "default": django_redis(
+                f"{redis_url}{'&' if '?' in redis_url else '?'}client_name={key}",
+                CONNECTION_POOL_KWARGS={"decode_responses": True},
+            )
+        }
+        store = self.make()
+        assert store.set_many({key: BODY}, TTL)
+        assert store.get(key) == BODY
+
+    def sentinel(self, settings, key, **kwargs):
+        settings.CACHES = {
+            "default": django_redis(
+                f"redis://{key.replace(':', '-')}/0",
+                CONNECTION_FACTORY="django_redis.pool.SentinelConnectionFactory",
+                CLIENT_CLASS="django_redis.client.SentinelClient",
+                SENTINELS=[("127.0.0.1", 1)],
+                CONNECTION_POOL_KWARGS=kwargs,
+            )
+        }
+        return self.make()
+
+    def test_connections__of_a_sentinel_are_taken_as_they_are(self, settings, key):
+        store = self.sentinel(settings, key)
+        assert store._redis.pool is get_redis_connection().connection_pool
+        assert store.check() == []
+
+    def test_connections__of_a_sentinel_that_decode_replies_are_an_error(self, settings, key):
+        (error,) = self.sentinel(settings, key, decode_responses=True).check()
+        assert error.id == "partstream.E007"
+        assert "decode_responses" in error.msg
 
     # Aliases
 

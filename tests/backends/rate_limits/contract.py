@@ -233,7 +233,7 @@ class RateLimitStoreContract:
     def test_take__threads_that_are_denied_consume_nothing(self, store, key):
         def ask(number):
             # The second denies; what the first gave comes back.
-            windows = [window(key, 40, 600, "burst"), window(f"{key}:{number}", 3, 600)]
+            windows = [window(key, 40, 600, "burst"), window(key, 3, 600, f"rate{number}")]
             return sum(store.take(windows).admitted for _ in range(5))
 
         assert [sum(given) for given in in_rounds(8, 5, ask)] == [3] * 5

@@ -50,10 +50,10 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     def make(self, **options):
         store = RedisRateLimitStore(**options)
-        if self.patient and store._has_own_pool:
+        if self.patient and store._redis.is_own_pool:
             # A server that a busy machine holds up is none that hangs.
             timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
-            store._pool.connection_kwargs.update(timeouts)
+            store._redis.pool.connection_kwargs.update(timeouts)
         return store
 
     def cache_at(self, url):
@@ -287,7 +287,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
             from partstream.backends.rate_limits.base import Window
             from partstream.backends.rate_limits.redis import RedisRateLimitStore
             store, key, admitted = RedisRateLimitStore(), os.environ["KEY"], []
-            store._pool.connection_kwargs.update(socket_timeout=60, socket_connect_timeout=60)
+            store._redis.pool.connection_kwargs.update(socket_timeout=60, socket_connect_timeout=60)
             together, client = Barrier(17), get_redis_connection()
             def ask():
                 for number in range(5):
@@ -352,7 +352,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
         theirs = get_redis_connection().connection_pool
         assert type(theirs) is kind
         assert theirs.connection_kwargs["socket_timeout"] == 9
-        connection = store._pool.make_connection()
+        connection = store._redis.pool.make_connection()
         assert type(connection) is theirs.connection_class
         assert (connection.host, connection.port, connection.db) == (
             f"redis-{kind.__name__.lower()}.example",
@@ -399,7 +399,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
             )
         }
         store = self.make()
-        assert store._pool is get_redis_connection().connection_pool
+        assert store._redis.pool is get_redis_connection().connection_pool
         messages = store.check()
         assert [message.id for message in messages] == ids
         for message in messages:

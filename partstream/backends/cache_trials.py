@@ -1,0 +1,161 @@
+"""What ``manage.py check`` finds out about a cache of the project by trying it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any, Final, TypeVar
+
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.memcached import PyMemcacheCache
+from django.core.cache.backends.redis import RedisCache
+from django.core.checks import CheckMessage, Error
+
+from partstream.logs import get_logger
+
+from .faults import Fault, fault_of
+
+logger = get_logger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds that a check waits for a server.
+PATIENCE: Final = 1
+
+_BYTES: Final = b"\x00\xff partstream \r\n"
+_CLUSTER: Final = "a cluster"
+
+
+class _OnlyPickled:
+    """What a pickle can carry, and no other format does by itself."""
+
+
+def ask(question: Callable[[], T]) -> T | None:
+    """What the function returns; None where it raises, or takes longer than a second.
+
+    It runs in a thread of its own, because some clients wait for a minute by default.
+    """
+    answers: list[T] = []
+
+    def run() -> None:
+        try:
+            answers.append(question())
+        except Exception:
+            logger.debug("A check of a cache got no answer.", exc_info=True)
+        finally:
+            caches.close_all()
+
+    thread = threading.Thread(target=run, name="partstream-check", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    thread.join(PATIENCE)
+    return answers[0] if answers else None
+
+
+def is_redis(kind: type[BaseCache]) -> bool:
+    """Whether this is the class of a cache in Redis, Django's own or that of django-redis."""
+    return issubclass(kind, RedisCache) or is_of_django_redis(kind)
+
+
+def is_of_django_redis(kind: type[BaseCache]) -> bool:
+    """Whether this is the class of a cache of django-redis, which need not be installed."""
+    return any(base.__module__ == "django_redis.cache" for base in kind.__mro__)
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether the server behind a client of redis-py is a node of a Redis Cluster."""
+    return str(client.info("cluster").get("cluster_enabled")) == "1"
+
+
+def check_bytes(alias: str) -> list[CheckMessage]:
+    """Errors for a cache that does not give bytes back as they were, or is a Redis Cluster.
+
+    A server that does not answer is no error. A cache in the database is not asked: a query that
+    fails would spoil the transaction around it, and such a cache carries bytes.
+    """
+    if isinstance(caches[alias], (DatabaseCache, DummyCache)):
+        return []
+    found = ask(lambda: _try_bytes(alias))
+    if found is None or found == "":
+        return []
+    return [cluster_error(alias) if found == _CLUSTER else bytes_error(alias, found)]
+
+
+def check_cluster(alias: str) -> list[CheckMessage]:
+    """An error for a cache in Redis whose server is a node of a Redis Cluster."""
+    if is_redis(type(caches[alias])) and ask(lambda: is_cluster(_client_of(caches[alias]))):
+        return [cluster_error(alias)]
+    return []
+
+
+def bytes_error(alias: str, reason: str) -> CheckMessage:
+    """What is said of a cache that does not give bytes back as they were."""
+    return Error(
+        f"The cache {alias!r} does not give bytes back as they were, so that no fragment can be "
+        f"kept there: {reason}",
+        hint="Give the store the alias of a cache with the default serializer, or keep fragments "
+        "in Redis with partstream.backends.caches.redis.RedisCacheStore, which passes the "
+        "serializer by.",
+        id="partstream.E007",
+    )
+
+
+def cluster_error(alias: str) -> CheckMessage:
+    """What is said of a cache whose server is a node of a Redis Cluster."""
+    return Error(
+        f"The server of the cache {alias!r} is a node of a Redis Cluster, and the cache's client "
+        "does not follow it to the other nodes: most entries and counters cannot be reached.",
+        hint="Take RedisCacheStore or RedisRateLimitStore with "
+        'OPTIONS = {"cluster_url": "redis://HOST:6379"} in place of "alias".',
+        id="partstream.E008",
+    )
+
+
+def reads_pickles(cache: BaseCache) -> bool:
+    """Whether a cache may unpickle what it reads; as far as is known, it does."""
+    try:
+        if isinstance(cache, PyMemcacheCache):
+            serde = cache._options["serde"]  # type: ignore[attr-defined]
+            carried = serde.deserialize("key", *serde.serialize("key", _OnlyPickled()))
+        elif is_redis(type(cache)):
+            holder: Any = cache
+            holder = holder._cache if isinstance(cache, RedisCache) else holder.client
+            carried = holder._serializer.loads(holder._serializer.dumps(_OnlyPickled()))
+        else:
+            return True
+    except Exception:
+        logger.debug("A cache's serializer takes no objects.", exc_info=True)
+        return False
+    return isinstance(carried, _OnlyPickled)
+
+
+def _try_bytes(alias: str) -> str:
+    """What is wrong with the cache; nothing for one that carries bytes, or may be down."""
+    cache = caches[alias]
+    if is_redis(type(cache)) and is_cluster(_client_of(cache)):
+        return _CLUSTER
+    key = f"partstream.check.{token_hex(8)}"
+    try:
+        cache.set(key, _BYTES, 10)
+        found = cache.get(key)
+        cache.delete(key)
+    except Exception as error:
+        if fault_of(error) is not Fault.CALL:
+            raise
+        return f"{type(error).__name__}: {error}"
+    # None: it is told to ignore its faults, or is full.
+    if found is None or (type(found) is bytes and found == _BYTES):
+        return ""
+    return f"it gave {found!r:.80} for {_BYTES!r}."
+
+
+def _client_of(cache: Any) -> Any:
+    """The client of redis-py that a cache writes by."""
+    holder = cache._cache if isinstance(cache, RedisCache) else cache.client
+    return holder.get_client(write=True)
