@@ -7,6 +7,8 @@ partstream.E003    A backend cannot be made.
 partstream.E004    A view's attributes cannot work.
 partstream.E005    A time budget lacks what it needs.
 partstream.E006    A rate-limit store is over a cache that cannot count.
+partstream.E007    A cache store is over a cache that does not give bytes back.
+partstream.E008    A store and its Redis do not fit.
 partstream.E009    Parts run in threads that know nothing of the request's tenant.
 partstream.E010    A coroutine loader in a process whose threads are patched.
 partstream.E011    The function that ``IDENTITY`` names cannot be used.
