@@ -40,12 +40,13 @@ def ask(question: Callable[[], T]) -> T | None:
     It runs in a thread of its own, because some clients wait for a minute by default.
     """
     answers: list[T] = []
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             answers.append(question())
-        except Exception:
-            logger.debug("A check of a cache got no answer.", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - logged below
+            errors.append(error)
         finally:
             caches.close_all()
 
@@ -55,6 +56,8 @@ def ask(question: Callable[[], T]) -> T | None:
     except RuntimeError:
         return None
     thread.join(PATIENCE)
+    if errors:
+        logger.debug("A check of a cache got no answer.", exc_info=errors[0])
     return answers[0] if answers else None
 
 

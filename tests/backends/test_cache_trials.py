@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import enumerate as enumerate_threads
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from partstream.backends.cache_trials import ask
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
 from partstream.keys import KeyRing
-from tests.holding import PATIENCE, Held
+from tests.holding import PATIENCE, Held, wait_until
 from tests.memcached import needs_pymemcache
 from tests.redis import needs_redis
 
@@ -75,6 +76,8 @@ def over(settings):
 
     yield over
     caches["default"].close()
+    # A thread that a test gave up would be a surprise to the next one.
+    wait_until(lambda: all(thread.name != "partstream-check" for thread in enumerate_threads()))
 
 
 def ids(messages):

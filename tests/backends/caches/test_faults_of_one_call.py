@@ -71,12 +71,10 @@ def works(store, key):
     return store.set_many({key: BODY}, TTL) and store.get(key) == BODY
 
 
-def tells_of_one_call(lines, kind):
+def tells_of_one_call(lines, kind=""):
     (line,) = lines
-    return line.startswith(
-        "One call of DjangoCacheStore failed by its own fault, and the store goes on; other "
-        f"{kind}s are not logged"
-    )
+    begins = "One call of DjangoCacheStore failed by its own fault, and the store goes on; other "
+    return line.startswith(f"{begins}{kind}") and line.endswith("s are not logged for 60 s.")
 
 
 @needs_pymemcache
@@ -134,21 +132,18 @@ def test_redis__a_serializer_that_cannot_hold_bytes_is_no_outage(settings, redis
 
 @needs_redis
 @pytest.mark.parametrize(
-    ("options", "kind"),
+    "options",
     [
-        ({"CONNECTION_POOL_KWARGS": {"max_connections": 1}}, "MaxConnectionsError"),
-        (
-            {
-                "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-                "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.01},
-            },
-            "ConnectionError",
-        ),
+        {"CONNECTION_POOL_KWARGS": {"max_connections": 1}},
+        {
+            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+            "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.01},
+        },
     ],
     ids=["pool", "blocking"],
 )
 def test_redis__a_pool_without_a_free_connection_is_no_outage(
-    settings, redis_url, key, lines, options, kind
+    settings, redis_url, key, lines, options
 ):
     store = through_redis(settings, redis_url, **options)
     pool = caches["default"].client.get_client().connection_pool
@@ -158,7 +153,7 @@ def test_redis__a_pool_without_a_free_connection_is_no_outage(
     assert store.add(f"{key}:lock", b"owner", TTL) is True
     pool.release(taken)
     assert works(store, key)
-    assert tells_of_one_call(lines(), kind)
+    assert tells_of_one_call(lines())
 
 
 @needs_redis
