@@ -358,9 +358,14 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         }
         store = self.make()
         store.set_many({key: BODY}, TTL)
-        assert (
-            in_threads(20, lambda number: [store.get(key) for _ in range(20)]) == [[BODY] * 20] * 20
-        )
+        asked = in_threads(20, lambda number: [store.get(key) for _ in range(20)])
+        assert asked == [[BODY] * 20] * 20
+        pool = store._redis.pool
+        taken = [pool.get_connection() for _ in range(200)]
+        assert store.get(key) == BODY
+        for connection in taken:
+            pool.release(connection)
+        pool.disconnect()
 
     def test_connections__that_decode_replies_in_the_cache_do_not_here(
         self, settings, redis_url, key

@@ -100,14 +100,18 @@ class TestRedisCacheStoreOverCluster(KeepingCacheStoreContract):
 
     def move(self, cluster, name):
         """Let the slot of this key be another node's, as when a cluster is resized."""
-        from redis.crc import key_slot
-
         old = cluster.node_of(name)
         new = next(node for node in cluster.nodes if node is not old)
-        slot, identifier = key_slot(name.encode()), new.ask("CLUSTER", "MYID").decode()
-        for node in (new, old, *cluster.nodes):
-            node.ask("CLUSTER", "SETSLOT", slot, "NODE", identifier)
+        self.give(name, new, [new, old, *cluster.nodes])
         return new
+
+    def give(self, name, owner, nodes):
+        """Tell these nodes that the slot of this key is that one's."""
+        from redis.crc import key_slot
+
+        slot, identifier = key_slot(name.encode()), owner.ask("CLUSTER", "MYID").decode()
+        for node in nodes:
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", identifier)
 
     def test_slot__that_has_moved_is_followed(self, own, key, lines):
         self.url = f"{own.url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}"
@@ -161,6 +165,17 @@ class TestRedisCacheStoreOverCluster(KeepingCacheStoreContract):
         self.wait_until_it_keeps(store, [second, third])
         own.nodes[0].start()
         self.wait_until_it_keeps(store, [first, second, third])
+
+    def test_fault__another_node_that_has_the_slots_of_a_dead_one_is_found(self, own, key):
+        store = self.make(retry_after=0.05)
+        names = self.spread(own, key)
+        self.wait_until_it_keeps(store, names)
+        dead, heir, other = own.nodes
+        dead.kill()
+        wait_until(lambda: store.get(names[0]) is None)
+        self.give(names[0], heir, [heir, other])
+        self.wait_until_it_keeps(store, names)
+        assert heir.ask("EXISTS", names[0]) == 1
 
     @marks.timed
     @pytest.mark.parametrize("hanging", [1, 3])
