@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
@@ -15,8 +15,10 @@ from django.core.cache.backends.memcached import PyMemcacheCache
 from django.core.cache.backends.redis import RedisCache
 from django.core.checks import CheckMessage, Error
 
+from partstream.exceptions import NoThread
 from partstream.logs import get_logger
 
+from .executors.daemon_threads import start_daemon
 from .faults import Fault, fault_of
 
 logger = get_logger(__name__)
@@ -50,10 +52,9 @@ def ask(question: Callable[[], T]) -> T | None:
         finally:
             caches.close_all()
 
-    thread = threading.Thread(target=run, name="partstream-check", daemon=True)
     try:
-        thread.start()
-    except RuntimeError:
+        thread = start_daemon(run, name="partstream-check")
+    except NoThread:
         return None
     thread.join(PATIENCE)
     if errors:
@@ -122,20 +123,30 @@ def cluster_error(alias: str) -> CheckMessage:
 
 def reads_pickles(cache: BaseCache) -> bool:
     """Whether a cache may unpickle what it reads; as far as is known, it does."""
+    holder: Any = cache
     try:
         if isinstance(cache, PyMemcacheCache):
-            serde = cache._options["serde"]  # type: ignore[attr-defined]
-            carried = serde.deserialize("key", *serde.serialize("key", _OnlyPickled()))
+            serde = holder._options["serde"]
+            dump, load = partial(serde.serialize, "key"), partial(_loaded, serde)
         elif is_redis(type(cache)):
-            holder: Any = cache
-            holder = holder._cache if isinstance(cache, RedisCache) else holder.client
-            carried = holder._serializer.loads(holder._serializer.dumps(_OnlyPickled()))
+            serializer = (
+                holder._cache if isinstance(cache, RedisCache) else holder.client
+            )._serializer
+            dump, load = serializer.dumps, serializer.loads
         else:
             return True
+    except (AttributeError, KeyError):
+        return True  # Another version keeps it elsewhere.
+    try:
+        carried = load(dump(_OnlyPickled()))
     except Exception:
         logger.debug("A cache's serializer takes no objects.", exc_info=True)
         return False
     return isinstance(carried, _OnlyPickled)
+
+
+def _loaded(serde: Any, written: tuple[Any, int]) -> Any:
+    return serde.deserialize("key", *written)
 
 
 def _try_bytes(alias: str) -> str:
