@@ -8,8 +8,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial, reduce
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,8 @@ async def invoke_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> 
             return (await _covered_async(loader, request, args, kwargs))[0]
         landed = asyncio.Event()
         flight.on_landing(partial(_ring_in, loop, landed))
-        await landed.wait()
+        async with _waiting_async(loader, request):
+            await landed.wait()
         result = flight.result
         if isinstance(result, bytes):
             return fragments.decode(result)
@@ -212,7 +213,7 @@ def _own(
             with _waiting(_executor_of(loader), request):
                 while turn is Turn.WAIT:
                     time.sleep(POLL_SECONDS)
-                    turn = flights.poll([flight])[flight]
+                    turn = _polled(flights, flight)
         if turn is not Turn.RUN:
             return _arrived(flights, flight, turn)
         data, error = _covered(loader, request, args, kwargs)
@@ -227,9 +228,11 @@ async def _own_async(
 ) -> bytes:
     try:
         turn = await sync_to_async(flights.claim)(flight)
-        while turn is Turn.WAIT:
-            await asyncio.sleep(POLL_SECONDS)
-            turn = (await sync_to_async(flights.poll)([flight]))[flight]
+        if turn is Turn.WAIT:
+            async with _waiting_async(loader, request):
+                while turn is Turn.WAIT:
+                    await asyncio.sleep(POLL_SECONDS)
+                    turn = await sync_to_async(_polled)(flights, flight)
         if turn is not Turn.RUN:
             return await sync_to_async(_arrived)(flights, flight, turn)
         data, raised = await _covered_async(loader, request, args, kwargs)
@@ -241,6 +244,12 @@ async def _own_async(
         # Not awaited: a cancelled task could be cancelled here again.
         flights.end(flight, result, failed=True, pool=_executor_of(loader).pool)
         raise
+
+
+def _polled(flights: Flights, flight: Flight) -> Any:
+    turn = flights.poll([flight])[flight]
+    give_back_pooled()  # Of a store that is in the database.
+    return turn
 
 
 def _arrived(flights: Flights, flight: Flight, value: Any) -> bytes:
@@ -279,10 +288,9 @@ def _timed(loader: Loader, request: Any, function: Callable[[], Any]) -> Any:
     if aliases and not executor.concurrent:
         with in_database(seconds, aliases, loader.qualified_name):
             return function()
-    if executor.has_hooks:
-        function = partial(CallHooks(executor, request).around, function)
+    hooks = CallHooks(executor, request) if executor.has_hooks else None
     with _waiting(executor, request):
-        return wait_for(executor, function, seconds)
+        return wait_for(executor, function, seconds, hooks)
 
 
 def _executor_of(loader: Loader) -> Executor:
@@ -301,6 +309,18 @@ def _waiting(executor: Executor, request: Any) -> Iterator[None]:
     finally:
         if given_back:
             CallHooks(executor, request).before()
+
+
+@asynccontextmanager
+async def _waiting_async(loader: Loader, request: Any) -> AsyncIterator[None]:
+    """The same for a coroutine, whose connection is that of its thread of ``sync_to_async``."""
+    given_back = await sync_to_async(give_back_pooled)()
+    try:
+        yield
+    finally:
+        if given_back:
+            hooks = CallHooks(_executor_of(loader), request)
+            await sync_to_async(hooks.before)()
 
 
 async def _covered_async(

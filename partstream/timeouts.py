@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import connections
 
 from .backends.executors.base import Executor
 from .backends.executors.calls import State
+from .backends.executors.hooks import CallHooks
 from .exceptions import NoCapacity, PartTimeout
 from .logs import get_logger
 from .statements import can_stop_statements, is_statement_timeout, statement_timeout
@@ -30,8 +32,20 @@ def atomic_aliases() -> list[str]:
     ]
 
 
-def wait_for(executor: Executor, function: Callable[[], Any], seconds: float) -> Any:
+def wait_for(
+    executor: Executor,
+    function: Callable[[], Any],
+    seconds: float,
+    hooks: CallHooks | None = None,
+) -> Any:
     """Call a function in another thread, and wait for it so long and no longer.
+
+    Args:
+        executor: Whose thread it is.
+        function: What to call.
+        seconds: The timeout.
+        hooks: What is called around the function. The timeout does not end their statements: what
+            one of them sets, the other has to take away.
 
     Raises:
         PartTimeout: When it did not end in time; it runs on.
@@ -42,7 +56,8 @@ def wait_for(executor: Executor, function: Callable[[], Any], seconds: float) ->
         with in_thread(seconds):
             return function()
 
-    call = executor.pool.submit(limited, seconds)
+    work = limited if hooks is None else partial(hooks.around, limited)
+    call = executor.pool.submit(work, seconds)
     done = threading.Event()
     call.on_done(lambda _: done.set())
     if not done.wait(seconds):
