@@ -18,6 +18,7 @@ from partstream.backends.loader import get_cache_store
 from partstream.flights import get_flights
 
 from . import memcached, redis, redis_cluster
+from . import databases, redis
 from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
@@ -221,3 +222,14 @@ def memcached_location():
     """The ``LOCATION`` of a memcached server that all tests share: use keys of your own."""
     with memcached.server(memcached.demand_server()) as location:
         yield location
+def postgresql_url():
+    """The address of a PostgreSQL server that all tests share, as a superuser of it."""
+    with databases.server() as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgresql_url):
+    """A new database, for a project in a process of its own."""
+    with databases.database(postgresql_url) as own:
+        yield own

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 
-def run_python(code, tmp_path, **environment):
+def run_python(code, tmp_path, *, patience=60, **environment):
     """What a new process prints; it imports from where this one does."""
     inherited = {
         name: text for name, text in os.environ.items() if not name.startswith("PARTSTREAM")
@@ -23,7 +23,7 @@ def run_python(code, tmp_path, **environment):
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

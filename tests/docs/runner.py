@@ -38,6 +38,8 @@ from .markdown import TREE, blocks
 
 TOKEN = re.compile(r"(?:[A-Z]+_)?TOKEN")
 _PREFIX = "tests.docs.page"
+#: Mark -> the module without which a block is left out.
+NEEDS = {"needs jwt": "jwt", "needs django-tenants": "django_tenants"}
 
 
 class PageError(AssertionError):
@@ -72,7 +74,7 @@ class Page:
         for block in self.blocks:
             if block.language not in languages or block.mark.startswith("demo"):
                 continue
-            if block.mark == "needs jwt" and find_spec("jwt") is None:
+            if block.mark in NEEDS and find_spec(NEEDS[block.mark]) is None:
                 continue
             try:
                 getattr(self, block.language)(block)

@@ -15,7 +15,7 @@ import pytest
 from rest_framework.throttling import BaseThrottle
 
 from .markdown import DOCS, PAGES, README, TREE, blocks
-from .runner import Page, PageError, commands, curl_options, match, start
+from .runner import NEEDS, Page, PageError, commands, curl_options, match, start
 
 #: Run below, or not to be run at all.
 LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
@@ -47,7 +47,7 @@ def test_page__says_what_is_so(open_page, path):
 def test_page__has_no_block_that_nobody_runs(path):
     for block in blocks(path):
         assert block.language in LANGUAGES, block.where
-        assert block.mark in ("", "demo", "demo end", "limited", "needs jwt"), block.where
+        assert block.mark in ("", "demo", "demo end", "limited", *NEEDS), block.where
         if block.language == "js":
             assert block.path == "client.js", block.where
 
