@@ -54,24 +54,32 @@ def test_pool__has_connections_for_all_who_wait_for_others(drive):
     assert len(said["delivered"]) == KINDS
 
 
-JOINING = """
+WAITING = """
 import django
 django.setup()
-from tests.tenants.joining import main
+from tests.tenants.{} import main
 main()
 """
 
 
 @pooling
 @pytest.mark.slow
-def test_pool__has_a_connection_for_whom_all_others_wait_for(database, tmp_path):
+@pytest.mark.parametrize(
+    ("module", "environment"),
+    [("joining", {}), ("polling", {"STORE": "tests.tenants.polling.TableStore"})],
+    ids=["here", "in another process"],
+)
+def test_pool__has_a_connection_while_others_wait_for_what_is_made(
+    database, tmp_path, module, environment
+):
     said = run_python(
-        JOINING,
+        WAITING.format(module),
         tmp_path,
         patience=300,
         DJANGO_SETTINGS_MODULE="tests.tenants.rows.settings",
         TENANTS_URL=database.url,
         POOL="1",
+        **environment,
     )
     told = json.loads(said.splitlines()[-1])
     assert set(told) == {"plain", "coroutine", "timed_coroutine"}

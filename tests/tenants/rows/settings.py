@@ -2,6 +2,7 @@
 
 `POLICIES`: row-level security holds, and the middleware is that of the documentation.
 `HOOKS`: the executor has the hooks of the documentation.
+`STORE`: the store of fragments.
 `POOL`: connections are of Django's pool; else they are kept.
 """
 
@@ -27,6 +28,13 @@ if POOL:
         POOL_OPTIONS["reset"] = forget_tenant
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "table": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "fragments",
+    },
+}
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,6 +68,9 @@ OPTIONS = {"max_workers": 12, **(HOOKS if os.environ.get("HOOKS") else {})}
 DJANGO_PARTSTREAM = {
     "ENABLE_RATE_LIMITING": False,
     "MAX_KEYS_PER_REQUEST": 50,
+    "CACHE_STORE": os.environ.get(
+        "STORE", "partstream.backends.caches.django_cache.DjangoCacheStore"
+    ),
     "PART_EXECUTOR": {
         "BACKEND": "partstream.backends.executors.inline.InlineExecutor",
         "OPTIONS": OPTIONS,
