@@ -17,8 +17,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.flights import get_flights
 
-from . import memcached, redis, redis_cluster
-from . import databases, redis
+from . import databases, memcached, redis, redis_cluster
 from .holding import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
@@ -222,6 +221,9 @@ def memcached_location():
     """The ``LOCATION`` of a memcached server that all tests share: use keys of your own."""
     with memcached.server(memcached.demand_server()) as location:
         yield location
+
+
+@pytest.fixture(scope="session")
 def postgresql_url():
     """The address of a PostgreSQL server that all tests share, as a superuser of it."""
     with databases.server() as url:
