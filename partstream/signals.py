@@ -10,7 +10,8 @@ Each is sent with these arguments, the view class being the sender:
     The true reason, in words of partstream's own; None where REST framework or the project
     refused. Clients do not see it.
 ``identity``
-    A keyed fingerprint of what the view's ``get_identity()`` said, where it was asked; else None.
+    A keyed fingerprint of what the view's ``get_identity()`` said, joined with what ``IDENTITY``
+    did, where they were asked; else None.
 ``cursor``
     A keyed fingerprint of the token that was given, for rejected cursors; else None.
 ``retry_after``
