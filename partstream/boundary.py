@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,9 +18,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from . import fragments
+from .backends.executors.daemon_threads import is_out_of_threads
 from .backends.executors.surroundings import Surroundings
 from .exceptions import HookFailed, NoCapacity, PartError, PartTimeout
-from .failures import DENIED, NOT_FOUND, decisive
+from .failures import DENIED, NOT_FOUND, decisive, is_failure
 from .invocations import finished
 from .loaders import Loader
 from .logs import get_logger
@@ -90,7 +90,9 @@ class Boundary:
                 else:
                     with self._limits(name, atomic, timeout, deadline):
                         fragment = self._make(part, function, dependencies)
-            except (Exception, asyncio.CancelledError) as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 if deadline is not None and monotonic() >= deadline:
                     logger.debug("%s failed after its timeout.", self._subject(name), exc_info=True)
                     raise _Late from error
@@ -101,24 +103,13 @@ class Boundary:
                 source = "fallback"
         except _Late as error:
             raise PartTimeout("it took longer than its timeout") from error.__cause__
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - _failure_of() logs
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             raised = raised or error
             failure = self._failure_of(name, error)
         duration = seconds + perf_counter() - started
         return Outcome(name, fragment, failure, duration, source, raised)
-
-    #: `settle`, in a thread that is not the request's own.
-    settle_elsewhere = settle
-
-    def note_given_back(self) -> None:
-        """Note that the request's thread has given a database connection back."""
-
-    def renew(self) -> None:
-        """Before code of the project's runs in the request's thread: set anew what was lost.
-
-        Raises:
-            HookFailed: When it cannot be set.
-        """
 
     def settle_result(
         self,
@@ -133,9 +124,7 @@ class Boundary:
         """`settle` what a coroutine returned or raised, in a worker."""
         function = partial(returned, data, error)
         spent = monotonic() - started
-        return self.settle_elsewhere(
-            name, part, loader, function, [], seconds=spent, deadline=deadline
-        )
+        return self.settle(name, part, loader, function, [], seconds=spent, deadline=deadline)
 
     def fail(self, name: str, loader: Loader, error: BaseException, seconds: float) -> Outcome:
         """The outcome of a part that never came to its end, in the request's thread."""
@@ -216,7 +205,7 @@ class Boundary:
         if isinstance(error, HookFailed):
             logger.error("%s: %s.", subject, error, exc_info=error.__cause__)
             return Failure("part_failed", exception=shown)
-        if isinstance(error, (PartTimeout, NoCapacity)):
+        if isinstance(error, (PartTimeout, NoCapacity)) or is_out_of_threads(error):
             code = "part_timeout" if isinstance(error, PartTimeout) else "capacity"
             logger.error("%s: %s; it fails with %s.", subject, error, code)
             return Failure(code, exception=shown)

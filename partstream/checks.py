@@ -12,6 +12,7 @@ partstream.E008    A store and its Redis do not fit.
 partstream.E009    Parts run in threads that know nothing of the request's tenant.
 partstream.E010    A coroutine loader in a process whose threads are patched.
 partstream.E011    The function that ``IDENTITY`` names cannot be used.
+partstream.E012    A store's keys depend on the tenant of the thread that asks.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.

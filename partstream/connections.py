@@ -7,9 +7,10 @@ themselves, with what stands here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -20,18 +21,39 @@ logger = get_logger(__name__)
 
 
 class _Thread(threading.local):
+    #: To ask Django whether a thread has any takes longer than all else that is done around a call.
     has_connected = False
+    #: What sets on a new connection what was lost with one that was given back.
+    renew: Callable[[], None] | None = None
 
 
 _thread = _Thread()
 
 
-def _note_connection(**_: Any) -> None:
-    # To ask Django whether a thread has any takes longer than all else that is done around a call.
+def _note_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
     _thread.has_connected = True
+    renew, _thread.renew = _thread.renew, None
+    if renew is None:
+        return
+    try:
+        # The connections that it opens itself are its own affair: none calls it again.
+        renew()
+    except BaseException:
+        # Nobody may use it as it is. The next query opens another, and tries again.
+        connection.close()
+        raise
+    finally:
+        _thread.renew = renew
+
+
+def forget_renewal(**_: Any) -> None:
+    """Forget what `give_back_pooled` was told: from now on the thread works for somebody else."""
+    _thread.renew = None
 
 
 connection_created.connect(_note_connection)
+request_started.connect(forget_renewal)
+request_finished.connect(forget_renewal)
 
 
 class ThreadConnections:
@@ -70,6 +92,7 @@ class ThreadConnections:
         self._open = []
         for connection in connections.all(initialized_only=True):
             try:
+                connection.queries_log.clear()
                 connection.close()
             except Exception:
                 logger.exception("The connection to %r could not be closed.", connection.alias)
@@ -105,17 +128,21 @@ def is_pooled(options: Mapping[str, Any]) -> bool:
     return bool(options["OPTIONS"].get("pool"))
 
 
-def give_back_pooled() -> bool:
-    """Give the sessions of this thread that are of a pool back to it; whether there was one.
+def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
+    """Give the sessions of this thread that are of a pool back to it.
 
     A thread that waits for others calls it first: if each of N threads held one of N sessions
     while it waits for a worker that needs another, none of them would ever go on. What is in an
     atomic block, or has autocommit off, is kept: it has a transaction to lose.
+
+    Args:
+        renew: Called in this thread when it opens a connection after that, before anything else
+            is done with the connection, until the thread's next request begins. What it raises
+            closes the connection, and fails whatever wanted it.
     """
     # First the settings: to ask Django for a thread's connections takes a hundred times longer.
     if not any(map(is_pooled, connections.settings.values())):
-        return False
-    found = False
+        return
     for connection in connections.all(initialized_only=True):
         if (
             connection.connection is not None
@@ -123,10 +150,9 @@ def give_back_pooled() -> bool:
             and connection.autocommit
             and not connection.in_atomic_block
         ):
-            found = True
+            _thread.renew = renew
             try:
                 connection.close()
             except Exception:
                 # Its session is lost as well, and Django opens another one.
                 logger.exception("A connection to %r could not be given back.", connection.alias)
-    return found

@@ -37,7 +37,7 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
         return  # Said elsewhere.
     loaders = _loaders(view_class, fixed)
     package = _tenant_package()
-    if package is not None and not executor.has_hooks and _may_use_threads(executor, loaders):
+    if package is not None and not executor.sets_state and _may_use_threads(executor, loaders):
         yield _tenant_error(view_class, package)
     yield from _green_thread_errors(view_class, loaders)
 

@@ -26,6 +26,7 @@ NOT_FOUND: Final = (Http404, drf.NotFound)
 DENIALS: Final = (*DENIED, *NOT_FOUND)
 #: Both classes that say a call was cancelled.
 CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
+_OWN: Final = (Exception, *CANCELLED)
 
 
 def decisive(error: BaseException) -> BaseException:
@@ -64,6 +65,17 @@ def decisive(error: BaseException) -> BaseException:
 def is_denial(error: object) -> bool:
     """Whether it says "not for you", or "it does not exist", to whoever asked."""
     return isinstance(error, BaseException) and isinstance(decisive(error), DENIALS)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether it is a part's own failure: an exception, a cancelled call, a group of only these.
+
+    Others, such as ``SystemExit``, are for the process.
+    """
+    if isinstance(error, _OWN):
+        return True
+    kind = _group_class()
+    return kind is not None and isinstance(error, kind) and error.split(_OWN)[1] is None
 
 
 def _group_class() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 from rest_framework.request import Request
@@ -10,15 +11,13 @@ from rest_framework.views import APIView
 from .backends.executors.hooks import CallHooks
 from .boundary import Boundary
 from .exceptions import HookFailed
-from .loaders import Loader
 from .outcomes import Outcome
 
 
 class HookedBoundary(Boundary):
-    """Calls the hooks in other threads around each part, and in the request's where it has to.
+    """Calls the hooks around each part, in every thread but the request's own.
 
-    The request's thread has what the project's middleware set, until it gives a pooled connection
-    back: then ``before_call()`` is called again, before the next of the project's code.
+    That one has what the project's middleware has set. It is the thread that makes the boundary.
 
     Args:
         view: The view, for serializers and for the log.
@@ -29,41 +28,14 @@ class HookedBoundary(Boundary):
     def __init__(self, view: APIView, request: Request, hooks: CallHooks) -> None:
         super().__init__(view, request)
         self._hooks = hooks
-        self._has_given_back = False
-
-    def note_given_back(self) -> None:
-        """See `Boundary.note_given_back`."""
-        self._has_given_back = True
-
-    def renew(self) -> None:
-        """See `Boundary.renew`."""
-        if self._has_given_back:
-            self._hooks.before()
-            self._has_given_back = False
+        self._thread = get_ident()
 
     def settle(self, name: str, *args: Any, **kwargs: Any) -> Outcome:
         """See `Boundary.settle`."""
+        if get_ident() == self._thread:
+            return super().settle(name, *args, **kwargs)
+        settle = super().settle
         try:
-            self.renew()
+            return self._hooks.around(lambda: settle(name, *args, **kwargs))
         except HookFailed as error:
-            return self._refused(name, error)
-        return super().settle(name, *args, **kwargs)
-
-    def settle_elsewhere(self, *args: Any, **kwargs: Any) -> Outcome:
-        """See `Boundary.settle_elsewhere`."""
-        name: str = args[0]
-        try:
-            return self._hooks.around(lambda: super(HookedBoundary, self).settle(*args, **kwargs))
-        except HookFailed as error:
-            return self._refused(name, error)
-
-    def fail(self, name: str, loader: Loader, error: BaseException, seconds: float) -> Outcome:
-        """See `Boundary.fail`."""
-        try:
-            self.renew()
-        except HookFailed as failed:
-            return self._refused(name, failed)
-        return super().fail(name, loader, error, seconds)
-
-    def _refused(self, name: str, error: HookFailed) -> Outcome:
-        return Outcome(name, None, self._failure_of(name, error), 0.0, "loader", error)
+            return Outcome(name, None, self._failure_of(name, error), 0.0, "loader", error)

@@ -8,8 +8,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, reduce
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from . import fragments
 from .backends.executors.base import Executor
 from .backends.executors.daemon_threads import patched_by
 from .backends.executors.hooks import CallHooks
+from .backends.executors.loop import cancel
 from .backends.loader import get_executor
 from .connections import give_back_pooled
 from .exceptions import Misuse, PartTimeout
@@ -76,8 +77,8 @@ def invoke(loader: Loader, request: Any, args: Any, kwargs: Any) -> Any:
             return _covered(loader, request, args, kwargs)[0]
         landed = threading.Event()
         flight.on_landing(partial(_ring, landed))
-        with _waiting(_executor_of(loader), request):
-            landed.wait()
+        _give_back(request)
+        landed.wait()
         result = flight.result
         if isinstance(result, bytes):
             return fragments.decode(result)
@@ -106,8 +107,8 @@ async def invoke_async(loader: Loader, request: Any, args: Any, kwargs: Any) -> 
             return (await _covered_async(loader, request, args, kwargs))[0]
         landed = asyncio.Event()
         flight.on_landing(partial(_ring_in, loop, landed))
-        async with _waiting_async(loader, request):
-            await landed.wait()
+        await sync_to_async(_give_back)(request)
+        await landed.wait()
         result = flight.result
         if isinstance(result, bytes):
             return fragments.decode(result)
@@ -209,11 +210,10 @@ def _own(
     """The value, from another process or made here; the flight is ended in any case."""
     try:
         turn = flights.claim(flight)
-        if turn is Turn.WAIT:
-            with _waiting(_executor_of(loader), request):
-                while turn is Turn.WAIT:
-                    time.sleep(POLL_SECONDS)
-                    turn = _polled(flights, flight)
+        while turn is Turn.WAIT:
+            _give_back(request)
+            time.sleep(POLL_SECONDS)
+            turn = flights.poll([flight])[flight]
         if turn is not Turn.RUN:
             return _arrived(flights, flight, turn)
         data, error = _covered(loader, request, args, kwargs)
@@ -228,11 +228,10 @@ async def _own_async(
 ) -> bytes:
     try:
         turn = await sync_to_async(flights.claim)(flight)
-        if turn is Turn.WAIT:
-            async with _waiting_async(loader, request):
-                while turn is Turn.WAIT:
-                    await asyncio.sleep(POLL_SECONDS)
-                    turn = await sync_to_async(_polled)(flights, flight)
+        while turn is Turn.WAIT:
+            await sync_to_async(_give_back)(request)
+            await asyncio.sleep(POLL_SECONDS)
+            turn = (await sync_to_async(flights.poll)([flight]))[flight]
         if turn is not Turn.RUN:
             return await sync_to_async(_arrived)(flights, flight, turn)
         data, raised = await _covered_async(loader, request, args, kwargs)
@@ -242,14 +241,8 @@ async def _own_async(
         # A cancelled owner leaves too: the next one begins anew.
         result = error if isinstance(error, Exception) else LOST
         # Not awaited: a cancelled task could be cancelled here again.
-        flights.end(flight, result, failed=True, pool=_executor_of(loader).pool)
+        flights.end(flight, result, failed=True, pool=_executor_of(request).pool)
         raise
-
-
-def _polled(flights: Flights, flight: Flight) -> Any:
-    turn = flights.poll([flight])[flight]
-    give_back_pooled()  # Of a store that is in the database.
-    return turn
 
 
 def _arrived(flights: Flights, flight: Flight, value: Any) -> bytes:
@@ -281,7 +274,7 @@ def _covered(loader: Loader, request: Any, args: Any, kwargs: Any) -> tuple[Any,
 
 def _timed(loader: Loader, request: Any, function: Callable[[], Any]) -> Any:
     seconds = loader.timeout
-    executor = _executor_of(loader)
+    executor = _executor_of(request)
     if seconds is None or not executor.watches_time:
         return function()
     aliases = atomic_aliases()
@@ -289,52 +282,39 @@ def _timed(loader: Loader, request: Any, function: Callable[[], Any]) -> Any:
         with in_database(seconds, aliases, loader.qualified_name):
             return function()
     hooks = CallHooks(executor, request) if executor.has_hooks else None
-    with _waiting(executor, request):
-        return wait_for(executor, function, seconds, hooks)
+    _give_back(request)
+    return wait_for(executor, function, seconds, hooks)
 
 
-def _executor_of(loader: Loader) -> Executor:
-    """That of the view whose method it is, or else that of the settings."""
-    view = getattr(loader.function, "__self__", None)
-    executor: Executor = getattr(view, "get_executor", get_executor)()
+def _executor_of(request: Any) -> Executor:
+    """That of the view that the request is for, or else that of the settings."""
+    context = getattr(request, "parser_context", None) or {}
+    executor: Executor = getattr(context.get("view"), "get_executor", get_executor)()
     return executor
 
 
-@contextmanager
-def _waiting(executor: Executor, request: Any) -> Iterator[None]:
-    """Around a wait for other threads: they may need the pooled connection that this one has."""
-    given_back = give_back_pooled()
-    try:
-        yield
-    finally:
-        if given_back:
-            CallHooks(executor, request).before()
-
-
-@asynccontextmanager
-async def _waiting_async(loader: Loader, request: Any) -> AsyncIterator[None]:
-    """The same for a coroutine, whose connection is that of its thread of ``sync_to_async``."""
-    given_back = await sync_to_async(give_back_pooled)()
-    try:
-        yield
-    finally:
-        if given_back:
-            hooks = CallHooks(_executor_of(loader), request)
-            await sync_to_async(hooks.before)()
+def _give_back(request: Any) -> None:
+    """Before a wait for other threads: they may need the pooled connection that this one has."""
+    executor = _executor_of(request)
+    give_back_pooled(CallHooks(executor, request).before if executor.has_hooks else None)
 
 
 async def _covered_async(
     loader: Loader, request: Any, args: Any, kwargs: Any
 ) -> tuple[Any, Exception | None]:
     try:
-        seconds = loader.timeout if get_executor().watches_time else None
+        seconds = loader.timeout if _executor_of(request).watches_time else None
         return await timed(loader.function(request, *args, **kwargs), seconds), None
     except Exception as error:  # noqa: BLE001 - the boundary; recover_later() logs
         return await _recovered_async(loader, request, error), error
 
 
 async def _recovered_async(loader: Loader, request: Any, error: BaseException) -> Any:
-    data = loader.recover_later(request, error, loader.qualified_name)
+    recover = partial(loader.recover_later, request, error, loader.qualified_name)
+    if loader.has_plain_fallback:
+        # Not in the event loop, which may be that of all requests.
+        return await sync_to_async(recover)()
+    data = recover()
     return await data if inspect.isawaitable(data) else data
 
 
@@ -353,5 +333,5 @@ async def timed(coroutine: Any, seconds: float | None) -> Any:
         if done:
             return task.result()
     finally:
-        task.cancel()
+        cancel(task)
     raise PartTimeout("it took longer than its timeout")

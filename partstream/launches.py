@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 from .backends.executors.calls import Call
 from .backends.executors.daemon_threads import patched_by
 from .boundary import NOTHING, Ambience, returned
-from .exceptions import HookFailed, Misuse, NoCapacity, NoThread
+from .exceptions import Misuse, NoCapacity, NoThread
 from .invocations import timed
 from .loaders import Loader
 from .outcomes import Outcome
@@ -136,10 +136,9 @@ class Launcher:
 
     def _submit(self, launch: Launch) -> Outcome | Call:
         name, part, loader, dependencies, timeout = launch
-        boundary, function = self._boundary, loader.function
+        settle, function = self._boundary.settle, loader.function
         if self._executor.concurrent or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
-            settle = boundary.settle_elsewhere
             deadline = None if timeout is None else monotonic() + timeout
             work = partial(
                 settle, name, part, loader, function, [], dependencies, deadline=deadline
@@ -152,7 +151,6 @@ class Launcher:
             function = async_to_sync(partial(_timed_call, function, timeout))
             # Cancelled where it awaits; what it has the request's thread do, the database ends.
             limit = timeout if any(map(can_stop_statements, self.atomic)) else None
-        settle = boundary.settle
         work = partial(
             settle, name, part, loader, function, self.atomic, dependencies, timeout=limit
         )
@@ -190,10 +188,8 @@ class Launcher:
             for launch in here
         ]
         try:
-            if calls:
-                self._boundary.renew()
             results = async_to_sync(_gather)(calls) if calls else []
-        except (RuntimeError, HookFailed) as refusal:  # This thread runs an event loop already.
+        except RuntimeError as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(calls)
         for launch, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.

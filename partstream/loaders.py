@@ -25,6 +25,13 @@ logger = get_logger(__name__)
 _UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
+def _is_coroutine_function(function: Any) -> bool:
+    return any(
+        iscoroutinefunction(candidate) or inspect.iscoroutinefunction(candidate)
+        for candidate in (function, type(function).__call__)
+    )
+
+
 class _Absent(Enum):
     """The fallback of a loader that has none; None is one like any other. An enum copies well."""
 
@@ -64,6 +71,11 @@ class Loader:
         """Whether failures are covered at all."""
         return self.fallback is not _ABSENT
 
+    @property
+    def has_plain_fallback(self) -> bool:
+        """Whether the fallback is a function, and no coroutine function."""
+        return callable(self.fallback) and not _is_coroutine_function(self.fallback)
+
     @cached_property
     def is_plain(self) -> bool:
         """Whether nothing but a fallback is around it, and it is no coroutine function."""
@@ -77,10 +89,7 @@ class Loader:
         if code is not None and not function.__dict__:
             # Neither wrapped nor marked: its code tells, without a long look.
             return bool(code.co_flags & inspect.CO_COROUTINE)
-        return any(
-            iscoroutinefunction(candidate) or inspect.iscoroutinefunction(candidate)
-            for candidate in (function, type(function).__call__)
-        )
+        return _is_coroutine_function(function)
 
     @property
     def qualified_name(self) -> str:

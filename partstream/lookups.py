@@ -66,8 +66,6 @@ class Lookup:
             return None
         outcomes, view = self._resolver.outcomes, type(self._resolver.view).__name__
         try:
-            if caching.key is not None:
-                self._resolver.boundary.renew()
             key = self._resolver.scope.part_key(
                 caching,
                 f"part:{name}",

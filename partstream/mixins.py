@@ -77,13 +77,14 @@ class CursorMixin(PartsMixin):
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
         """See `GuardMixin.get_reserved_parameters`; the cursor's is one of them here."""
         parameter = initkwargs.get("cursor_query_param", cls.cursor_query_param)
-        return super().get_reserved_parameters(initkwargs) | {parameter}
+        # A property is known on an instance only.
+        own = {parameter} if isinstance(parameter, str) else ()
+        return super().get_reserved_parameters(initkwargs).union(own)
 
     def get_protocol_parameters(self) -> frozenset[str]:
         """See `GuardMixin.get_protocol_parameters`; the cursor's is what the hook says."""
-        names, parameter = super().get_protocol_parameters(), self.get_cursor_query_param()
-        own = self.cursor_query_param
-        return names if parameter == own else names - {own} | {parameter}
+        parameter = self.get_cursor_query_param()
+        return super().get_protocol_parameters() - {self.cursor_query_param} | {parameter}
 
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
@@ -293,6 +294,7 @@ class ChunkMixin(PartsMixin):
             )
         if request._request.method == "HEAD":
             return PartsResponse()
+        self.identity_of(request)
         names = [resolver.parts.layout.names[index] for index in resolver.visible]
         return PartsResponse(
             envelopes.envelope(

@@ -51,6 +51,7 @@ class Schedule:
         self._resolver = resolver
         self._boundary = resolver.boundary
         self._executor = resolver.executor
+        self._renew = None if resolver.hooks is None else resolver.hooks.before
         self._outcomes = resolver.outcomes
         self._layout = resolver.parts.layout
         self._wanted = wanted
@@ -78,9 +79,6 @@ class Schedule:
         except BaseException:
             self._drop()
             raise
-        finally:
-            # What follows the view, such as the session's save, needs it as well.
-            self._boundary.renew()
 
     def _until(self) -> float | None:
         """When the budget is spent; None: there is nothing to send yet, or no budget."""
@@ -265,9 +263,7 @@ class Schedule:
         if polls or (self._waiting and self._waits_for_capacity()):
             soon = now + POLL_SECONDS
             until = soon if until is None else min(until, soon)
-        if give_back_pooled():
-            # The workers that are waited for may need it.
-            self._boundary.note_given_back()
+        give_back_pooled(self._renew)  # The workers that are waited for may need one.
         for name, entry in self._under_way.wait(until):
             self._arrived(name, entry)
         if not self._under_way:

@@ -189,3 +189,34 @@ def test_group__of_a_task_group(part_of):
             tasks.create_task(deny())
 
     assert part_of(safe_call(load, fallback="covered"))["code"] == "part_forbidden"
+
+
+@pytest.mark.parametrize("covered", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_group__with_a_cancelled_call_ends_at_the_boundary(
+    client, serve, covered, is_async, timeout
+):
+    error = group(PermissionDenied("no"), asyncio.CancelledError())
+
+    def load(request):
+        raise error
+
+    async def load_async(request):
+        raise error
+
+    loader = load_async if is_async else load
+    loader = safe_call(loader, fallback=7) if covered else loader
+    url = serve(parts=[("one", lazy(loader, timeout=timeout)), ("two", 2)], chunk_size=2)
+    answer = get_json(client, url)
+    assert [error["code"] for error in answer["errors"]] == ["part_forbidden"]
+    assert answer["results"] == [{"two": 2}]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), group(ValueError(), SystemExit(3))])
+def test_group__with_what_is_for_the_process_goes_on_to_it(client, serve, raised):
+    def load(request):
+        raise raised
+
+    with pytest.raises(type(raised)):
+        client.get(serve(parts=[("one", lazy(load))]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from threading import get_ident
@@ -232,6 +233,111 @@ def test_hooks__of_many_tenants_at_once_never_mix(client, serve, hooked):
         assert merged([get_json(client, f"{url}?tenant={tenant}")]) == dict.fromkeys(names, tenant)
 
 
+def test_hooks__are_called_around_what_a_coroutine_hands_to_other_threads(client, serve, hooked):
+    hooked()
+
+    async def load(request):
+        return [
+            await asyncio.to_thread(tenant_of, request),
+            await sync_to_async(tenant_of, thread_sensitive=False)(request),
+        ]
+
+    url = serve(parts=[("coroutine", lazy(load, timeout=PATIENCE))])
+    assert merged([get_json(client, f"{url}?tenant=red")]) == {"coroutine": ["red", "red"]}
+
+
+def test_hooks__hold_for_the_cleanup_of_a_timed_loader_in_a_coroutine(client, serve, hooked):
+    hooked()
+    cleaned = []
+
+    async def hang(request):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(await tenant_of_async(request))
+
+    async def load(request):
+        await with_timeout(hang, PATIENCE)(request)
+
+    url = serve(parts=[("coroutine", lazy(load, timeout=0.1))])
+    assert get_json(client, f"{url}?tenant=red")["errors"][0]["code"] == "part_timeout"
+    assert get_executor().loop.wait_until_idle(PATIENCE)
+    assert cleaned == ["red"]
+
+
+def test_task__that_its_coroutine_left_behind_runs_no_code_of_the_project(client, serve, hooked):
+    hooked()
+    left, errors = asyncio.Event(), []
+
+    async def total(request):
+        await left.wait()
+        try:
+            await tenant_of_async(request)
+        except RuntimeError as error:
+            errors.append(str(error))
+        finally:
+            done.set()
+
+    async def load(request):
+        tasks.append(asyncio.ensure_future(total(request)))
+        return "early"
+
+    tasks, done = [], threading.Event()
+    url = serve(parts=[("coroutine", lazy(load, timeout=PATIENCE))])
+    assert merged([get_json(client, f"{url}?tenant=red")]) == {"coroutine": "early"}
+    tasks[0].get_loop().call_soon_threadsafe(left.set)
+    assert done.wait(PATIENCE)
+    assert errors == ["the coroutine loader of this task has ended"]
+
+
+def test_hooks__of_the_views_executor_serve_functions_of_a_module(client, serve, events):
+    def load(request):
+        return with_timeout(tenant_of, PATIENCE)(request)
+
+    executor = InlineExecutor(**HOOKS)
+    url = serve(parts=[("direct", lazy(load))], executor=executor)
+    assert merged([get_json(client, f"{url}?tenant=red")]) == {"direct": "red"}
+    assert [what for what, _, _ in events] == ["before", "after"]
+
+
+def test_hooks__go_by_the_thread_in_which_a_part_runs(client, serve, events, empty_cache):
+    class RunsNow(ThreadExecutor):
+        def submit(self, function, *, timeout=None):
+            return function()
+
+    class RunsElsewhere(InlineExecutor):
+        def submit(self, function, *, timeout=None):
+            return result_of(self.pool.submit(function, timeout))
+
+    for kind, calls in ((RunsNow, []), (RunsElsewhere, ["before", "after"])):
+        events.clear()
+        # One that is cached goes through the executor's own hands, whichever it is.
+        part = lazy(cached_for(60, key=lambda request, kind=kind: kind.__name__)(tenant_of))
+        url = serve(parts=[("one", part)], executor=kind(**HOOKS))
+        assert merged([get_json(client, f"{url}?tenant=red")]) == {"one": "red"}
+        assert [what for what, _, _ in events] == calls
+        assert state.tenant == "red"
+
+
+def test_fallback__of_a_coroutine_that_python_awaits_runs_in_its_own_thread(client, serve, hooked):
+    hooked()
+    names = []
+
+    async def fails(request):
+        raise ValueError
+
+    def fallback(request, error):
+        names.append(threading.current_thread().name)
+        return state.tenant
+
+    async def load(request):
+        return await safe_call(fails, fallback=fallback)(request)
+
+    url = serve(parts=[("coroutine", lazy(load, timeout=PATIENCE))])
+    assert merged([get_json(client, f"{url}?tenant=red")]) == {"coroutine": "red"}
+    assert names == ["partstream-sync"]
+
+
 # What they raise
 
 
@@ -321,7 +427,6 @@ def test_hooks__where_none_is_set_the_boundary_is_the_plain_one(client, serve, e
     collect(client, serve(View))
     assert seen[0].hooks is None
     assert type(seen[0].boundary) is Boundary
-    assert Boundary.settle_elsewhere is Boundary.settle
 
 
 def test_executor__has_hooks_where_a_subclass_writes_them(executors):
@@ -352,6 +457,7 @@ def test_executor__has_hooks_where_a_subclass_writes_them(executors):
         ("tests.no_module.at_all", "cannot be imported"),
         ("tests.test_hooks.EVENTS", "is not a function of"),
         ("tests.test_hooks.Held", "is not a function of"),
+        ("tests.test_hooks.tenant_of_async", "is a coroutine function"),
         (7, "is not a function of"),
     ],
 )
@@ -359,6 +465,15 @@ def test_executor__refuses_what_is_no_hook(option, path, message):
     with pytest.raises(Misuse, match=message) as caught:
         InlineExecutor(**{option: path})
     assert option in str(caught.value)
+
+
+def test_executor__refuses_methods_that_nobody_would_await():
+    class Own(InlineExecutor):
+        async def before_call(self, request):
+            """Never called."""
+
+    with pytest.raises(Misuse, match=r"Own\.before_call is a coroutine function"):
+        Own()
 
 
 def test_call_hooks__system_exit_is_not_swallowed(executors):

@@ -258,3 +258,16 @@ def test_burst__the_applications_keys_beside_a_cursor_begin_nothing(serve, clien
     token = first_cursor(client, f"{url}?keys=red")
     assert [client.get(f"{at(url, token)}&keys=red").status_code for _ in range(3)] == [200] * 3
     assert client.get(f"{url}parts/?keys=rows&cursor={token}").status_code == 429
+
+
+class Property(Filtered, ProgressiveView):
+    @property
+    def cursor_query_param(self):
+        return "after"
+
+
+def test_cursor__of_a_parameter_that_is_a_property_is_followed(client, mount):
+    mount(path("served/", Property.as_view()))
+    token = first_cursor(client, "/served/?year=1")
+    assert get_json(client, f"/served/?year=1&after={token}")["results"]
+    assert client.get(f"/served/?year=2&after={token}").status_code == 400

@@ -30,6 +30,8 @@ PATIENCE: Final = 1
 
 _BYTES: Final = b"\x00\xff partstream \r\n"
 _CLUSTER: Final = "a cluster"
+#: Functions that look for the tenant on the thread's database connection.
+_KEYS_OF_THREADS: Final = ("django_tenants.cache.make_key", "tenant_schemas.cache.make_key")
 
 
 class _OnlyPickled:
@@ -89,6 +91,23 @@ def check_bytes(alias: str) -> list[CheckMessage]:
     if found is None or found == "":
         return []
     return [cluster_error(alias) if found == _CLUSTER else bytes_error(alias, found)]
+
+
+def check_keys(alias: str) -> list[CheckMessage]:
+    """An error for a cache whose keys depend on the thread that asks, as far as that is known."""
+    function = caches.settings[alias].get("KEY_FUNCTION")
+    if function not in _KEYS_OF_THREADS:
+        return []
+    return [
+        Error(
+            f"The KEY_FUNCTION of the cache {alias!r} puts the tenant of the thread into each key. "
+            "Locks and fragments are also written in threads that have no tenant, and would not be "
+            "found again: parts under cached_for() run each time, and wait for locks.",
+            hint="Give the store the alias of a cache without it: the store's keys have the host "
+            "and the identity in them, and IDENTITY may add the tenant.",
+            id="partstream.E012",
+        )
+    ]
 
 
 def check_cluster(alias: str) -> list[CheckMessage]:

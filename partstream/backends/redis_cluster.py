@@ -58,7 +58,10 @@ class ClusterConnections(Connections):
     def __init__(self, store: str, url: str, timeout: float | None = None) -> None:
         self._url = _checked_url(store, url)
         waits = dict.fromkeys(TIMEOUTS, DEFAULT_TIMEOUT if timeout is None else timeout)
-        if timeout is not None:
+        if timeout is None:
+            given: Any = parse_url(url)  # type: ignore[no-untyped-call]
+            waits.update({name: given[name] for name in TIMEOUTS if name in given})
+        else:
             self._url = _without(self._url, TIMEOUTS)
         self._options: dict[str, Any] = {
             **waits,

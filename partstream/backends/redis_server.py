@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from partstream.exceptions import Misuse
 
-from .cache_trials import ask, cluster_error, is_cluster
+from .cache_trials import ask, check_keys, cluster_error, is_cluster
 
 #: Seconds that a request waits for a server, where neither cache nor URL says how long.
 DEFAULT_TIMEOUT = 0.25
@@ -121,7 +121,10 @@ class ServerConnections(Connections):
 
     def check(self) -> list[CheckMessage]:
         """See `Connections.check`."""
-        return [cluster_error(self.alias)] if ask(lambda: is_cluster(self._client)) else []
+        messages = check_keys(self.alias)
+        if ask(lambda: is_cluster(self._client)):
+            messages.append(cluster_error(self.alias))
+        return messages
 
 
 def without_cost() -> dict[str, Any]:

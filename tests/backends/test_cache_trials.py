@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import caches
 
 from partstream.backends import cache_trials
-from partstream.backends.cache_trials import ask
+from partstream.backends.cache_trials import ask, check_keys
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
 from partstream.keys import KeyRing
@@ -249,3 +249,15 @@ def test_e008__is_silent_where_the_server_does_not_answer(over):
     nobody = "redis://127.0.0.1:1"
     for store in (*redis_stores(alias="default"), *redis_stores(cluster_url=nobody)):
         assert store.check() == []
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("function", "ids"),
+    [("django_tenants.cache.make_key", ["partstream.E012"]), (None, [])],
+)
+def test_check__says_that_keys_depend_on_the_thread(monkeypatch, function, ids):
+    monkeypatch.setitem(caches.settings["default"], "KEY_FUNCTION", function)
+    assert [message.id for message in check_keys("default")] == ids

@@ -16,7 +16,7 @@ from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 from partstream.logs import get_logger
 
-from ..cache_trials import check_bytes, reads_pickles
+from ..cache_trials import check_bytes, check_keys, reads_pickles
 from ..faults import CallFault, Fault
 from .base import CacheStore
 
@@ -122,7 +122,7 @@ class DjangoCacheStore(CacheStore):
 
     def check(self) -> list[CheckMessage]:
         """An error for a cache that loses bytes, a warning where two can win `add`."""
-        messages = check_bytes(self._alias)
+        messages = check_bytes(self._alias) + check_keys(self._alias)
         if self.atomic_add or not self.keeps:
             return messages
         return [

@@ -11,7 +11,7 @@ from partstream.exceptions import Misuse
 
 from ..base import Backend
 from .calls import Call
-from .hooks import CallHooks, import_hook
+from .hooks import CallHooks, import_hook, refuse_coroutine
 from .loop import LoopThread
 from .pool import WorkerPool
 
@@ -74,6 +74,8 @@ class Executor(Backend, ABC):
         self._max_coroutines = max_coroutines
         self._before_call = import_hook("before_call", before_call)
         self._after_call = import_hook("after_call", after_call)
+        for name in ("before_call", "after_call"):
+            refuse_coroutine(f"{type(self).__name__}.{name}", getattr(self, name))
 
     def before_call(self, request: Any) -> None:
         """Set what a part's code needs of this thread, and of its database connections.
@@ -102,13 +104,14 @@ class Executor(Backend, ABC):
     @cached_property
     def has_hooks(self) -> bool:
         """Whether one of the two hooks does anything."""
-        kind = type(self)
-        return (
-            self._before_call is not None
-            or self._after_call is not None
-            or kind.before_call is not Executor.before_call
-            or kind.after_call is not Executor.after_call
-        )
+        own = type(self).after_call is not Executor.after_call
+        return self.sets_state or self._after_call is not None or own
+
+    @property
+    def sets_state(self) -> bool:
+        """Whether `before_call` does anything."""
+        own = type(self).before_call is not Executor.before_call
+        return self._before_call is not None or own
 
     @cached_property
     def loop(self) -> LoopThread:

@@ -29,6 +29,14 @@ def start_daemon(target: Callable[..., Any], *args: Any, name: str) -> threading
     return thread
 
 
+def is_out_of_threads(error: BaseException) -> bool:
+    """Whether this is Python's error for a thread that the system has not, whoever asked for it.
+
+    asgiref starts a thread to await a coroutine from synchronous code.
+    """
+    return isinstance(error, RuntimeError) and str(error).startswith("can't start new thread")
+
+
 def patched_by() -> str | None:
     """The package that put green threads in the place of threads: gevent, eventlet, or None.
 

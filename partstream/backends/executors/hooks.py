@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asgiref.sync import iscoroutinefunction
 from django.utils.module_loading import import_string
 
+from partstream.connections import forget_renewal
 from partstream.exceptions import HookFailed, Misuse
 from partstream.logs import get_logger
 
@@ -39,7 +41,21 @@ def import_hook(option: str, path: Any) -> Callable[[Any], Any] | None:
     if not callable(function) or isinstance(function, type):
         raise Misuse(f"{option} = {path!r:.120} is not a function of (request). Name one.")
     found: Callable[[Any], Any] = function
+    refuse_coroutine(option, found)
     return found
+
+
+def refuse_coroutine(option: str, function: Callable[..., Any]) -> None:
+    """Refuse a hook that nobody would await.
+
+    Raises:
+        Misuse: When it is a coroutine function.
+    """
+    if iscoroutinefunction(function):
+        raise Misuse(
+            f"{option} is a coroutine function. Write def in place of async def: it is called in "
+            "the thread for which it sets something."
+        )
 
 
 class CallHooks:
@@ -84,4 +100,5 @@ class CallHooks:
             self.before()
             return function()
         finally:
+            forget_renewal()
             self.after()

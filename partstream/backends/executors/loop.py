@@ -7,22 +7,25 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor, Future
-from functools import partial
-from queue import SimpleQueue
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 
-from partstream.connections import ThreadConnections
 from partstream.exceptions import NoCapacity, NoThread
 
 from .calls import Call
+from .coroutine_threads import NO_THREAD, LoopThreads, OwnThread, current_hooks
 from .daemon_threads import start_daemon
 from .hooks import CallHooks
 from .pool import WorkerPool
-from .surroundings import CallersContext
+
+#: Seconds that a coroutine's thread waits for the cleanup of a task that was cancelled in it.
+_CLEANUP_SECONDS = 1
+
+#: The tasks that `cancel` has cancelled within a coroutine.
+_cancelled: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("_cancelled", default=None)
 
 _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
@@ -97,6 +100,7 @@ class LoopThread:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(LoopThreads(self._pool))
         try:
             start_daemon(loop.run_forever, name="partstream-loop")
         except NoThread:
@@ -149,13 +153,20 @@ async def _isolated(
     context = ThreadSensitiveContext()
     SyncToAsync.thread_sensitive_context.set(context)
     AsyncToSync.executors.current = None
-    thread = SyncToAsync.context_to_thread_executor[context] = _OwnThread(hooks)
+    thread = SyncToAsync.context_to_thread_executor[context] = OwnThread(hooks)
+    current_hooks.set(hooks)
+    cancelled: set[asyncio.Task[Any]] = set()
+    _cancelled.set(cancelled)
     try:
         result, error = await start(), None
     except BaseException as raised:  # noqa: BLE001 - for whoever finishes
         result, error = None, raised
     finally:
-        SyncToAsync.context_to_thread_executor.pop(context, None)
+        if cancelled:
+            await asyncio.wait(cancelled, timeout=_CLEANUP_SECONDS)
+        # For tasks that were left behind: asgiref would give them a thread that knows neither
+        # hooks nor an end.
+        SyncToAsync.context_to_thread_executor[context] = NO_THREAD
         if thread.is_started:
             # Until its last call has ended, it counts among those that run.
             await asyncio.wrap_future(thread.end())
@@ -163,78 +174,12 @@ async def _isolated(
     return (None, thread.refusal) if thread.refusal is not None else (result, error)
 
 
-class _OwnThread(Executor):
-    """The daemon thread of one coroutine, for its ``sync_to_async`` calls; started at need.
-
-    That of a ``ThreadPoolExecutor`` would hold up the end of the process.
-
-    Args:
-        hooks: What is called before its first call, and after its last.
-
-    Attributes:
-        is_started: Whether there is a thread.
-        refusal: Why its calls are not run, if they are not.
-    """
-
-    def __init__(self, hooks: CallHooks | None) -> None:
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._hooks = hooks
-        self._context = CallersContext() if hooks is not None else None
-        self._ended: Future[None] = Future()
-        self.is_started = False
-        self.refusal: BaseException | None = None
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have the thread call a function."""
-        future: Future[Any] = Future()
-        if not self.is_started:
-            try:
-                start_daemon(self._work, name="partstream-sync")
-            except NoThread as error:
-                self.refusal = error
-                future.set_exception(error)
-                return future
-            self.is_started = True
-        self._calls.put((future, partial(fn, *args, **kwargs)))
-        return future
-
-    def end(self) -> Future[None]:
-        """End the thread after its last call; its connections are closed when the future is."""
-        self._calls.put(None)
-        return self._ended
-
-    def _work(self) -> None:
-        try:
-            if self._context is None or self._hooks is None:
-                self._run()
-            else:
-                self._context.run(self._run_between, self._hooks)
-            ThreadConnections().close()
-        finally:
-            self._ended.set_result(None)
-
-    def _run_between(self, hooks: CallHooks) -> None:
-        try:
-            hooks.before()
-        except BaseException as error:  # noqa: BLE001 - for the coroutine
-            self.refusal = error
-        try:
-            self._run()
-        finally:
-            hooks.after()
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            future, function = call
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                if self.refusal is not None:
-                    raise self.refusal
-                future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - for the coroutine
-                future.set_exception(error)
-            del call, future, function
+def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task of a coroutine loader, whose thread waits for its cleanup."""
+    if task.cancel():
+        tasks = _cancelled.get()
+        if tasks is not None:
+            tasks.add(task)
 
 
 def _nothing() -> None:

@@ -168,7 +168,7 @@ class WorkerPool:
         ends = monotonic() + timeout
         with self._lock:
             threads, queue = list(self._threads), self._queue
-            for _ in range(self._workers):
+            for _ in threads:
                 queue.put(None)
             # Those that hang leave with their queue: they are not of the pool any more.
             self._queue, self._threads = SimpleQueue(), weakref.WeakSet()
@@ -243,7 +243,7 @@ class WorkerPool:
         with self._lock:
             self._abandoned -= 1
             if queue is not self._queue:
-                return True
+                return False  # There may be nobody else to come to what waits there.
             # Threads are alike: whichever ends first makes room.
             if self._replaced:
                 self._replaced -= 1

@@ -787,6 +787,19 @@ print("hung")
             assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
         assert executor.pool.threads == 1
 
+    def test_close_connections__strands_no_call_that_waits(self):
+        executor = self.made(max_workers=1, max_abandoned=1)
+        hung = self.held()
+        call = executor.submit(hung, timeout=PATIENCE)
+        hung.wait_until_begun()
+        waiting = executor.submit(lambda: 7, timeout=PATIENCE)
+        with pytest.raises(AssertionError):
+            close_connections(timeout=0.05)
+        assert call.give_up() is State.ABANDONED
+        hung.release()
+        assert result_of(waiting) == 7
+        wait_until(lambda: not executor.abandoned)
+
     @on_postgresql
     @with_rows
     def test_connections__of_abandoned_calls_are_given_back(self):
