@@ -57,11 +57,12 @@ def wait_for(
             return function()
 
     work = limited if hooks is None else partial(hooks.around, limited)
-    call = executor.pool.submit(work, seconds)
-    done = threading.Event()
-    call.on_done(lambda _: done.set())
-    if not done.wait(seconds):
-        refuse(call.give_up())
+    with executor.pool.blocking():
+        call = executor.pool.submit(work, seconds)
+        done = threading.Event()
+        call.on_done(lambda _: done.set())
+        if not done.wait(seconds):
+            refuse(call.give_up())
     if call.error is not None:
         raise call.error
     return call.result

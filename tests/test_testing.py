@@ -217,7 +217,7 @@ async def whereabouts_later(request):
 @pytest.fixture
 def threaded(serve, executors):
     """The URL of a view whose parts are elsewhere, or nowhere, without `inline()`."""
-    executor = executors(ThreadExecutor, max_workers=1)
+    executor = executors(ThreadExecutor, max_workers=2)
     return serve(
         parts=[
             ("plain", lazy(whereabouts)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from threading import Event, get_ident
+from threading import Barrier, Event, get_ident
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -313,6 +313,23 @@ def test_with_timeout__without_room_fails_at_once(small, held):
     slow.release()
     wait_until(lambda: executor.abandoned == 0)
     assert with_timeout(lambda _: 7, PATIENCE)(REQUEST) == 7
+
+
+def test_with_timeout__in_every_worker_at_once_fails_where_nobody_would_be_left(small):
+    executor = small(ThreadExecutor, max_workers=2, max_queued=9)
+    both_run = Barrier(2)
+
+    def load():
+        both_run.wait(PATIENCE)
+        try:
+            return with_timeout(lambda _: 7, PATIENCE)(REQUEST)
+        except NoCapacity:
+            return "full"
+
+    calls = [executor.submit(load) for _ in range(2)]
+    with soon():
+        # One of the two may wait for the other, and it is free as soon as that one is refused.
+        assert sorted(map(str, map(result_of, calls))) == ["7", "full"]
 
 
 def test_with_timeout__that_comes_while_it_queues_is_a_lack_of_room(small, held):

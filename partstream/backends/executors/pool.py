@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -81,6 +82,8 @@ class WorkerPool:
         self._abandoned = 0
         #: Of the abandoned calls, those whose place another thread took.
         self._replaced = 0
+        #: Threads of the pool that wait for a call of it.
+        self._blocked = 0
 
     @property
     def abandoned(self) -> int:
@@ -128,6 +131,26 @@ class WorkerPool:
                 raise
             self._queue.put(call)
         return call
+
+    @contextmanager
+    def blocking(self) -> Iterator[None]:
+        """Around a wait for a call of this pool, in whichever thread.
+
+        Raises:
+            NoCapacity: In a thread of the pool, when all others wait as well: nobody would be left.
+        """
+        if not self.is_own_thread():
+            yield
+            return
+        with self._lock:
+            if self._blocked + 1 >= self.max_workers:
+                raise NoCapacity("every other worker waits for a worker")
+            self._blocked += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocked -= 1
 
     def resume(self, call: Call) -> None:
         """Have a worker run the rest of a call that started elsewhere, however full the queue is.
