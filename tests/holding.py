@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from threading import Barrier, Event
 
 from partstream.backends.executors.calls import Call
 
@@ -127,3 +127,27 @@ def in_threads(count, function):
     with ThreadPoolExecutor(count) as background:
         futures = [background.submit(function, number) for number in range(count)]
         return [future.result(LONG_PATIENCE) for future in futures]
+
+
+def in_threads_with_lateness(count, function):
+    """What the function gives for 0, 1, …, and the seconds that the machine took from the threads.
+
+    As many threads sleep beside them: what those oversleep, and what the process computes
+    meanwhile, one of the others may have had to wait for.
+    """
+    pause = 0.2
+    together = Barrier(2 * count)
+    late = []
+
+    def call(number):
+        together.wait(PATIENCE)
+        if number < count:
+            return function(number)
+        began = time.monotonic()
+        time.sleep(pause)
+        late.append(time.monotonic() - began - pause)
+        return None
+
+    computed = time.process_time()
+    results = in_threads(2 * count, call)[:count]
+    return results, max(late) + time.process_time() - computed

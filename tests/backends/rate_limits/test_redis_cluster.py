@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 
 from partstream.exceptions import Misuse
 from tests import marks
-from tests.holding import PATIENCE, in_threads, wait_until
+from tests.holding import PATIENCE, in_threads_with_lateness, wait_until
 
 from .contract import RateLimitStoreContract, window
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
+
+import redis
 
 from partstream.backends.rate_limits.redis import RedisRateLimitStore
 
@@ -101,7 +104,8 @@ class TestRedisRateLimitStoreOverCluster(RateLimitStoreContract):
             return time.monotonic() - began
 
         with own.node_of(window(key, 99, 60).key).paused():
-            assert max(in_threads(8, timed)) <= FIRST
+            seconds, late = in_threads_with_lateness(8, timed)
+            assert max(seconds) <= FIRST + late
             assert sorted(timed(number) for number in range(51))[25] <= 0.005
 
     def test_options__alias_and_cluster_url_are_misuse(self):
@@ -111,6 +115,12 @@ class TestRedisRateLimitStoreOverCluster(RateLimitStoreContract):
     def test_options__the_timeout_is_that_of_the_store(self, cluster):
         self.patient = False
         store = self.make(cluster_url=f"{cluster.url}?socket_timeout=9", timeout=0.1)
+
+        def answers():
+            with suppress(redis.TimeoutError):  # A busy machine may need longer than that.
+                return store._redis._get()
+
+        wait_until(answers)
         client = store._redis._get()
         pool = client.get_redis_connection(client.get_nodes()[0]).connection_pool
         connection = pool.make_connection()
