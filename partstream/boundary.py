@@ -193,7 +193,8 @@ class Boundary:
     def _described(self, name: str, raised: BaseException) -> Failure:
         subject, shown, error = self._subject(name), None, decisive(raised)
         if django_settings.DEBUG:
-            text = "".join(traceback.format_exception_only(type(error), error)).strip()
+            known = error.__cause__ or error if isinstance(error, HookFailed) else error
+            text = "".join(traceback.format_exception_only(type(known), known)).strip()
             shown = _encodable(text[:_SHOWN_AT_MOST])
         if isinstance(error, (*DENIED, *NOT_FOUND)):
             kind = "denied" if isinstance(error, DENIED) else "not found"

@@ -128,12 +128,34 @@ def is_pooled(options: Mapping[str, Any]) -> bool:
     return bool(options["OPTIONS"].get("pool"))
 
 
+#: The names that Django gives to the cursors of ``QuerySet.iterator()``, and all others.
+_OPEN_CURSORS = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
+
+
+def _has_open_cursor(connection: BaseDatabaseWrapper) -> bool:
+    """Whether somebody reads rows from the session, such as a loop over ``iterator()``.
+
+    Giving the session back would cut that off; psycopg may even wait for rows for ever.
+    """
+    if connection.vendor != "postgresql":
+        return False
+    try:
+        # Past Django's cursor, so that neither wrappers nor the query log see it.
+        with connection.connection.cursor() as cursor:
+            cursor.execute(_OPEN_CURSORS)
+            return bool(cursor.fetchone()[0])
+    except Exception:
+        logger.debug("A connection to %r does not answer.", connection.alias, exc_info=True)
+        return False
+
+
 def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
     """Give the sessions of this thread that are of a pool back to it.
 
     A thread that waits for others calls it first: if each of N threads held one of N sessions
     while it waits for a worker that needs another, none of them would ever go on. What is in an
-    atomic block, or has autocommit off, is kept: it has a transaction to lose.
+    atomic block, or has autocommit off, is kept: it has a transaction to lose. So is one with an
+    open cursor on the server.
 
     Args:
         renew: Called in this thread when it opens a connection after that, before anything else
@@ -149,6 +171,7 @@ def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
             and is_pooled(connection.settings_dict)
             and connection.autocommit
             and not connection.in_atomic_block
+            and not _has_open_cursor(connection)
         ):
             _thread.renew = renew
             try:

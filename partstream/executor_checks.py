@@ -43,19 +43,15 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
 
 
 def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
-    hint = (
-        "Set the executor's OPTIONS before_call and after_call to functions of (request) that set "
-        "the tenant on the thread's connection, and take it away"
-    )
+    functions = "a function of (request) that sets the tenant on the thread's connection as "
+    functions += "before_call, and one that takes it away as after_call,"
     if package == "django_tenants":
-        hint += (
-            ': "partstream.contrib.django_tenants.before_call" and '
-            '"partstream.contrib.django_tenants.after_call"'
-        )
+        hooks = "partstream.contrib.django_tenants"
+        functions = f'"{hooks}.before_call" as before_call and "{hooks}.after_call" as after_call'
     return checks.Error(
         f"{package} keeps the tenant on the database connection of the request's thread, and parts "
         f"of {view_class.__name__} may run in other threads: they would read another schema.",
-        hint=f"{hint}.",
+        hint=f"Name {functions} in the OPTIONS of PART_EXECUTOR, or of the view's executor.",
         obj=view_class,
         id="partstream.E009",
     )

@@ -65,6 +65,8 @@ def _import_function() -> Callable[[Request], str | None]:
         function: Any = getattr(import_module(module), name, None)
     except ImportError as error:
         raise Misuse(f"{where} cannot be imported: {error}.") from error
+    if function is None:
+        raise Misuse(f"{where} cannot be found: {module} has no {name!r}.")
     if not callable(function):
         raise Misuse(f"{where} is not a function. Name one of (request) that returns a string.")
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):

@@ -10,6 +10,8 @@ from django.db.utils import InterfaceError, OperationalError
 
 from partstream.connections import forget_renewal, give_back_pooled
 
+from .example.models import Note
+
 pytestmark = [
     pytest.mark.skipif(
         connection.vendor != "postgresql" or django.VERSION < (5, 1),
@@ -80,6 +82,20 @@ def test_give_back_pooled__of_a_session_that_died_does_no_harm():
         run("SELECT pg_terminate_backend(pg_backend_pid())")
     give_back_pooled()
     assert run("SELECT 1") == 1
+
+
+def test_give_back_pooled__keeps_what_rows_are_read_from():
+    Note.objects.bulk_create([Note(text=f"note {number}") for number in range(5)])
+    seen = []
+    for note in Note.objects.order_by("pk").iterator(chunk_size=1):
+        session = connection.connection
+        give_back_pooled()
+        assert connection.connection is session
+        seen.append(note.text)
+    assert seen == [f"note {number}" for number in range(5)]
+    # Read to its end it is like any other.
+    give_back_pooled()
+    assert connection.connection is None
 
 
 def test_renewal__comes_with_each_new_connection_and_before_all_else():

@@ -380,7 +380,7 @@ def test_setting__may_be_in_the_environment(monkeypatch, serve):
 
 FAULTY = {
     "nowhere": ("tests.nowhere.tenant", "cannot be imported: No module named 'tests.nowhere'."),
-    "no such name": (f"{__name__}.unknown", "is not a function."),
+    "no such name": (f"{__name__}.unknown", "cannot be found"),
     "a text": (f"{__name__}.a_text", "is not a function."),
     "asynchronous": (f"{__name__}.later", "is asynchronous."),
     "an asynchronous object": (f"{__name__}.later_object", "is asynchronous."),

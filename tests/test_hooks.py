@@ -458,6 +458,7 @@ def test_executor__has_hooks_where_a_subclass_writes_them(executors):
         ("tests.test_hooks.EVENTS", "is not a function of"),
         ("tests.test_hooks.Held", "is not a function of"),
         ("tests.test_hooks.tenant_of_async", "is a coroutine function"),
+        ("tests.test_hooks.tenant_as_fallback", "cannot be called as"),
         (7, "is not a function of"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +43,12 @@ def import_hook(option: str, path: Any) -> Callable[[Any], Any] | None:
         raise Misuse(f"{option} = {path!r:.120} is not a function of (request). Name one.")
     found: Callable[[Any], Any] = function
     refuse_coroutine(option, found)
+    try:
+        inspect.signature(found).bind(None)
+    except TypeError as error:
+        raise Misuse(f"{option} = {path!r:.120} cannot be called as (request): {error}.") from error
+    except ValueError:
+        return found  # Of those in C some have no signature.
     return found
 
 
@@ -70,6 +77,10 @@ class CallHooks:
         self._executor = executor
         self._request = request
 
+    @property
+    def _name(self) -> str:
+        return type(self._executor).__name__
+
     def before(self) -> None:
         """Call ``before_call(request)``, in this thread.
 
@@ -79,14 +90,14 @@ class CallHooks:
         try:
             self._executor.before_call(self._request)
         except Exception as error:
-            raise HookFailed(f"before_call() failed: {type(error).__name__}") from error
+            raise HookFailed(f"{self._name}.before_call() failed") from error
 
     def after(self) -> None:
         """Call ``after_call(request)``, in this thread; what it raises is only logged."""
         try:
             self._executor.after_call(self._request)
         except Exception:
-            logger.exception("after_call() failed.")
+            logger.exception("%s.after_call() failed.", self._name)
 
     def around(self, function: Callable[[], T]) -> T:
         """Call a function between the two.

@@ -17,7 +17,7 @@ TENANTS = ["red", "blue"]
 POLICIES = """
 ALTER TABLE rows_owner ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rows_owner FORCE ROW LEVEL SECURITY;
-CREATE POLICY own ON rows_owner USING (name = current_setting('app.tenant', true));
+CREATE POLICY own ON rows_owner USING (name = nullif(current_setting('app.tenant', true), ''));
 ALTER TABLE django_session ENABLE ROW LEVEL SECURITY;
 ALTER TABLE django_session FORCE ROW LEVEL SECURITY;
 CREATE POLICY any_tenant ON django_session USING (current_setting('app.tenant', true) <> '');
