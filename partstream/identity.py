@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieSession
 from django.db import DEFAULT_DB_ALIAS, router
@@ -19,6 +16,7 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from .conf import SETTING, Kept, get_settings, get_source
+from .dotted_paths import import_function
 from .exceptions import Misuse
 from .keys import KeyRing, keyed_digest
 
@@ -53,31 +51,7 @@ def get_identity(request: Request) -> str | None:
 
 
 def _import_function() -> Callable[[Request], str | None]:
-    """The function that ``IDENTITY`` names.
-
-    Raises:
-        Misuse: When it cannot be imported, or cannot be called with a request.
-    """
-    path: Any = get_settings().IDENTITY
-    where = f"{get_source('IDENTITY')} = {path!r}"
-    module, _, name = path.rpartition(".")
-    try:
-        function: Any = getattr(import_module(module), name, None)
-    except ImportError as error:
-        raise Misuse(f"{where} cannot be imported: {error}.") from error
-    if function is None:
-        raise Misuse(f"{where} cannot be found: {module} has no {name!r}.")
-    if not callable(function):
-        raise Misuse(f"{where} is not a function. Name one of (request) that returns a string.")
-    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
-        raise Misuse(f"{where} is asynchronous. Write a plain function of (request).")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError as error:
-        raise Misuse(f"{where} cannot be called as (request): {error}.") from error
-    except ValueError:
-        return function  # type: ignore[no-any-return]  # Of those in C some have no signature.
-    return function  # type: ignore[no-any-return]
+    return import_function(get_settings().IDENTITY, get_source("IDENTITY"))
 
 
 #: The function that ``IDENTITY`` names; not to be called where it names none.

@@ -380,10 +380,10 @@ def test_setting__may_be_in_the_environment(monkeypatch, serve):
 
 FAULTY = {
     "nowhere": ("tests.nowhere.tenant", "cannot be imported: No module named 'tests.nowhere'."),
-    "no such name": (f"{__name__}.unknown", "cannot be found"),
+    "no such name": (f"{__name__}.unknown", f"cannot be imported: {__name__} has no 'unknown'."),
     "a text": (f"{__name__}.a_text", "is not a function."),
-    "asynchronous": (f"{__name__}.later", "is asynchronous."),
-    "an asynchronous object": (f"{__name__}.later_object", "is asynchronous."),
+    "asynchronous": (f"{__name__}.later", "is a coroutine function."),
+    "an asynchronous object": (f"{__name__}.later_object", "is a coroutine function."),
     "no arguments": (f"{__name__}.without_arguments", "cannot be called as (request): too many"),
     "two arguments": (f"{__name__}.with_two", "cannot be called as (request): missing"),
     "an object": (f"{__name__}.not_called", "cannot be called as (request): missing"),
@@ -410,7 +410,7 @@ def test_setting__that_cannot_be_used_is_misuse_and_an_error_of_check(
         assert str(caught.value) == message.msg
 
 
-@pytest.mark.parametrize("path", [None, f"{__name__}.tenant", "builtins.str", "operator.not_"])
+@pytest.mark.parametrize("path", [None, f"{__name__}.tenant", "builtins.vars", "operator.not_"])
 def test_setting__that_can_be_used_is_no_error(settings, path):
     settings.DJANGO_PARTSTREAM = {"IDENTITY": path}
     assert messages() == []

@@ -1,4 +1,4 @@
-"""Who asks a project."""
+"""The clients of a project."""
 
 from __future__ import annotations
 

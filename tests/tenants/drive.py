@@ -1,4 +1,4 @@
-"""Asks a project so many times, all its tenants in turn, in several threads.
+"""Asks a project again and again, for all its tenants in turn, in several threads.
 
 Django has to be set up.
 """

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+from partstream.dotted_paths import import_function, refuse_coroutine
 from partstream.exceptions import Misuse
 
 from ..base import Backend
 from .calls import Call
-from .hooks import CallHooks, import_hook, refuse_coroutine
+from .hooks import CallHooks
 from .loop import LoopThread
 from .pool import WorkerPool
 
@@ -72,10 +73,12 @@ class Executor(Backend, ABC):
             max_workers=max_workers, max_queued=max_queued, max_abandoned=max_abandoned
         )
         self._max_coroutines = max_coroutines
-        self._before_call = import_hook("before_call", before_call)
-        self._after_call = import_hook("after_call", after_call)
+        self._before_call, self._after_call = (
+            None if path is None else import_function(path, name)
+            for name, path in (("before_call", before_call), ("after_call", after_call))
+        )
         for name in ("before_call", "after_call"):
-            refuse_coroutine(f"{type(self).__name__}.{name}", getattr(self, name))
+            refuse_coroutine(getattr(self, name), f"{type(self).__name__}.{name}")
 
     def before_call(self, request: Any) -> None:
         """Set what a part's code needs of this thread, and of its database connections.

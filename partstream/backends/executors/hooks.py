@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asgiref.sync import iscoroutinefunction
-from django.utils.module_loading import import_string
-
 from partstream.connections import forget_renewal
-from partstream.exceptions import HookFailed, Misuse
+from partstream.exceptions import HookFailed
 from partstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -19,50 +15,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = get_logger(__name__)
-
-
-def import_hook(option: str, path: Any) -> Callable[[Any], Any] | None:
-    """The function that an option names; None where it names none.
-
-    Args:
-        option: The option's name, for the error.
-        path: A dotted path, or the function itself.
-
-    Raises:
-        Misuse: When it cannot be imported, or cannot be called.
-    """
-    if path is None:
-        return None
-    function = path
-    if isinstance(path, str):
-        try:
-            function = import_string(path)
-        except ImportError as error:
-            raise Misuse(f"{option} = {path!r} cannot be imported: {error}.") from error
-    if not callable(function) or isinstance(function, type):
-        raise Misuse(f"{option} = {path!r:.120} is not a function of (request). Name one.")
-    found: Callable[[Any], Any] = function
-    refuse_coroutine(option, found)
-    try:
-        inspect.signature(found).bind(None)
-    except TypeError as error:
-        raise Misuse(f"{option} = {path!r:.120} cannot be called as (request): {error}.") from error
-    except ValueError:
-        return found  # Of those in C some have no signature.
-    return found
-
-
-def refuse_coroutine(option: str, function: Callable[..., Any]) -> None:
-    """Refuse a hook that nobody would await.
-
-    Raises:
-        Misuse: When it is a coroutine function.
-    """
-    if iscoroutinefunction(function):
-        raise Misuse(
-            f"{option} is a coroutine function. Write def in place of async def: it is called in "
-            "the thread for which it sets something."
-        )
 
 
 class CallHooks:

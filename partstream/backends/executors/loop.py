@@ -94,7 +94,7 @@ class LoopThread:
         return call
 
     def wait_until_idle(self, timeout: float) -> bool:
-        """Wait until no coroutine runs, and so no thread of one, for so many seconds at most."""
+        """Wait until no coroutine runs, and so no thread of one; whether that came in time."""
         with self._is_idle:
             return self._is_idle.wait_for(lambda: not self._running, timeout)
 
@@ -187,6 +187,6 @@ def _nothing() -> None:
 
 
 def wait_until_all_idle(timeout: float) -> bool:
-    """`LoopThread.wait_until_idle` for every loop of the process, all within so many seconds."""
+    """`LoopThread.wait_until_idle` for every loop of the process, with one timeout for all."""
     ends = monotonic() + timeout
     return all(loop.wait_until_idle(max(0.0, ends - monotonic())) for loop in list(_loops))

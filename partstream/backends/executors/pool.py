@@ -275,7 +275,7 @@ class WorkerPool:
 
 
 def close_all(timeout: float) -> bool:
-    """`WorkerPool.close` of every pool of the process, all within so many seconds."""
+    """`WorkerPool.close` of every pool of the process, with one timeout for all."""
     ends = monotonic() + timeout
     closed = [pool.close(max(0.0, ends - monotonic())) for pool in list(_pools)]
     return all(closed)

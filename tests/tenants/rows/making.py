@@ -1,4 +1,4 @@
-"""Makes the tables, the policies if there shall be any, and eight clients that are logged in."""
+"""Makes the tables, the policies if they are wanted, and eight clients that are logged in."""
 
 from __future__ import annotations
 

@@ -1,0 +1,56 @@
+"""Functions of the project that settings and options name by their dotted paths."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+
+from .exceptions import Misuse
+
+
+def import_function(path: Any, where: str) -> Callable[[Any], Any]:
+    """The plain function of (request) that a setting or an option names.
+
+    Args:
+        path: A dotted path, or the function itself.
+        where: What names it, for the errors.
+
+    Raises:
+        Misuse: When it cannot be imported, is a coroutine function, or cannot be called with a
+            request alone.
+    """
+    where = f"{where} = {path!r:.120}"
+    function = path
+    if isinstance(path, str):
+        module, _, name = path.rpartition(".")
+        try:
+            function = getattr(import_module(module), name, None)
+        except (ImportError, ValueError) as error:
+            raise Misuse(f"{where} cannot be imported: {error}.") from error
+        if function is None:
+            raise Misuse(f"{where} cannot be imported: {module} has no {name!r}.")
+    if not callable(function) or isinstance(function, type):
+        raise Misuse(f"{where} is not a function. Name one of (request).")
+    refuse_coroutine(function, where)
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise Misuse(f"{where} cannot be called as (request): {error}.") from error
+    except ValueError:
+        pass  # Of those in C some have no signature.
+    found: Callable[[Any], Any] = function
+    return found
+
+
+def refuse_coroutine(function: Any, where: str) -> None:
+    """Refuse a function that nobody would await.
+
+    Raises:
+        Misuse: When it is a coroutine function.
+    """
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+        raise Misuse(f"{where} is a coroutine function. Write def in place of async def.")
