@@ -85,11 +85,13 @@ class Executor(Backend, ABC):
 
         Called with the loader's request, in each thread that runs code of the project's for a
         part: a worker, a coroutine's own thread of ``sync_to_async``, the thread of serializer and
-        fallback. Never in the thread of an event loop. In the request's own thread only after a
-        pooled connection was given back there. It may be called again in the same thread.
+        fallback. Never in the thread of an event loop. In the request's own thread only when that
+        thread opens a connection after it has given a pooled one back. It may be called again in
+        the same thread.
 
         By default it calls the function of the option ``before_call``. What it raises fails the
-        part, fallback or not, and is logged.
+        part, fallback or not, and is logged; in the request's own thread, whatever wanted the
+        connection.
         """
         if self._before_call is not None:
             self._before_call(request)
