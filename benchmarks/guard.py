@@ -94,8 +94,8 @@ def of_view(limiting):
 
 def of_codec(codec):
     """A case: a token through the grammar, decoded, looked at, and the next one encoded."""
-    from partstream.cursors import Cursor
     from partstream.security.validation import validate_token
+    from partstream.walks.cursor import Cursor
 
     payload = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22).payload()
     token = codec.encode(payload, 3600)

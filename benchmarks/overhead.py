@@ -54,8 +54,8 @@ from partstream import ProgressiveView, lazy
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.jwt import JWTCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
-from partstream.cursors import Cursor
 from partstream.keys import get_key_ring
+from partstream.walks.cursor import Cursor
 
 TTL = 3600
 ITEMS = [{"id": number, "total": "9.90"} for number in range(3)]

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .exceptions import PartError as PartError
-    from .loaders import cached_for as cached_for
-    from .loaders import safe_call as safe_call
-    from .loaders import with_timeout as with_timeout
-    from .parts import PartList as PartList
-    from .parts import lazy as lazy
+    from .parts.declaration import PartList as PartList
+    from .parts.declaration import lazy as lazy
+    from .parts.loader import cached_for as cached_for
+    from .parts.loader import safe_call as safe_call
+    from .parts.loader import with_timeout as with_timeout
     from .views import HybridProgressiveView as HybridProgressiveView
     from .views import ProgressiveView as ProgressiveView
 
@@ -27,12 +27,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "HybridProgressiveView": "views",
     "PartError": "exceptions",
-    "PartList": "parts",
+    "PartList": "parts.declaration",
     "ProgressiveView": "views",
-    "cached_for": "loaders",
-    "lazy": "parts",
-    "safe_call": "loaders",
-    "with_timeout": "loaders",
+    "cached_for": "parts.loader",
+    "lazy": "parts.declaration",
+    "safe_call": "parts.loader",
+    "with_timeout": "parts.loader",
 }
 
 __all__ = [

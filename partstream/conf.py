@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import difflib
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from .exceptions import Misuse
-from .values import BackendPath, Flag, FunctionPath, Kind, NetworkList, Number, Secrets, Word
-
-T = TypeVar("T")
+from .per_process import Kept
+from .setting_kinds import BackendPath, Flag, FunctionPath, Kind, NetworkList, Number, Secrets, Word
 
 SETTING = "DJANGO_PARTSTREAM"
 PREFIX = "PARTSTREAM_"
@@ -174,38 +172,6 @@ def _read() -> tuple[dict[str, Any], list[Problem]]:
 def _guess(name: object) -> str:
     close = difflib.get_close_matches(str(name).upper(), _FIELDS, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"The settings are {', '.join(_FIELDS)}."
-
-
-class Kept(Generic[T]):
-    """A value made once a process, at first use, and again after a setting it came from changed.
-
-    Args:
-        make: Makes the value; what it raises is raised at every use until it succeeds.
-        names: The settings that it comes from.
-    """
-
-    def __init__(self, make: Callable[[], T], *names: str) -> None:
-        self._make = make
-        self._names = frozenset(names)
-        self._value: T | None = None
-        self._lock = threading.RLock()
-        setting_changed.connect(self._forget)
-
-    def __call__(self) -> T:
-        """The value."""
-        value = self._value
-        if value is None:
-            with self._lock:
-                if self._value is None:
-                    self._value = self._make()
-                value = self._value
-        return value
-
-    def _forget(self, *, setting: str, **_: Any) -> None:
-        if setting in self._names:
-            # Waits for a value in the making: what came from the old setting is not kept.
-            with self._lock:
-                self._value = None
 
 
 _overrides = 0

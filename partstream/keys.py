@@ -15,8 +15,9 @@ from hashlib import blake2b
 from django.conf import settings as django_settings
 from django.utils.encoding import force_bytes
 
-from .conf import SETTING, Kept, get_settings
+from .conf import SETTING, get_settings
 from .exceptions import Misuse
+from .per_process import Kept
 
 _SALT = b"django-partstream"
 

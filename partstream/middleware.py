@@ -18,12 +18,12 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from . import request_ids
-from .bases import PartsMixin
 from .exceptions import PartstreamError
-from .guards import GuardMixin
 from .mixins import CursorMixin
-from .responses import NOT_STORED, VARY
+from .mixins.base import PartsMixin
+from .mixins.guard import GuardMixin
 from .security.admission import admit
+from .wire.responses import NOT_STORED, VARY
 
 GetResponse = Callable[[HttpRequest], Any]
 Callback = Callable[..., Any]

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from .attributes import window_limit
 from .backends.loader import get_rate_limit_store
 from .backends.rate_limits.base import Decision, Window
 from .backends.rate_limits.memory import MemoryRateLimitStore
-from .conf import MAX_LIMIT, SETTING, Kept, get_settings
+from .conf import MAX_LIMIT, SETTING, get_settings
 from .exceptions import StoreUnavailable
 from .identity import joined, session_key, with_dimension
 from .keys import get_key_ring, keyed_digest
+from .mixins.attributes import window_limit
+from .per_process import Kept
 from .security.client_ip import bucket, client_address
 
 if TYPE_CHECKING:
-    from .guards import GuardMixin
+    from .mixins.guard import GuardMixin
 
 #: Names of the windows, as the headers have them, and their seconds.
 BURST: Final = ("burst", 10)

@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from .envelopes import EnvelopeSerializer, ManifestSerializer
+from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
+
 from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 
 Delivery = Literal["walk", "parts", "manifest"]

@@ -15,7 +15,7 @@ from partstream.backends.executors import pool
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
-from partstream.flights import get_flights
+from partstream.caching.single_flight import get_flights
 
 from . import databases, memcached, redis, redis_cluster
 from .holding import Held, HeldCoroutine, wait_until

@@ -146,9 +146,9 @@ def configure(store, lock_ttl):
     """Begin anew with this store, and with locks that live so long."""
     from django.test import override_settings
 
-    from partstream import flights
+    from partstream.caching import single_flight
 
-    flights.LOCK_TTL = lock_ttl
+    single_flight.LOCK_TTL = lock_ttl
     override_settings(DJANGO_PARTSTREAM={"CACHE_STORE": store}).enable()
 
 

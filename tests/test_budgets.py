@@ -16,8 +16,8 @@ from rest_framework.permissions import BasePermission
 
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call
 from partstream.backends.executors.inline import InlineExecutor
+from partstream.caching.single_flight import get_flights
 from partstream.exceptions import Misuse
-from partstream.flights import get_flights
 from partstream.testing import collect
 
 from .budgets import AMPLE, BEYOND, BUDGET, LONGER
@@ -94,8 +94,8 @@ def test_budget__may_end_at_any_moment(serve_budget, client, held, monkeypatch, 
             stopped = 2 * AMPLE
         return now
 
-    monkeypatch.setattr("partstream.schedules.monotonic", look_and_be_stopped)
-    monkeypatch.setattr("partstream.under_way.monotonic", look_and_be_stopped)
+    monkeypatch.setattr("partstream.resolution.schedule.monotonic", look_and_be_stopped)
+    monkeypatch.setattr("partstream.resolution.pending.monotonic", look_and_be_stopped)
     slow = held("slow")
     url = serve_budget(("now", 1), ("slow", lazy(slow)), time_budget=AMPLE)
     with soon():

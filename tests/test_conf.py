@@ -12,9 +12,10 @@ from django.core.signals import setting_changed
 from django.test import override_settings
 
 from partstream import conf
-from partstream.conf import Kept, Settings, get_problems, get_settings
+from partstream.conf import Settings, get_problems, get_settings
 from partstream.exceptions import Misuse
-from partstream.values import LONGEST_TTL
+from partstream.per_process import Kept
+from partstream.setting_kinds import LONGEST_TTL
 
 from .processes import run_python
 

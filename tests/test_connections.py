@@ -8,7 +8,7 @@ from django.core.signals import request_finished, request_started
 from django.db import connection, transaction
 from django.db.utils import InterfaceError, OperationalError
 
-from partstream.connections import forget_renewal, give_back_pooled
+from partstream.isolation.connections import forget_renewal, give_back_pooled
 
 from .example.models import Note
 

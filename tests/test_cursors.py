@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from partstream.cursors import MAX_PARTS, Cursor, new_walk, position
 from partstream.exceptions import InvalidCursor
+from partstream.walks.cursor import MAX_PARTS, Cursor, new_walk, position
 
 
 def cursor(**changes):

@@ -14,8 +14,8 @@ from django.test import AsyncClient, RequestFactory
 from partstream import ProgressiveView, cached_for, lazy, safe_call
 from partstream.backends.caches.base import CacheStore
 from partstream.backends.executors.pool import WorkerPool
-from partstream.flight import LOST
-from partstream.flights import Flights, Turn, get_flights
+from partstream.caching.flight import LOST
+from partstream.caching.single_flight import Flights, Turn, get_flights
 from partstream.keys import get_key_ring
 
 from .holding import PATIENCE, wait_until

@@ -6,16 +6,10 @@ import pytest
 from rest_framework.exceptions import ErrorDetail
 
 from partstream import exceptions
-from partstream.envelopes import (
-    REQUEST_ERRORS,
-    EnvelopeSerializer,
-    ManifestSerializer,
-    envelope,
-    manifest,
-    to_api_exception,
-    with_code,
-)
-from partstream.resolution import Failure, Outcome
+from partstream.resolution.resolver import Failure, Outcome
+from partstream.wire.envelopes import envelope, manifest
+from partstream.wire.errors import REQUEST_ERRORS, to_api_exception, with_code
+from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
 
 GOOD = Outcome("good", b"[1]", None, 0.1, "loader")
 

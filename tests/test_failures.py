@@ -16,7 +16,7 @@ from rest_framework import exceptions as drf
 
 from partstream import PartError, lazy, safe_call
 from partstream.exceptions import NoCapacity, PartTimeout
-from partstream.failures import decisive, is_denial
+from partstream.parts.failures import decisive, is_denial
 
 from .walking import get_json
 

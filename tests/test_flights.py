@@ -20,15 +20,15 @@ from partstream import (
     HybridProgressiveView,
     ProgressiveView,
     cached_for,
-    flights,
     lazy,
     safe_call,
     with_timeout,
 )
 from partstream.backends.executors.calls import Call
 from partstream.backends.loader import get_cache_store
+from partstream.caching import single_flight
+from partstream.caching.single_flight import Flights, Turn, get_flights
 from partstream.exceptions import PartTimeout
-from partstream.flights import Flights, Turn, get_flights
 
 from .flying import LOCAL_STORE, Crew, Run
 from .holding import PATIENCE, in_background, wait_until
@@ -561,7 +561,7 @@ def keepers():
 
 @pytest.mark.slow
 def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monkeypatch):
-    monkeypatch.setattr(flights, "LOCK_TTL", 1)
+    monkeypatch.setattr(single_flight, "LOCK_TTL", 1)
     before = keepers()
     registry = Flights(shared_store)
     one, _ = registry.board(KEY)
@@ -615,9 +615,9 @@ def test_landed__a_result_that_is_not_kept_is_there_for_one_chunk(store):
 
 def test_landed__are_bounded(store):
     registry = Flights(store)
-    for number in range(flights._MOST_LANDED + 10):
+    for number in range(single_flight._MOST_LANDED + 10):
         left_running(registry, f"{KEY}.{number}")()
-    assert len(registry._landed) == flights._MOST_LANDED
+    assert len(registry._landed) == single_flight._MOST_LANDED
     assert registry.find(f"{KEY}.9") is None
     assert registry.find(f"{KEY}.10").result == f"{KEY}.10"
     assert registry._flights == {}
@@ -628,9 +628,9 @@ def test_landed__are_forgotten_in_time(store, monkeypatch):
     for name in ("one", "other"):
         left_running(registry, f"{KEY}.{name}")()
     now = time.monotonic()
-    monkeypatch.setattr(flights, "monotonic", lambda: now + flights._LANDED_SECONDS - 1)
+    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._LANDED_SECONDS - 1)
     assert registry.find(f"{KEY}.one").result == f"{KEY}.one"
-    monkeypatch.setattr(flights, "monotonic", lambda: now + flights._LANDED_SECONDS + 1)
+    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._LANDED_SECONDS + 1)
     assert registry.find(f"{KEY}.other") is None
 
 
@@ -661,11 +661,11 @@ thread = threading.Thread(target=loader, args=[request])
 thread.start()
 assert began.wait(30)
 flights = get_flights()
-with flights._lock:  # As another thread might hold it just now.
+with single_flight._lock:  # As another thread might hold it just now.
     child = os.fork()
 if child == 0:
     signal.alarm(30)
-    print(flights._flights == {}, loader(request) == os.getpid(), flush=True)
+    print(single_flight._flights == {}, loader(request) == os.getpid(), flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 go.set()

@@ -10,7 +10,7 @@ from django.utils.functional import lazystr
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.serializer_helpers import ReturnDict
 
-from partstream.fragments import NotSerializable, decode, encode
+from partstream.parts.fragment import NotSerializable, decode, encode
 
 
 class Plain:

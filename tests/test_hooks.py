@@ -16,8 +16,8 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_executor
-from partstream.boundary import Boundary
 from partstream.exceptions import HookFailed, Misuse
+from partstream.resolution.boundary import Boundary
 from partstream.testing import close_connections, collect
 
 from .holding import PATIENCE, Held, result_of, wait_until

@@ -26,15 +26,15 @@ from rest_framework import exceptions as drf
 from rest_framework.request import Request
 
 from partstream import PartError, ProgressiveView, cached_for, lazy, safe_call, with_timeout
+from partstream.caching.cache_keys import Caching
+from partstream.caching.single_flight import get_flights
 from partstream.exceptions import Misuse, PartTimeout
-from partstream.flights import get_flights
-from partstream.fragments import NotSerializable
-from partstream.loaders import Loader
-from partstream.parts import PartList
-from partstream.scopes import Caching
-from partstream.signatures import _SEEN_AT_MOST, _seen, signature_problem
+from partstream.parts.declaration import PartList
+from partstream.parts.fragment import NotSerializable
+from partstream.parts.loader import Loader
+from partstream.parts.signatures import _SEEN_AT_MOST, _seen, signature_problem
+from partstream.setting_kinds import LONGEST_TTL
 from partstream.testing import collect
-from partstream.values import LONGEST_TTL
 
 from .holding import PATIENCE, HeldCoroutine, in_background, in_threads, wait_until
 from .loading import of_module
@@ -171,7 +171,7 @@ def test_safe_call__logs_once(failing, caplog):
     call(safe_call(failing(ValueError("the cause")), fallback=[]))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.name == "partstream.loaders"
+    assert record.name == "partstream.parts"
     assert "load failed; its fallback is delivered." in record.getMessage()
     assert str(record.exc_info[1]) == "the cause"
 

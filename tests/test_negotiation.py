@@ -10,7 +10,7 @@ from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer, StaticH
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from partstream.negotiation import PartsContentNegotiation
+from partstream.wire.negotiation import PartsContentNegotiation
 
 RENDERERS = [JSONRenderer, BrowsableAPIRenderer]
 

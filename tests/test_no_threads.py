@@ -16,8 +16,8 @@ from partstream import ProgressiveView, cached_for, lazy, safe_call, with_timeou
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
+from partstream.caching.single_flight import get_flights
 from partstream.exceptions import NoCapacity, NoThread
-from partstream.flights import get_flights
 
 from .holding import PATIENCE, in_background, passed_on, result_of, wait_until
 from .processes import run_python

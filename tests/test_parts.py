@@ -12,8 +12,8 @@ from rest_framework.serializers import Serializer
 
 from partstream import PartList, ProgressiveView, lazy, safe_call
 from partstream.exceptions import Misuse
-from partstream.layouts import _make_layout
-from partstream.parts import LazyPart
+from partstream.parts.declaration import LazyPart
+from partstream.parts.layout import _make_layout
 
 
 def load(request):

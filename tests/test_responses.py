@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
-from partstream.responses import PartsResponse
+from partstream.wire.responses import PartsResponse
 
 from .walking import first_cursor, merged, walk
 

@@ -25,8 +25,8 @@ from rest_framework.request import Request
 from rest_framework.versioning import QueryParameterVersioning
 
 from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy
+from partstream.caching.cache_keys import Caching, Scope
 from partstream.identity import joined
-from partstream.scopes import Caching, Scope
 from partstream.testing import collect
 
 from .logged import message

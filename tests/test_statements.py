@@ -20,8 +20,11 @@ from django.db import (
     transaction,
 )
 
-from partstream import statements
-from partstream.statements import can_stop_statements, is_statement_timeout, statement_timeout
+from partstream.isolation.statement_timeout import (
+    can_stop_statements,
+    is_statement_timeout,
+    statement_timeout,
+)
 
 from .example.models import Note
 
@@ -98,7 +101,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(statements, "monotonic", clock)
+    monkeypatch.setattr("partstream.isolation.statement_timeout.monotonic", clock)
     return clock
 
 
@@ -599,7 +602,7 @@ def test_session__broken_unnoticed(another, caplog):
     with statement_timeout(60):
         terminate_unnoticed(another)
     ((name, level, message),) = caplog.record_tuples
-    assert (name, level) == ("partstream.statements", logging.WARNING)
+    assert (name, level) == ("partstream.connections", logging.WARNING)
     assert "'default' is not put back" in message
     assert connection.connection is None
     assert run() == (1,)

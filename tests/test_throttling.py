@@ -658,7 +658,7 @@ def test_store_down__the_policy_says_what_becomes_of_requests(serve, limit, clie
     assert [answer.status_code for answer in answers] == statuses
     assert get_rate_limit_store().undecided == 3
     # Once for all of them.
-    outages = [record for record in caplog.records if record.name == "partstream.backends.breakers"]
+    outages = [record for record in caplog.records if record.name == "partstream.stores"]
     assert len(outages) == 1
     if policy == "closed":
         assert answers[0].json() == {

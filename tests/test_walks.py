@@ -14,8 +14,8 @@ from django.test import Client, override_settings
 from partstream import PartError, ProgressiveView, lazy
 from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.backends.loader import get_cursor_codec
-from partstream.cursors import Cursor
 from partstream.exceptions import Misuse
+from partstream.walks.cursor import Cursor
 
 from .holding import LONG_PATIENCE
 from .walking import at, first_cursor, get_json, merged, names, walk
@@ -297,7 +297,7 @@ class CrashingCodec(SignedCursorCodec):
 def test_cursor__the_reason_is_in_the_log(client, url, refused, caplog):
     caplog.set_level("INFO", logger="partstream")
     response = refused("cursor=abc&cursor=abc")
-    (record,) = [record for record in caplog.records if record.name == "partstream.guards"]
+    (record,) = [record for record in caplog.records if record.name == "partstream.requests"]
     assert record.getMessage() == (
         "ServedView refused a cursor: the cursor is given more than once. "
         f"(request {response.headers['X-Request-ID']})"

@@ -12,7 +12,7 @@ from partstream.logs import get_logger
 
 from .faults import Fault, fault_of
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.stores")
 
 T = TypeVar("T")
 D = TypeVar("D")

@@ -21,7 +21,7 @@ from partstream.logs import get_logger
 from .executors.daemon_threads import start_daemon
 from .faults import Fault, fault_of
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.stores")
 
 T = TypeVar("T")
 

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..conf import SETTING, Kept, get_settings, get_source
+from partstream.per_process import Kept
+from partstream.setting_kinds import BackendPath
+
+from ..conf import SETTING, get_settings, get_source
 from ..exceptions import Misuse
 from ..keys import get_key_ring
-from ..values import BackendPath
 from .base import Backend
 from .caches.base import CacheStore
 from .cursors.base import CursorCodec

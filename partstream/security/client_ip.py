@@ -16,13 +16,14 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from partstream.conf import SETTING, Kept, get_settings
+from partstream.conf import SETTING, get_settings
 from partstream.logs import get_logger
+from partstream.per_process import Kept
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.requests")
 
 #: The entry of ``TRUSTED_PROXIES`` for a peer behind a Unix socket.
 UNIX = "unix"

@@ -61,7 +61,7 @@ def ask(breaker, service):
 @pytest.fixture
 def lines(caplog):
     """What was logged until now."""
-    caplog.set_level(logging.INFO, "partstream.backends.breakers")
+    caplog.set_level(logging.INFO, "partstream.stores")
     return lambda: [(record.levelname, record.getMessage()) for record in caplog.records]
 
 

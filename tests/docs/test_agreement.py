@@ -16,18 +16,14 @@ from rest_framework.views import APIView
 
 import partstream
 from partstream import (
-    bases,
     checks,
     conf,
-    cursors,
-    envelopes,
     exceptions,
-    guards,
     mixins,
     request_ids,
+    setting_kinds,
     signals,
     throttling,
-    values,
     views,
 )
 from partstream.backends.executors.base import Executor
@@ -35,15 +31,17 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store, get_rate_limit_store
 from partstream.backends.rate_limits import memory
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
-from partstream.cursors import Cursor
 from partstream.security import audit, client_ip, validation
+from partstream.walks import cursor
+from partstream.walks.cursor import Cursor
+from partstream.wire import errors, schemas
 
 from ..redis import needs_redis
 from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
 
 SETTINGS = DOCS / "settings.md"
 WIRE_FORMAT = DOCS / "wire-format.md"
-VIEWS = DOCS / "views-and-mixins.md"
+VIEWS = DOCS / "views-and-verbs.md"
 RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
 RATE_LIMITS = DOCS / "rate-limits.md"
@@ -54,7 +52,7 @@ ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 OF_A_CACHE = {"KEY_PREFIX", "MAX_ENTRIES", "SOCKET_CONNECT_TIMEOUT", "SOCKET_TIMEOUT"}
 
 #: What every view has; the rest of the mixins is the developer's to choose.
-BASES = [guards.GuardMixin, bases.PartsMixin]
+BASES = [mixins.GuardMixin, mixins.PartsMixin]
 CLASSES = list(
     dict.fromkeys([*BASES, *(getattr(mixins, name) for name in dir(mixins) if "Mixin" in name)])
 )
@@ -90,11 +88,11 @@ def test_setting__is_documented_with_default_and_variable(field):
     assert (f"environment `{variable}`" if variable else "no environment variable") in facts
     kind = field.metadata["kind"]
     assert facts.startswith(KINDS[type(kind)](kind))
-    if isinstance(kind, values.Number):
+    if isinstance(kind, setting_kinds.Number):
         assert (", or `None`" in facts) == kind.optional
-        if kind.most != values.LONGEST_TTL:
+        if kind.most != setting_kinds.LONGEST_TTL:
             assert f"({kind.most:,} at most)" in facts or kind.most == 1 << 30
-    if isinstance(kind, values.Flag):
+    if isinstance(kind, setting_kinds.Flag):
         assert "(`true` or `false`)" in facts
 
 
@@ -110,13 +108,13 @@ def _words(kind):
 
 #: Kind of a setting -> how its facts begin.
 KINDS = {
-    values.Number: lambda kind: f"`{kind.kind.__name__}`, {kind.least} or more",
-    values.Flag: lambda kind: "`bool`",
-    values.Word: _words,
-    values.BackendPath: lambda kind: 'dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`',
-    values.FunctionPath: lambda kind: "dotted path, or `None`",
-    values.Secrets: lambda kind: "list of `str`, or `None`",
-    values.NetworkList: lambda kind: ", ".join(
+    setting_kinds.Number: lambda kind: f"`{kind.kind.__name__}`, {kind.least} or more",
+    setting_kinds.Flag: lambda kind: "`bool`",
+    setting_kinds.Word: _words,
+    setting_kinds.BackendPath: lambda kind: 'dotted path, or `{"BACKEND": path, "OPTIONS": {…}}`',
+    setting_kinds.FunctionPath: lambda kind: "dotted path, or `None`",
+    setting_kinds.Secrets: lambda kind: "list of `str`, or `None`",
+    setting_kinds.NetworkList: lambda kind: ", ".join(
         ["list of networks", *([_words(kind)] if kind.words else [])]
     ),
 }
@@ -264,13 +262,13 @@ def test_redis__is_cleared_of_our_entries_alone(settings, redis_settings, redis_
 def test_part_errors__are_documented_with_their_texts():
     table = {row[0].strip("`"): row for row in rows(sections(WIRE_FORMAT)["Errors of parts"])}
     del table["any other"]
-    assert {code: row[1] for code, row in table.items()} == dict(envelopes.PART_ERRORS)
+    assert {code: row[1] for code, row in table.items()} == dict(errors.PART_ERRORS)
 
 
 def test_request_errors__are_documented_with_their_status():
     table = rows(sections(WIRE_FORMAT)["Errors of requests"])
     documented = {(int(row[0]), code) for row in table for code in in_code(row[1])}
-    ours = {(status, code) for status, code, _ in envelopes.REQUEST_ERRORS.values()}
+    ours = {(status, code) for status, code, _ in errors.REQUEST_ERRORS.values()}
     assert ours <= documented
     assert documented - ours == {
         (401, "not_authenticated"),
@@ -286,7 +284,7 @@ def test_request_errors__are_documented_with_their_status():
 
 def test_envelope__fields_are_documented():
     documented = [row[0].strip("`") for row in rows(sections(WIRE_FORMAT)["The envelope"])]
-    envelope, meta = envelopes.EnvelopeSerializer(), envelopes.EnvelopeMetaSerializer()
+    envelope, meta = schemas.EnvelopeSerializer(), schemas.EnvelopeMetaSerializer()
     assert documented == [
         *(name for name in envelope.fields if name != "meta"),
         *(f"meta.{name}" for name in meta.fields),
@@ -299,7 +297,7 @@ def test_cursor__fields_are_documented():
 
 
 def test_limits__are_documented():
-    assert f"at most {cursors.MAX_PARTS:,} parts" in VIEWS.read_text(encoding="utf-8")
+    assert f"at most {cursor.MAX_PARTS:,} parts" in VIEWS.read_text(encoding="utf-8")
     limit = f"more than {validation.MAX_QUERY_LENGTH:,} characters"
     assert limit in WIRE_FORMAT.read_text(encoding="utf-8")
 

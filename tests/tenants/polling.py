@@ -16,9 +16,9 @@ from django.urls import path
 
 from partstream import ProgressiveView, cached_for, lazy
 from partstream.backends.caches.django_cache import DjangoCacheStore
-from partstream.flight import Flight
-from partstream.flights import get_flights
-from partstream.invocations import _key
+from partstream.caching.flight import Flight
+from partstream.caching.single_flight import get_flights
+from partstream.parts.direct_calls import _key
 from tests.wsgi import ask
 
 from . import kinds

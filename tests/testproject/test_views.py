@@ -90,7 +90,7 @@ def test_dashboard__parts_that_belong_together_share_a_chunk(shop, client, monke
 def test_dashboard__a_closed_exchange_is_covered_by_the_fallback(shop, client, caplog):
     found = collect(client, DASHBOARD)["exchange_rates"]
     assert found == {"live": False, **exchange_rates.LAST_KNOWN}
-    assert [record.name for record in caplog.records].count("partstream.loaders") == 1
+    assert [record.name for record in caplog.records].count("partstream.parts") == 1
 
 
 def test_dashboard__an_open_exchange_gives_live_rates(shop, client, service):

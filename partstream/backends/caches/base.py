@@ -14,7 +14,7 @@ from ..base import Backend
 from ..breakers import Breaker
 from ..faults import Fault, fault_of
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.stores")
 
 # An entry is one of these headers (a name, the format's version, the kind), a proof, the body.
 _SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes. What others can write has to be proved.

@@ -20,7 +20,7 @@ from ..cache_trials import check_bytes, check_keys, reads_pickles
 from ..faults import CallFault, Fault
 from .base import CacheStore
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.stores")
 
 
 class DjangoCacheStore(CacheStore):

@@ -9,8 +9,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from partstream.encoders import keep
 from partstream.exceptions import CursorError, CursorExpired, InvalidCursor
+from partstream.json_encoders import keep
 from partstream.keys import KeyRing
 
 from ..base import Backend

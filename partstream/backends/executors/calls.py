@@ -8,7 +8,7 @@ from enum import Enum
 from time import monotonic
 from typing import Any
 
-from .surroundings import CallersContext
+from partstream.isolation.context import CallersContext
 
 
 class State(Enum):

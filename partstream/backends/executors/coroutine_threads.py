@@ -9,13 +9,13 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final
 
-from partstream.connections import ThreadConnections, forget_renewal
 from partstream.exceptions import NoCapacity, NoThread
+from partstream.isolation.connections import ThreadConnections, forget_renewal
+from partstream.isolation.context import CallersContext
 
 from .daemon_threads import start_daemon
 from .hooks import CallHooks
 from .pool import WorkerPool
-from .surroundings import CallersContext
 
 #: The hooks of the coroutine that runs.
 current_hooks: ContextVar[CallHooks | None] = ContextVar("current_hooks", default=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from partstream.connections import forget_renewal
 from partstream.exceptions import HookFailed
+from partstream.isolation.connections import forget_renewal
 from partstream.logs import get_logger
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.executors")
 
 
 class CallHooks:

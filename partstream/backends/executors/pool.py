@@ -12,14 +12,14 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from partstream.connections import ThreadConnections
 from partstream.exceptions import NoCapacity, NoThread
+from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
 
 from .calls import Call, State
 from .daemon_threads import start_daemon
 
-logger = get_logger(__name__)
+logger = get_logger("partstream.executors")
 
 #: Seconds after which an idle worker closes its database connections.
 CLOSE_SECONDS = 1

@@ -15,9 +15,9 @@ import time_machine
 from partstream.backends.cursors.base import CursorCodec
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
-from partstream.cursors import Cursor
 from partstream.exceptions import CursorExpired, InvalidCursor
 from partstream.keys import KeyRing
+from partstream.walks.cursor import Cursor
 
 NOW = 1_800_000_000
 TTL = 3600

@@ -7,8 +7,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from partstream.backends.cursors.fernet import FernetCursorCodec
-from partstream.cursors import Cursor
 from partstream.keys import KeyRing
+from partstream.walks.cursor import Cursor
 
 from .contract import NEW, NOW, TTL, CursorCodecContract
 

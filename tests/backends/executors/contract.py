@@ -19,11 +19,12 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from partstream.backends.base import Backend
-from partstream.backends.executors import pool, surroundings
+from partstream.backends.executors import pool
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call, State
 from partstream.backends.loader import get_executor
 from partstream.exceptions import Misuse, NoCapacity
+from partstream.isolation import context
 from partstream.testing import close_connections
 from tests.example.models import Note
 from tests.holding import (
@@ -190,7 +191,7 @@ class ExecutorContract:
         assert result_of(call) == RED
 
     def test_context__is_that_of_the_caller_however_asgiref_keeps_it(self, executor, monkeypatch):
-        monkeypatch.setattr(surroundings, "Storage", None)
+        monkeypatch.setattr(context, "Storage", None)
         with self.surrounded():
             call = executor.submit(self.surroundings, timeout=PATIENCE)
         assert result_of(call) == RED

@@ -9,11 +9,7 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 
 from partstream.backends.faults import ServiceFault
-from partstream.backends.rate_limits.django_cache import (
-    MARGIN,
-    DjangoCacheRateLimitStore,
-    _raised,
-)
+from partstream.backends.rate_limits.django_cache import MARGIN, DjangoCacheRateLimitStore, _raised
 from partstream.exceptions import Misuse
 from tests.memcached import needs_pymemcache
 from tests.redis import needs_redis

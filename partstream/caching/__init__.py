@@ -1,0 +1,1 @@
+"""Caching: who makes a value, and under which key it is kept."""

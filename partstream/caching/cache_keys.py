@@ -1,0 +1,150 @@
+"""Scopes: what an entry of the cache depends on, and the keys made of it.
+
+Format of a key: SHA-256 (FIPS 180-4) over the values below, each behind its length, so that no two
+requests that differ in any of them share an entry::
+
+    across walks  format version, API version, language, time zone, view class, scheme, host, path
+                  of the walk, the application's query, part or loader, serializer, owner (below),
+                  values of the ``vary`` headers, data of the dependencies
+    of a walk     format version, API version, language, time zone, identity, the walk's random id;
+                  its cursors are bound to view, host, path and query
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone, translation
+
+from partstream.identity import application_query, host_of, joined
+
+_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Caching:
+    """What `cached_for` was told.
+
+    Attributes:
+        ttl: Seconds that an entry is kept.
+        shared: Whether all identities share the entries.
+        vary: Names of request headers that an entry depends on.
+        key: Makes of the request what stands in for the identity; None: this request is not cached.
+    """
+
+    ttl: int
+    shared: bool = False
+    vary: tuple[str, ...] = ()
+    key: Callable[[Any], str | None] | None = None
+
+    def owner_of(self, request: Any, identity: str | None) -> str | None:
+        """Whose the entry is, as a text; None where it can be nobody's.
+
+        Raises:
+            TypeError: When ``key`` returned neither a string nor None.
+        """
+        if self.shared:
+            return "shared"
+        if self.key is None:
+            return None if identity is None else f"identity:{identity}"
+        own = self.key(request)
+        if own is not None and not isinstance(own, str):
+            raise TypeError(f"cached_for(key=...) returned {own!r:.80}. Return a string, or None.")
+        return None if own is None else f"key:{own}"
+
+
+class Scope:
+    """What all entries of one request depend on. Made in the request's thread, before loaders run.
+
+    Args:
+        request: DRF's request, or Django's.
+        view_class: The class of the view, or None for a loader that has none.
+        identity: Whose data this is.
+        path: The path of the walk.
+        protocol: Names of the query parameters that are the protocol's.
+    """
+
+    def __init__(
+        self,
+        request: Any,
+        view_class: type | None,
+        *,
+        identity: str | None,
+        path: str,
+        protocol: Collection[str] = (),
+    ) -> None:
+        self.request = request
+        self.identity = identity
+        self._view_class = view_class
+        self._path = path
+        self._protocol = protocol
+        self._django_request: HttpRequest = getattr(request, "_request", request)
+        version = getattr(request, "version", None)
+        self._presentation = (
+            _FORMAT,
+            None if version is None else str(version),
+            translation.get_language(),
+            str(timezone.get_current_timezone()),
+        )
+
+    @cached_property
+    def _common(self) -> bytes:
+        view_class = self._view_class
+        query = application_query(dict(self._django_request.GET.lists()), self._protocol)
+        return joined(
+            (
+                *self._presentation,
+                None if view_class is None else view_class.__module__,
+                None if view_class is None else view_class.__qualname__,
+                self._django_request.scheme,
+                host_of(self._django_request),
+                self._path,
+                joined(query).decode("utf-8", "surrogatepass"),
+            )
+        )
+
+    def walk_prefix(self, walk: str) -> str:
+        """What the keys of a walk's parts begin with; the part's name follows."""
+        values = joined((*self._presentation, self.identity, walk))
+        return f"partstream.walk.{sha256(values).hexdigest()}."
+
+    def part_key(
+        self,
+        caching: Caching,
+        subject: str,
+        serializer: str | None = None,
+        dependencies: Iterable[tuple[str, bytes]] = (),
+    ) -> str | None:
+        """The key of a loader's data across walks; None where it can be nobody's.
+
+        Args:
+            caching: What `cached_for` was told.
+            subject: The part, or the loader.
+            serializer: What the data is put through.
+            dependencies: Name and fragment of each.
+        """
+        owner = caching.owner_of(self.request, self.identity)
+        if owner is None:
+            return None
+        meta = self._django_request.META
+        headers = (meta.get(_meta_name(header)) for header in caching.vary)
+        digest = sha256(self._common)
+        digest.update(
+            joined(("part", subject, serializer, owner, str(len(caching.vary)), *caching.vary))
+        )
+        digest.update(joined(headers))
+        for name, fragment in dependencies:
+            digest.update(joined((name, str(len(fragment)))))
+            digest.update(fragment)
+        return f"partstream.part.{digest.hexdigest()}"
+
+
+def _meta_name(header: str) -> str:
+    """The name of a header in ``request.META``."""
+    name = header.upper().replace("-", "_")
+    return name if name in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{name}"

@@ -1,0 +1,120 @@
+"""What ``manage.py check`` says of views whose parts run in other threads than the request's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from inspect import getattr_static
+from typing import Any, Final
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from partstream.backends.executors.base import Executor
+from partstream.backends.executors.daemon_threads import patched_by
+from partstream.backends.loader import get_executor
+from partstream.conf import get_settings
+from partstream.mixins.base import PartsMixin
+from partstream.parts.declaration import LazyPart
+from partstream.parts.loader import Loader, as_loader
+
+#: Packages that keep a tenant on the thread's database connection: as applications, and as the
+#: beginning of a database's ``ENGINE``.
+_TENANT_PACKAGES: Final = ("django_tenants", "tenant_schemas")
+
+
+def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
+    """What a view's executor lacks for the parts that it runs.
+
+    Args:
+        view_class: The view.
+        fixed: Its attributes, as far as its class tells.
+    """
+    try:
+        executor = get_executor(fixed.get("executor"))
+    except ImproperlyConfigured:
+        return  # Said elsewhere.
+    loaders = _loaders(view_class, fixed)
+    package = _tenant_package()
+    if package is not None and not executor.sets_state and _may_use_threads(executor, loaders):
+        yield _tenant_error(view_class, package)
+    yield from _green_thread_errors(view_class, loaders)
+
+
+def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
+    functions = "a function of (request) that sets the tenant on the thread's connection as "
+    functions += "before_call, and one that takes it away as after_call,"
+    if package == "django_tenants":
+        hooks = "partstream.contrib.django_tenants"
+        functions = f'"{hooks}.before_call" as before_call and "{hooks}.after_call" as after_call'
+    return checks.Error(
+        f"{package} keeps the tenant on the database connection of the request's thread, and parts "
+        f"of {view_class.__name__} may run in other threads: they would read another schema.",
+        hint=f"Name {functions} in the OPTIONS of PART_EXECUTOR, or of the view's executor.",
+        obj=view_class,
+        id="partstream.E009",
+    )
+
+
+def _tenant_package() -> str | None:
+    engines = [database.get("ENGINE", "") for database in django_settings.DATABASES.values()]
+    for package in _TENANT_PACKAGES:
+        if apps.is_installed(package) or any(
+            engine.startswith(f"{package}.") for engine in engines
+        ):
+            return package
+    return None
+
+
+def _may_use_threads(executor: Executor, loaders: Mapping[str, Loader] | None) -> bool:
+    if not executor.watches_time:
+        return False
+    if executor.concurrent or get_settings().PART_TIMEOUT is not None or loaders is None:
+        return True
+    return any(loader.timeout is not None for loader in loaders.values())
+
+
+def _green_thread_errors(
+    view_class: type[PartsMixin], loaders: Mapping[str, Loader] | None
+) -> Iterator[checks.Error]:
+    package = patched_by()
+    if package is None:
+        return
+    for name, loader in (loaders or {}).items():
+        if loader.is_async:
+            yield checks.Error(
+                f"{view_class.__name__}: the loader of part {name!r} is a coroutine function, and "
+                f"{package} has patched threads in this process.",
+                hint="Write a plain function, def instead of async def, or run the process "
+                "without monkey-patching.",
+                obj=view_class,
+                id="partstream.E010",
+            )
+
+
+def _loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str, Loader] | None:
+    """The loaders of a view's static parts, by name; None: only its ``get_parts()`` knows them."""
+    if fixed.get("parts") is None or view_class.get_parts is not PartsMixin.get_parts:
+        return None
+    part_list = view_class.build_part_list(fixed["parts"])
+    found = {}
+    for name in part_list.layout.names:
+        part = part_list[name]
+        if isinstance(part, LazyPart):
+            found[name] = _of_class(view_class, part)
+    return found
+
+
+def _of_class(view_class: type, part: LazyPart) -> Loader:
+    """A part's loader; for one that is named, that of the class's method."""
+    loader = as_loader(part.loader, "lazy()")
+    if not isinstance(loader.function, str):
+        return loader
+    method = getattr_static(view_class, loader.function, None)
+    method = getattr(method, "__func__", method)
+    if not isinstance(method, Loader) and not callable(method):
+        return loader
+    own = as_loader(method, "lazy()")
+    timeout = loader.timeout if loader.timeout is not None else own.timeout
+    return Loader(own.function, timeout=timeout)

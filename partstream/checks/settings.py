@@ -1,0 +1,43 @@
+"""What `manage.py check` says of the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+
+from partstream.conf import get_problems, get_settings, misspelt_variables
+
+Messages = list[checks.CheckMessage]
+
+
+def check_settings(**_: Any) -> Messages:
+    """Unknown names, wrong values, variables that look like a setting."""
+    messages: Messages = [
+        checks.Error(
+            f"{problem.source} {problem.message}",
+            hint=problem.hint,
+            id="partstream.E001" if problem.unknown else "partstream.E002",
+        )
+        for problem in get_problems()
+    ]
+    messages += [
+        checks.Warning(
+            f"The environment variable {variable} is not read by partstream.",
+            hint=f"Did you mean {likely}?",
+            id="partstream.W003",
+        )
+        for variable, likely in misspelt_variables()
+    ]
+    if not get_problems():
+        settings = get_settings()
+        if settings.DEFAULT_CHUNK_SIZE > settings.MAX_PARTS_PER_REQUEST:
+            messages.append(
+                checks.Warning(
+                    f"DEFAULT_CHUNK_SIZE is {settings.DEFAULT_CHUNK_SIZE}, and chunks have "
+                    f"{settings.MAX_PARTS_PER_REQUEST} parts at the most.",
+                    hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
+                    id="partstream.W001",
+                )
+            )
+    return messages

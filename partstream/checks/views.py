@@ -1,0 +1,163 @@
+"""What `manage.py check` says of the views that are mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import getattr_static
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from partstream.backends.loader import (
+    get_cache_store,
+    get_executor,
+)
+from partstream.conf import get_problems, get_settings
+from partstream.exceptions import Misuse
+from partstream.mixins import ChunkMixin, CursorMixin
+from partstream.mixins.attributes import (
+    budget_problem,
+    cursor_parameter,
+    positive,
+    seconds,
+    switch,
+    window_limit,
+)
+from partstream.mixins.base import PartsMixin
+
+from .executors import executor_messages
+
+Messages = list[checks.CheckMessage]
+
+
+_NUMBERS = ("chunk_size", "cursor_ttl", "max_keys_per_request")
+_LIMITS = ("rate_limit", "burst_limit")
+_ATTRIBUTES = ("parts", "cursor_query_param", "executor", "time_budget", "enable_caching")
+
+
+def check_views(**_: Any) -> Messages:
+    """Whether the attributes of each mounted view can work, its static ``parts`` among them."""
+    if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
+        return []
+    messages: Messages = []
+    for view_class, callback in _mounted(get_resolver().url_patterns):
+        initkwargs = getattr(callback, "initkwargs", {})
+        # What an instance would have, as far as its class tells: none is made for a check.
+        declared = {
+            name: initkwargs.get(name, getattr_static(view_class, name, None))
+            for name in (*_ATTRIBUTES, *_NUMBERS, *_LIMITS)
+        }
+        # A property is its own affair.
+        fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
+        try:
+            _check_view(view_class, fixed)
+            messages += _view_messages(view_class, fixed)
+            messages += _transaction_messages(view_class, fixed, callback)
+            messages += executor_messages(view_class, fixed)
+        except Misuse as error:
+            messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
+    # A view with three routes says it once.
+    return [message for place, message in enumerate(messages) if message not in messages[:place]]
+
+
+def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
+    """What is doubtful about a view whose attributes can work."""
+    settings = get_settings()
+    chunk_size, most = fixed.get("chunk_size"), settings.MAX_PARTS_PER_REQUEST
+    if chunk_size is not None and chunk_size > most:
+        yield checks.Warning(
+            f"{view_class.__name__}.chunk_size is {chunk_size}, and chunks have "
+            f"{most} parts at the most.",
+            hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
+            obj=view_class,
+            id="partstream.W002",
+        )
+    try:
+        executor = get_executor(fixed.get("executor"), f"{view_class.__name__}.executor")
+        store = get_cache_store()
+    except ImproperlyConfigured as error:
+        if fixed.get("executor") is not None:
+            yield checks.Error(str(error), obj=view_class, id="partstream.E003")
+        return  # What the settings' own backends lack is said elsewhere.
+    budget = fixed.get("time_budget")
+    budget = settings.CHUNK_TIME_BUDGET if budget is None else budget
+    if budget is None or not issubclass(view_class, ChunkMixin):
+        return
+    caching = fixed.get("enable_caching")
+    caching = settings.ENABLE_CACHING if caching is None else caching
+    problem = budget_problem(executor, caching, store)
+    if problem is not None:
+        yield checks.Error(
+            f"{view_class.__name__} has a time budget of {budget} s, and {problem}",
+            obj=view_class,
+            id="partstream.E005",
+        )
+    elif not store.shared:
+        yield checks.Warning(
+            f"{view_class.__name__} has a time budget, and {type(store).__name__} is not shared: "
+            "a part that moves to the next chunk runs again if another process answers it.",
+            hint="With more than one process take a store that they share, such as "
+            '"partstream.backends.caches.redis.RedisCacheStore".',
+            obj=view_class,
+            id="partstream.W006",
+        )
+
+
+def _transaction_messages(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any], callback: Any
+) -> Iterator[Any]:
+    """Whether a view that runs its parts in threads has a transaction around it."""
+    try:
+        executor = get_executor(fixed.get("executor"))
+    except ImproperlyConfigured:
+        return
+    exempt = getattr(callback, "_non_atomic_requests", ())
+    atomic = [
+        alias
+        for alias, database in django_settings.DATABASES.items()
+        if database.get("ATOMIC_REQUESTS") and alias not in exempt
+    ]
+    if executor.concurrent and atomic:
+        yield checks.Warning(
+            f"{view_class.__name__} runs its parts in threads, which see nothing of the request's "
+            "transaction, and ATOMIC_REQUESTS opens one for each request.",
+            hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
+            'name="dispatch"), or take the InlineExecutor.',
+            obj=view_class,
+            id="partstream.W007",
+        )
+
+
+def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
+    """Raises `Misuse` for what is wrong with a view's attributes."""
+    if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
+        view_class.build_part_list(fixed["parts"])
+    for name in _NUMBERS:
+        if fixed.get(name) is not None:
+            positive(view_class, name, fixed[name])
+    for name in _LIMITS:
+        if fixed.get(name) is not None:
+            window_limit(view_class, name, fixed[name])
+    if fixed.get("time_budget") is not None:
+        seconds(view_class, "time_budget", fixed["time_budget"])
+    if fixed.get("enable_caching") is not None:
+        switch(view_class, "enable_caching", fixed["enable_caching"])
+    if issubclass(view_class, CursorMixin) and "cursor_query_param" in fixed:
+        cursor_parameter(view_class, fixed["cursor_query_param"])
+
+
+def _mounted(
+    patterns: Iterable[URLPattern | URLResolver],
+) -> Iterator[tuple[type[PartsMixin], Any]]:
+    """Each mounted view of ours, with what ``as_view()`` returned."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _mounted(pattern.url_patterns)
+            continue
+        # DRF names them so on its views and on its viewsets.
+        view_class = getattr(pattern.callback, "cls", None)
+        if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
+            yield view_class, pattern.callback

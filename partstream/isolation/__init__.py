@@ -1,0 +1,1 @@
+"""Isolation: one part changes nothing for other parts, threads or requests."""

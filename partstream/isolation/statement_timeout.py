@@ -1,0 +1,219 @@
+"""The database's own timeout of a statement, where it has one.
+
+PostgreSQL has one, ``statement_timeout``; it is set through psycopg 3 or psycopg2. Statements of
+other databases are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from math import ceil
+from time import monotonic
+from typing import Any, Final
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+
+from partstream.exceptions import PartTimeout
+from partstream.logs import get_logger
+
+from .connections import is_pooled
+
+logger = get_logger("partstream.connections")
+
+#: The SQLSTATE ``query_canceled``.
+_CANCELED: Final = "57014"
+#: libpq's transaction states, which both drivers hand on as they are.
+_IDLE: Final = 0
+_ABORTED: Final = 3
+#: Milliseconds. What takes a timeout away, and the rollback to a savepoint, run under it too: they
+#: must never be what it ends.
+_LEAST: Final = 10
+#: Milliseconds; PostgreSQL's own bound.
+_MOST: Final = 2**31 - 1
+#: Statements that need no time and must never be refused. Before SET TRANSACTION there must be no
+#: query at all. After those of the group it has to be asked anew which timeout is in force.
+_CONTROL: Final = re.compile(
+    r"\s*(?:(ROLLBACK|ABORT|COMMIT|END|SET)|SAVEPOINT|RELEASE)\b", re.IGNORECASE
+)
+
+# Columns are computed from left to right, so the first is the value from before. The second is NULL
+# where that is stricter, and is kept.
+_LIMIT: Final = """\
+SELECT current_setting('statement_timeout'),
+CASE WHEN current_setting('statement_timeout') = '0'
+OR current_setting('statement_timeout')::interval > '{milliseconds}ms'
+THEN set_config('statement_timeout', '{milliseconds}', {local}) END"""
+_RESTORE: Final = "SET {scope} statement_timeout = '{value}'"
+
+
+@contextmanager
+def statement_timeout(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
+    """Statements that this thread runs inside end by ``seconds`` from now, where they can.
+
+    They can on PostgreSQL. A statement that is ended raises an ``OperationalError``, which
+    `is_statement_timeout` knows. The session's own ``statement_timeout`` is kept where it is
+    stricter, and is back after the block, however the block ended.
+
+    It costs nothing on the wire until the block's first statement, then one round trip there and
+    one at the end. A later statement keeps what was set before until less than half of that is
+    left, so the last of many statements may end late, by half of ``seconds`` at most.
+
+    Not covered is what does not pass this thread's ``execute()``: the statements of other threads,
+    the asynchronous ORM's among them (unless an ``async_to_sync()`` of this thread brings them
+    back), ``callproc()`` and ``COPY``. Each fetch of a server-side cursor (``iterator()``) has the
+    time that the statement had. Outside a transaction nothing is covered behind a pooler
+    that gives the session to others between statements, as Django is told by
+    ``DISABLE_SERVER_SIDE_CURSORS``: they would be given the timeout as well.
+
+    Args:
+        seconds: From now on, for all statements together.
+        grace: Seconds that a statement gets beyond, where somebody else ends the wait in time. No
+            statement starts in them.
+
+    Raises:
+        PartTimeout: By a statement that starts when no time is left; it is not run.
+
+    Example:
+        ``with statement_timeout(2), transaction.atomic(): ...``
+    """
+    aliases = [
+        alias
+        for alias, options in connections.settings.items()
+        if _is_postgresql(options["ENGINE"])
+    ]
+    if not aliases:
+        yield
+        return
+    deadline = monotonic() + seconds
+    with ExitStack() as stack:
+        for alias in aliases:
+            connection = connections[alias]  # An object only: no session is opened.
+            limit = _Limit(connection, deadline, grace)
+            stack.callback(limit.restore)
+            stack.enter_context(connection.execute_wrapper(limit))
+        yield
+
+
+def is_statement_timeout(error: BaseException) -> bool:
+    """Whether this is the end of a statement by its timeout, or was caused by it.
+
+    PostgreSQL says the same of a statement that an administrator canceled.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        # psycopg 3 has the first, psycopg2 the second.
+        if _CANCELED in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None)):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return False
+
+
+def can_stop_statements(alias: str) -> bool:
+    """Whether `statement_timeout` ends statements of this database."""
+    return connections[alias].vendor == "postgresql"
+
+
+@cache
+def _is_postgresql(engine: str) -> bool:
+    return bool(load_backend(engine).DatabaseWrapper.vendor == "postgresql")
+
+
+class _Limit:
+    """Keeps the statements of one connection to a deadline; an execute wrapper.
+
+    In a transaction the timeout is set for the transaction only, so that its end, of either kind,
+    takes the timeout away; outside, for the session.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper, deadline: float, grace: float) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self.grace = grace
+        self.is_pooled = is_pooled(connection.settings_dict)
+        self._forget(None)
+
+    def _forget(self, session: Any) -> None:
+        #: The driver's connection that all below is about.
+        self._session = session
+        #: Milliseconds: no more than this is in force. None: not known.
+        self._in_force: int | None = None
+        #: What the session had, and what the transaction had; None where it still has it.
+        self._of_session: str | None = None
+        self._of_transaction: str | None = None
+        #: Whether that was found out inside a transaction, and is void with its end.
+        self._is_local = False
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        session = self.connection.connection
+        if session is not self._session:
+            self._forget(session)
+        state = session.info.transaction_status
+        if state == _IDLE and self._is_local:
+            self._in_force, self._of_transaction, self._is_local = None, None, False
+        control = _CONTROL.match(sql) if isinstance(sql, str) else None
+        if control is None:
+            self._apply(state)
+        elif control[1]:
+            self._in_force = None
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            if self._of_session is not None and self.is_pooled:
+                # Closing gives a pool's session to others as it is, and the block may close it.
+                self.restore()
+
+    def _apply(self, state: int) -> None:
+        left = self.deadline - monotonic()
+        if left <= 0:
+            raise PartTimeout("no time is left for this statement")
+        local = state != _IDLE or not self._session.autocommit
+        if not local and self.connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+            return
+        milliseconds = ceil(min(max((left + self.grace) * 1000, _LEAST), _MOST))
+        if self._in_force is not None and milliseconds * 2 >= self._in_force:
+            return
+        before, changed = self._execute(_LIMIT.format(milliseconds=milliseconds, local=local))
+        self._in_force, self._is_local = milliseconds, local
+        if changed and local:
+            self._of_transaction = self._of_transaction or before
+        elif changed:
+            self._of_session = self._of_session or before
+
+    def restore(self) -> None:
+        """Give the connection its own timeout back, where it is not back by itself."""
+        session, of_session, of_transaction = self._session, self._of_session, self._of_transaction
+        self._forget(None)
+        if session is None or session is not self.connection.connection or session.closed:
+            return
+        state = session.info.transaction_status
+        value = of_session if state == _IDLE else of_session or of_transaction
+        if value is None or state == _ABORTED:  # The rollback takes back what was set.
+            return
+        try:
+            scope = "SESSION" if of_session else "LOCAL"
+            self._execute(_RESTORE.format(scope=scope, value=value))
+        except Error:
+            if state != _IDLE:
+                raise  # The transaction is lost, and nobody may take it for committed.
+            logger.warning(
+                "The statement timeout of database %r is not put back; its session is closed.",
+                self.connection.alias,
+                exc_info=True,
+            )
+            session.close()
+            self.connection.close()
+
+    def _execute(self, sql: str) -> Any:
+        """Its row, past Django's cursor, so that neither wrappers nor the query log see it."""
+        with self.connection.wrap_database_errors, self.connection.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone() if cursor.description else None

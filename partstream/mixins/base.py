@@ -1,0 +1,202 @@
+"""What all mixins share: the parts of a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from django.conf import settings as django_settings
+from django.db import connections
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from partstream.backends.executors.base import Executor
+from partstream.backends.loader import get_executor
+from partstream.caching.cache_keys import Scope
+from partstream.exceptions import Misuse
+from partstream.logs import get_logger
+from partstream.parts.declaration import PartList
+from partstream.parts.layout import Gates
+from partstream.resolution.resolver import Resolver
+
+from .guard import GuardMixin
+
+logger = get_logger("partstream.parts")
+
+#: Part lists kept a view class: as many as it is mounted with different ``parts``.
+_KEPT_LISTS = 16
+
+
+class PartsMixin(GuardMixin):
+    """What all mixins share: the parts, and what comes before them. Not for direct use."""
+
+    #: The parts: pairs of a name and a value or a `lazy` part. Built once, then shared.
+    parts: Iterable[tuple[str, Any]] | None = None
+    #: Where loaders run: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an executor;
+    #: None: ``PART_EXECUTOR``.
+    executor: str | Mapping[str, Any] | Executor | None = None
+
+    _lists: ClassVar[dict[int, tuple[Any, PartList]]]
+    _resolver: Resolver | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._lists = {}
+        order = cls.__mro__
+        if APIView in order and order.index(APIView) < order.index(PartsMixin):
+            raise Misuse(
+                f"class {cls.__name__}: APIView stands before the mixins, and hides what they "
+                "add to it. Write the mixins first, APIView last."
+            )
+
+    # Hooks
+
+    def get_parts(self) -> Iterable[tuple[str, Any]]:
+        """The parts of this request: by default those of the attribute ``parts``.
+
+        Override it where parts depend on the request. Immediate values are computed on each
+        request, so keep queries out of it: they belong into a `lazy` part.
+
+        Example::
+
+            def get_parts(self):
+                return [*super().get_parts(), ("mine", lazy(self.get_mine))]
+        """
+        if self.parts is None:
+            raise Misuse(
+                f"{type(self).__name__} declares no parts. Set the attribute parts = [...], "
+                "or define get_parts(self)."
+            )
+        # Not the list itself: what is added to it would be everybody's.
+        return self.build_part_list(self.parts)
+
+    def get_parts_manifest(self) -> Mapping[str, Mapping[str, Any]]:
+        """What more the manifest says: name -> ``{"size": ..., "dependencies": [...], ...}``.
+
+        It is merged over what `lazy` says. Dependencies named here gate and order a part; they
+        are not passed to its loader. A name that this request does not declare says nothing.
+        """
+        return {}
+
+    def get_executor(self) -> Executor:
+        """Where loaders run: the attribute ``executor``, else ``PART_EXECUTOR``."""
+        return get_executor(self.executor, f"{type(self).__name__}.executor")
+
+    def get_refresh_allowed(self) -> bool:
+        """Whether a client's ``Cache-Control: no-cache`` has `cached_for` parts made anew.
+
+        No by default: anybody could have your slowest loaders run at each request.
+        """
+        return False
+
+    def get_links(self, request: Request) -> Mapping[str, str]:
+        """Paths of the view's deliveries, those of ``walk``, ``parts``, ``manifest`` it has."""
+        return {}
+
+    # The parts of this request
+
+    @classmethod
+    def build_part_list(cls, pairs: Any) -> PartList:
+        """The `PartList` of a static declaration, kept as long as the class.
+
+        Raises:
+            Misuse: When the declaration cannot work.
+        """
+        kept = cls._lists.get(id(pairs))
+        # The declaration is kept beside its list, so its id stays its own.
+        if kept is not None and kept[0] is pairs:
+            return kept[1]
+        part_list = PartList(pairs, owner=cls, static=True)
+        if len(cls._lists) >= _KEPT_LISTS:
+            cls._lists.clear()
+        cls._lists[id(pairs)] = (pairs, part_list)
+        return part_list
+
+    def get_resolver(self, request: Request) -> Resolver:
+        """The resolver of this request; the parts are declared once a request."""
+        resolver = self._resolver
+        if resolver is None or resolver.request is not request:
+            described = self.get_parts_manifest()
+            parts = self._make_part_list(described)
+            resolver = self._resolver = Resolver(
+                self,
+                request,
+                parts,
+                described,
+                executor=self.get_executor(),
+                get_scope=lambda: self.make_scope(request),
+                fresh=self._is_fresh(request),
+            )
+        return resolver
+
+    def make_scope(self, request: Request) -> Scope:
+        """What the entries of a cache depend on, for this request."""
+        return Scope(
+            request,
+            type(self),
+            identity=self.identity_of(request),
+            # That of the walk also where parts are asked by key: they share what is kept.
+            path=self.get_links(request).get("walk") or request._request.path,
+            protocol=self.get_protocol_parameters(),
+        )
+
+    def _is_fresh(self, request: Request) -> bool:
+        wish = request._request.META.get("HTTP_CACHE_CONTROL")
+        return (
+            wish is not None
+            and "no-cache" in {word.strip().lower() for word in wish.split(",")}
+            and self.get_refresh_allowed()
+        )
+
+    def _make_part_list(self, described: Any) -> PartList:
+        pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
+        if not isinstance(described, Mapping):
+            raise Misuse(
+                f"{type(self).__name__}.get_parts_manifest() returned {described!r:.80}. "
+                'Return a dictionary, for example {"orders": {"size": "large"}}.'
+            )
+        if described:
+            return PartList(pairs, owner=type(self), gates=self._gates(described))
+        if isinstance(pairs, PartList) and pairs.owner is type(self):
+            return pairs
+        return PartList(pairs, owner=type(self))
+
+    def _gates(self, described: Mapping[str, Any]) -> Gates:
+        gates = []
+        for name, entry in described.items():
+            dependencies = entry.get("dependencies", ()) if isinstance(entry, Mapping) else None
+            if not isinstance(dependencies, (list, tuple)):
+                raise Misuse(
+                    f"{type(self).__name__}: get_parts_manifest()[{name!r}] is {entry!r:.80}. "
+                    'Write {"size": "small", "dependencies": ["other"]}.'
+                )
+            gates.append((name, tuple(dependencies)))
+        return tuple(gates)
+
+    def _watched(self, get_parts: Callable[[], Any]) -> Any:
+        """Under DEBUG: warn of queries that run before any part is asked for."""
+        queries: list[str] = []
+
+        def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            queries.append(sql)
+            return execute(sql, params, many, context)
+
+        with ExitStack() as stack:
+            for connection in connections.all(initialized_only=True):
+                stack.enter_context(connection.execute_wrapper(note))
+            pairs = get_parts()
+        if queries:
+            logger.warning(
+                "%s.get_parts() ran %d queries, and will on every request. "
+                "Put them into a loader: lazy(...).",
+                type(self).__name__,
+                len(queries),
+            )
+        return pairs
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `GuardMixin.finalize_response`."""
+        # DRF's request and view know each other; what hangs on them waits for the collector.
+        self._resolver = None
+        return super().finalize_response(request, response, *args, **kwargs)

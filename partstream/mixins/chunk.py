@@ -1,0 +1,161 @@
+"""The mixin that delivers parts chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from partstream.backends.executors.base import Executor
+from partstream.backends.loader import get_cache_store
+from partstream.conf import get_settings
+from partstream.exceptions import Misuse
+from partstream.parts.outcome import Outcome
+from partstream.resolution.resolver import Resolver
+from partstream.walks.chunk import Chunk
+from partstream.walks.cursor import Cursor
+from partstream.walks.walk_cache import WalkCache
+from partstream.wire import envelopes
+from partstream.wire.responses import PartsResponse, next_link
+
+from .attributes import budget_problem, positive, seconds, switch
+from .base import PartsMixin
+from .cursor import CursorMixin, is_retryable
+
+
+class ChunkMixin(PartsMixin):
+    """Delivers parts chunk by chunk. Verb: `walk_response`.
+
+    Without `CursorMixin` a walk cannot go on: its one response holds every part.
+    """
+
+    #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. ``MAX_PARTS_PER_REQUEST`` bounds it.
+    chunk_size: int | None = None
+    #: Seconds after which a chunk goes out with what is ready, and the rest of it moves to the
+    #: next one; None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side.
+    time_budget: float | None = None
+    #: Whether a walk keeps what may be read again; None: ``ENABLE_CACHING``.
+    enable_caching: bool | None = None
+
+    def get_chunk_size(self) -> int:
+        """Parts in one response."""
+        settings = get_settings()
+        size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
+        return min(positive(type(self), "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
+
+    def get_time_budget(self) -> float | None:
+        """Seconds after which a chunk goes out with what is ready; None: it waits for all."""
+        budget = self.time_budget
+        if budget is None:
+            return get_settings().CHUNK_TIME_BUDGET
+        return seconds(type(self), "time_budget", budget)
+
+    def get_enable_caching(self) -> bool:
+        """Whether a walk keeps what may be read again."""
+        enabled = self.enable_caching
+        if enabled is None:
+            return get_settings().ENABLE_CACHING
+        return switch(type(self), "enable_caching", enabled)
+
+    def walk_response(self, request: Request) -> Response:
+        """The next chunk of the walk that the request belongs to.
+
+        Raises:
+            CursorError: When the request's cursor cannot be followed.
+        """
+        if not isinstance(self, CursorMixin):
+            return self._whole_response(request)
+        cursor = self.read_cursor(request)
+        resolver = self.get_resolver(request)
+        chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.visible)
+        cache, budget = (
+            self._walk_cache(request, cursor, resolver),
+            self._checked_budget(resolver.executor),
+        )
+        if request._request.method == "HEAD":
+            return PartsResponse()
+
+        outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
+        if len(outcomes) < len(chunk.names):
+            chunk.move([outcome.name for outcome in outcomes])
+        failed = [outcome for outcome in outcomes if outcome.failure is not None]
+        if cache is not None:
+            self._keep(cache, resolver, chunk, failed)
+        token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
+        response = PartsResponse(
+            envelopes.envelope(
+                outcomes,
+                total=chunk.total,
+                current=chunk.total - chunk.left,
+                cursor=token,
+                retry_cursors=self._retry_cursors(request, failed) if failed else None,
+                manifest_url=self.get_links(request).get("manifest"),
+                pending=chunk.pending() if cursor is None else None,
+            )
+        )
+        if token is not None:
+            link = next_link(request, self.get_cursor_query_param(), token)
+            if link is not None:
+                response.headers["Link"] = link
+        return response
+
+    def _walk_cache(
+        self, request: Request, cursor: Cursor | None, resolver: Resolver
+    ) -> WalkCache | None:
+        if not isinstance(self, CursorMixin) or not self.get_enable_caching():
+            return None
+        walk = self._get_walk(request)
+        return WalkCache(
+            lambda: resolver.scope.walk_prefix(walk.id),
+            ttl=get_settings().CACHE_TTL,
+            reads=cursor is not None,
+        )
+
+    def _checked_budget(self, executor: Executor) -> float | None:
+        """The time budget, if what it needs is there."""
+        budget = self.get_time_budget()
+        if budget is None or not executor.watches_time:
+            return None
+        missing = budget_problem(executor, self.get_enable_caching(), get_cache_store())
+        if missing:
+            raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, and {missing}")
+        return budget
+
+    def _keep(
+        self, cache: WalkCache, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
+    ) -> None:
+        """Keep what may be read again: by a part to come, by a retry, by a repeated cursor."""
+        layout = resolver.parts.layout
+        remaining: Collection[int] = chunk.remaining if chunk.left else ()
+        if failed and layout.gated:
+            retried = (layout.index[outcome.name] for outcome in failed if is_retryable(outcome))
+            remaining = {*remaining, *retried}
+        # The first request of a walk cannot be repeated: it has no cursor.
+        slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
+        cache.keep(resolver.kept(remaining, slow))
+
+    def _whole_response(self, request: Request) -> Response:
+        """Every part in one response, for a view that has no cursors."""
+        resolver = self.get_resolver(request)
+        most = get_settings().MAX_PARTS_PER_REQUEST
+        if self.chunk_size is not None or len(resolver.parts) > most:
+            raise Misuse(
+                f"{type(self).__name__} has no CursorMixin, so all its {len(resolver.parts)} parts "
+                f"go into one response: chunk_size has no meaning, and {most} parts are the most "
+                f"(MAX_PARTS_PER_REQUEST). Write class {type(self).__name__}(CursorMixin, "
+                "ChunkMixin, …)."
+            )
+        if request._request.method == "HEAD":
+            return PartsResponse()
+        self.identity_of(request)
+        names = [resolver.parts.layout.names[index] for index in resolver.visible]
+        return PartsResponse(
+            envelopes.envelope(
+                resolver.resolve(names),
+                total=len(names),
+                current=len(names),
+                manifest_url=self.get_links(request).get("manifest"),
+                pending=b"[]",
+            )
+        )

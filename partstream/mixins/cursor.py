@@ -1,0 +1,159 @@
+"""The mixin that reads and issues cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rest_framework.request import Request
+
+from partstream.backends.cursors.base import CursorCodec
+from partstream.backends.loader import get_cursor_codec
+from partstream.conf import get_settings
+from partstream.exceptions import Misuse
+from partstream.identity import bound_identity
+from partstream.keys import get_key_ring
+from partstream.parts.outcome import Outcome
+from partstream.security.validation import MAX_QUERY_LENGTH, sole_token
+from partstream.walks.binding import Binding
+from partstream.walks.cursor import Cursor
+from partstream.walks.walk import Walk
+
+from .attributes import cursor_parameter, positive
+from .base import PartsMixin
+
+
+def is_retryable(outcome: Outcome) -> bool:
+    """Whether a part failed in a way that a retry may cure."""
+    return outcome.failure is not None and outcome.failure.retryable
+
+
+class CursorMixin(PartsMixin):
+    """Reads and issues cursors. Verbs: `read_cursor`, `issue_cursor`.
+
+    Example::
+
+        class Positions(CursorMixin, APIView):
+            parts = [("first", 1), ("second", 2), ("third", 3)]
+
+            def get(self, request):
+                cursor = self.read_cursor(request)
+                remaining = cursor.indices() if cursor else range(3)
+                return Response({"next": self.issue_cursor(request, remaining[1:])})
+    """
+
+    #: Seconds that a cursor can be followed; None: ``DEFAULT_CURSOR_TTL``.
+    cursor_ttl: int | None = None
+    #: Name of the query parameter that carries the token.
+    cursor_query_param: str = "cursor"
+
+    _walk: Walk | None = None
+
+    def get_cursor_ttl(self) -> int:
+        """Seconds that a cursor can be followed."""
+        ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
+        return positive(type(self), "cursor_ttl", ttl)
+
+    def get_cursor_query_param(self) -> str:
+        """Name of the query parameter that carries the token."""
+        return self.cursor_query_param
+
+    def get_cursor_codec(self) -> CursorCodec:
+        """What turns cursors into tokens: the codec of the settings."""
+        return get_cursor_codec()
+
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """See `GuardMixin.get_reserved_parameters`; the cursor's is one of them here."""
+        parameter = initkwargs.get("cursor_query_param", cls.cursor_query_param)
+        # A property is known on an instance only.
+        own = {parameter} if isinstance(parameter, str) else ()
+        return super().get_reserved_parameters(initkwargs).union(own)
+
+    def get_protocol_parameters(self) -> frozenset[str]:
+        """See `GuardMixin.get_protocol_parameters`; the cursor's is what the hook says."""
+        parameter = self.get_cursor_query_param()
+        return super().get_protocol_parameters() - {self.cursor_query_param} | {parameter}
+
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
+        if not super().counts_as_burst(request):
+            return False
+        query = request._request.META.get("QUERY_STRING")
+        if not query:
+            return True
+        is_plain = sole_token(query, self.get_cursor_query_param()) is not None
+        has_keys = not is_plain and "keys" in request.query_params
+        if has_keys and "keys" in self.get_protocol_parameters():
+            return True  # By key, whatever cursor is beside it.
+        return not self._get_walk(request).goes_on
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `GuardMixin.finalize_response`."""
+        self._walk = None
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def read_cursor(self, request: Request) -> Cursor | None:
+        """The cursor of this request; None where a walk begins.
+
+        It is decoded and bound once a request, however often it is read.
+
+        Raises:
+            InvalidCursor: When it is not a cursor of this walk, whatever the reason.
+            CursorExpired: When it is older than ``cursor_ttl``.
+            StaleCursor: When the parts that the walk began with are no longer declared.
+        """
+        return self._get_walk(request).read(self.get_resolver(request).parts.layout)
+
+    def issue_cursor(self, request: Request, remaining: Sequence[int]) -> str:
+        """A token in the request's walk for which just these positions remain.
+
+        Args:
+            request: The request.
+            remaining: Positions of declared parts, ascending; empty for the end cursor.
+
+        Raises:
+            Misuse: When the token is longer than ``MAX_CURSOR_SIZE``.
+        """
+        layout = self.get_resolver(request).parts.layout
+        try:
+            return self._get_walk(request).issue(layout, remaining)
+        except ValueError as error:
+            raise Misuse(f"{type(self).__name__}: {error}") from error
+
+    def _retry_cursors(self, request: Request, failed: Iterable[Outcome]) -> dict[str, str]:
+        index = self.get_resolver(request).parts.layout.index
+        return {
+            outcome.name: self.issue_cursor(request, [index[outcome.name]])
+            for outcome in failed
+            if is_retryable(outcome)
+        }
+
+    def _is_plain(self, request: Request) -> bool:
+        query = request._request.META.get("QUERY_STRING", "")
+        return len(query) <= MAX_QUERY_LENGTH and (
+            sole_token(query, self.get_cursor_query_param()) is not None
+        )
+
+    def _get_walk(self, request: Request) -> Walk:
+        walk = self._walk
+        if walk is None or walk.request is not request:
+            parameter = cursor_parameter(type(self), self.get_cursor_query_param())
+            query = request._request.META.get("QUERY_STRING")
+            token = sole_token(query, parameter) if query else None
+            plain = token is not None or not query
+            walk = self._walk = Walk(
+                request,
+                ([token] if token else []) if plain else request.query_params.getlist(parameter),
+                codec=self.get_cursor_codec(),
+                ttl=self.get_cursor_ttl(),
+                longest=get_settings().MAX_CURSOR_SIZE,
+                binding=Binding(
+                    request,
+                    type(self),
+                    bound_identity(*self.identify(request)),
+                    None if plain else self.get_protocol_parameters(),
+                    get_key_ring(),
+                ),
+            )
+        return walk

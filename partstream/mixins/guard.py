@@ -1,0 +1,231 @@
+"""Who may ask, how often, and how a refusal is answered: what comes before a view's verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.utils.cache import patch_vary_headers
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from partstream import request_ids
+from partstream.conf import get_settings
+from partstream.exceptions import CursorError, Misuse, PartstreamError
+from partstream.identity import Dimension, get_dimension, get_identity, with_dimension
+from partstream.logs import get_logger
+from partstream.security.admission import admit
+from partstream.security.refusals import tell
+from partstream.throttling import ClientThrottle
+from partstream.wire.errors import to_api_exception, with_code
+from partstream.wire.negotiation import PartsContentNegotiation
+from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
+
+from .attributes import protocol_parameters
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+    _Base = APIView
+else:
+    _Base = object
+
+logger = get_logger("partstream.requests")
+
+_NEGOTIATION = PartsContentNegotiation()
+
+
+class GuardMixin(_Base):
+    """Admits requests, counts them, and answers those that are refused. Not for direct use."""
+
+    #: Requests of one client in a minute, for this view alone; None: ``RATE_LIMIT``, together
+    #: with all views that say no more.
+    rate_limit: int | None = None
+    #: What one client begins in ten seconds, for this view alone; None: ``BURST_LIMIT``.
+    burst_limit: int | None = None
+
+    _identity: tuple[Request, tuple[str | None, Dimension]] | None = None
+    _throttle: ClientThrottle | None = None
+
+    # Hooks
+
+    def get_identity(self, request: Request) -> str | None:
+        """Whose data this is: see `partstream.identity.get_identity`."""
+        return get_identity(request)
+
+    def get_rate_limit(self) -> int | None:
+        """Requests of one client in a minute; None: as many as they like."""
+        if self.rate_limit is None:
+            return get_settings().RATE_LIMIT
+        return self.rate_limit
+
+    def get_burst_limit(self) -> int | None:
+        """What one client begins in ten seconds; None: as much as they like."""
+        if self.burst_limit is None:
+            return get_settings().BURST_LIMIT
+        return self.burst_limit
+
+    def counts_as_burst(self, request: Request) -> bool:
+        """Whether a request begins something, and so counts in the burst limit, too."""
+        return request._request.method != "OPTIONS"
+
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """Names of the query parameters that are the protocol's on one route of this class.
+
+        ``SecurityMiddleware`` asks it, before there is an instance.
+
+        Args:
+            initkwargs: What ``as_view()`` was given for the route.
+        """
+        return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
+
+    def get_protocol_parameters(self) -> frozenset[str]:
+        """Names of the query parameters that are the protocol's here; all others are yours.
+
+        Yours are part of each cursor's binding and of the keys of caches. By default the protocol
+        has those of `get_reserved_parameters`.
+        """
+        return self.get_reserved_parameters(vars(self))
+
+    # What others ask of it
+
+    def identity_of(self, request: Request) -> str | None:
+        """Whose data this is: what `get_identity` says, joined with what ``IDENTITY`` does.
+
+        Raises:
+            Misuse: When one of them is neither a string nor None.
+        """
+        return with_dimension(*self.identify(request))
+
+    def identify(self, request: Request) -> tuple[str | None, Dimension]:
+        """What `get_identity` says, and what ``IDENTITY`` does.
+
+        Both are asked once a request, before a loader changes the session.
+
+        Raises:
+            Misuse: See `identity_of`.
+        """
+        known = self._identity
+        if known is None or known[0] is not request:
+            found = self.ask_identity(request), get_dimension(request)
+            known = self._identity = (request, found)
+        return known[1]
+
+    def ask_identity(self, request: Request) -> str | None:
+        """What `get_identity` says now.
+
+        Raises:
+            Misuse: When it is neither a string nor None.
+        """
+        identity = self.get_identity(request)
+        if identity is not None and not isinstance(identity, str):
+            raise Misuse(
+                f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
+                "Return a string, or None for an unknown visitor."
+            )
+        return identity
+
+    def has_own_rate_limit(self) -> bool:
+        """Whether the rate limit is this view's own, and counted by itself."""
+        own = type(self).get_rate_limit is not GuardMixin.get_rate_limit
+        return own or self.rate_limit is not None
+
+    def has_own_burst_limit(self) -> bool:
+        """Whether the burst limit is this view's own, and counted by itself."""
+        own = type(self).get_burst_limit is not GuardMixin.get_burst_limit
+        return own or self.burst_limit is not None
+
+    # Between DRF and the verbs
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer a request, which has an id meanwhile."""
+        before = request_ids.current_request_id()
+        request_ids.set_current(request_ids.request_id(request))
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            request_ids.set_current(before)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse an address or a malformed request before anything else is done for it."""
+        admit(request._request, self.get_protocol_parameters, plain=self._is_plain(request))
+        super().initial(request, *args, **kwargs)
+
+    def get_content_negotiator(self) -> BaseContentNegotiation:
+        """The project's own negotiation; where it is DRF's, the same with a short way."""
+        if self.content_negotiation_class is DefaultContentNegotiation:
+            return _NEGOTIATION
+        negotiator: BaseContentNegotiation = super().get_content_negotiator()
+        return negotiator
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        """The project's own throttles, then `ClientThrottle`."""
+        # One that the project lists itself would count each request twice.
+        throttles: list[BaseThrottle] = [
+            throttle
+            for throttle in super().get_throttles()
+            if not isinstance(throttle, ClientThrottle)
+        ]
+        if get_settings().ENABLE_RATE_LIMITING:
+            self._throttle = ClientThrottle()
+            throttles.append(self._throttle)
+        return throttles
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer an error by the project's ``EXCEPTION_HANDLER``, and add its ``code``."""
+        if isinstance(exc, CursorError):
+            logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
+        refusal = to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
+        identity = with_dimension(*self._identity[1]) if self._identity is not None else None
+        tell(type(self), self.request, exc, refusal, identity)
+        wait: int | None = getattr(refusal, "wait", None)
+        response: Response = super().handle_exception(refusal)
+        if isinstance(response, Response):
+            response.data = with_code(response.data, wait)
+        if wait:
+            response.headers.setdefault("Retry-After", str(wait))
+        return response
+
+    def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
+        """Raise what has no answer, as itself.
+
+        Under ``DEBUG`` DRF asks for the request's renderer first, and before content negotiation
+        there is none: the page would show that, and not what went wrong.
+        """
+        if hasattr(self.request, "accepted_renderer"):
+            super().raise_uncaught_exception(exc)
+        raise exc
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Say that the answer is this client's alone, what its limits are, and the request's id."""
+        # DRF's request and view know each other; what hangs on them waits for the collector.
+        throttle, self._throttle, self._identity = self._throttle, None, None
+        response = super().finalize_response(request, response, *args, **kwargs)
+        headers = response.headers
+        if not isinstance(response, PartsResponse):
+            if not response.has_header("Cache-Control"):
+                headers["Cache-Control"] = NOT_STORED
+            patch_vary_headers(response, VARY.split(", "))
+        if throttle is not None:
+            for name, value in throttle.headers().items():
+                headers[name] = value
+        headers[request_ids.HEADER] = request_ids.request_id(request._request)
+        return response
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """DRF's, less its ``Vary``, which `finalize_response` writes whole."""
+        headers: dict[str, str] = super().default_response_headers
+        if headers.get("Vary") == "Accept":
+            del headers["Vary"]
+        return headers
+
+    def _is_plain(self, request: Request) -> bool:
+        """Whether the query is known to break no rule, without a look at its parameters."""
+        return False

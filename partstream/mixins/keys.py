@@ -1,0 +1,71 @@
+"""The mixin that delivers the parts that a client names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from partstream.conf import get_settings
+from partstream.exceptions import UnknownPart
+from partstream.security.validation import validate_keys
+from partstream.wire import envelopes
+from partstream.wire.responses import PartsResponse
+
+from .attributes import positive
+from .base import PartsMixin
+
+
+class KeyAccessMixin(PartsMixin):
+    """Delivers the parts that a client asks for. Verb: `keys_response`.
+
+    Example::
+
+        class Pieces(KeyAccessMixin, APIView):
+            parts = [("meta", {"version": 1}), ("orders", lazy("get_orders"))]
+
+            def get(self, request):
+                return self.keys_response(request)      # ?keys=orders,meta
+    """
+
+    #: Keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
+    max_keys_per_request: int | None = None
+
+    @classmethod
+    def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+        """See `GuardMixin.get_reserved_parameters`; ``keys`` is one of them here."""
+        return super().get_reserved_parameters(initkwargs) | {"keys"}
+
+    def get_max_keys_per_request(self) -> int:
+        """Keys in one request."""
+        most = self.max_keys_per_request
+        if most is None:
+            most = get_settings().MAX_KEYS_PER_REQUEST
+        return positive(type(self), "max_keys_per_request", most)
+
+    def keys_response(self, request: Request) -> Response:
+        """The parts of ``?keys=``, in declared order.
+
+        Raises:
+            InvalidKeys: When the parameter is absent, too long, malformed or repeated.
+            UnknownPart: When a key is not a part of this user's.
+        """
+        keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
+        self.identity_of(request)
+        resolver = self.get_resolver(request)
+        layout = resolver.parts.layout
+        positions = sorted(layout.index.get(key, -1) for key in keys)
+        if positions[0] < 0 or not set(resolver.visible).issuperset(positions):
+            raise UnknownPart
+        if request._request.method == "HEAD":
+            return PartsResponse()
+        return PartsResponse(
+            envelopes.envelope(
+                resolver.resolve([layout.names[index] for index in positions]),
+                total=len(resolver.visible),
+                current=len(positions),
+                manifest_url=self.get_links(request).get("manifest"),
+            )
+        )

@@ -1,0 +1,66 @@
+"""The mixin that lists a view's parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponseBase
+from rest_framework.request import Request
+
+from partstream.exceptions import Misuse
+from partstream.parts.declaration import LazyPart
+from partstream.parts.fragment import NotSerializable
+from partstream.wire import envelopes
+from partstream.wire.responses import PartsResponse, conditional
+
+from .base import PartsMixin
+from .chunk import ChunkMixin
+from .cursor import CursorMixin
+from .keys import KeyAccessMixin
+
+
+class ManifestMixin(PartsMixin):
+    """Says which parts there are for this user, and runs none of them. Verb: `manifest_response`.
+
+    Example::
+
+        class Contents(ManifestMixin, APIView):
+            parts = [("meta", {"version": 1}), ("orders", lazy("get_orders", size="large"))]
+
+            def get(self, request):
+                return self.manifest_response(request)
+    """
+
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; a view that has only this runs nothing."""
+        alone = not isinstance(self, (CursorMixin, ChunkMixin, KeyAccessMixin))
+        return not alone and super().counts_as_burst(request)
+
+    def manifest_response(self, request: Request) -> HttpResponseBase:
+        """The manifest, or 304 where the client has it already.
+
+        Raises:
+            Misuse: When ``get_parts_manifest()`` says something that is not JSON.
+        """
+        resolver = self.get_resolver(request)
+        layout = resolver.parts.layout
+        entries: dict[str, dict[str, Any]] = {}
+        for position in resolver.visible:
+            name = layout.names[position]
+            part = resolver.parts[name]
+            is_lazy = isinstance(part, LazyPart)
+            entries[name] = {
+                "size": part.size if is_lazy else None,
+                **resolver.described.get(name, {}),
+                "dependencies": layout.dependencies[position],
+                "lazy": is_lazy,
+            }
+        links = {name: path for name, path in self.get_links(request).items() if name != "manifest"}
+        try:
+            body = envelopes.manifest(entries, links)
+        except NotSerializable as error:
+            raise Misuse(
+                f"{type(self).__name__}: get_parts_manifest() has a value that is not JSON: "
+                f"{error}. Take plain data."
+            ) from error
+        return conditional(request, PartsResponse(body, "private, no-cache"))

@@ -1,0 +1,1 @@
+"""Parts: what a view declares, and what became of it."""

@@ -1,0 +1,278 @@
+"""Parts: what a view declares, checked as a whole before the first loader runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+from django.db.models import QuerySet
+
+from partstream.exceptions import Misuse
+
+from .layout import Gates, Layout, Link, Names, find_layout
+from .loader import Loader, as_loader, checked_timeout
+from .signatures import signature_problem
+
+_NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
+
+
+class LazyPart:
+    """What `lazy` returns: a loader and what is to be known of it. Treat it as read-only.
+
+    Not a frozen dataclass: a view may make a thousand of them a request, and plain slots are
+    assigned sooner.
+    """
+
+    __slots__ = (
+        "depends_on",
+        "loader",
+        "many",
+        "permission_classes",
+        "serializer_class",
+        "size",
+    )
+
+    def __init__(
+        self,
+        loader: Callable[..., Any] | str,
+        depends_on: Names,
+        size: str | None,
+        serializer_class: type | None,
+        many: bool,
+        permission_classes: tuple[Any, ...],
+    ) -> None:
+        self.loader = loader
+        self.depends_on = depends_on
+        self.size = size
+        self.serializer_class = serializer_class
+        self.many = many
+        self.permission_classes = permission_classes
+
+    @property
+    def method(self) -> str | None:
+        """The name of the view's method that is the loader, where it was given by name."""
+        loader = self.loader.function if type(self.loader) is Loader else self.loader
+        return loader if isinstance(loader, str) else None
+
+    def bound_loader(self, view: Any) -> Loader:
+        """The loader; where only a method's name was given, the view's method."""
+        loader = self.loader
+        if type(loader) is not Loader:
+            # Kept: a static part serves as long as its view.
+            loader = self.loader = as_loader(loader, "lazy()")
+        return loader.bound_to(view)
+
+
+class LinkedPart(LazyPart):
+    """A lazy part with dependencies or permissions: most have neither, and need no look at them."""
+
+    __slots__ = ()
+
+
+def lazy(
+    func: Callable[..., Any] | str,
+    *,
+    depends_on: Iterable[str] = (),
+    size: str | None = None,
+    timeout: float | None = None,
+    serializer_class: type | None = None,
+    many: bool = False,
+    permission_classes: Iterable[Any] = (),
+) -> LazyPart:
+    """A part whose loader runs only when the part is delivered or depended on.
+
+    Args:
+        func: ``func(request, **dependencies) -> data``, plain or ``async def``, or the name of a
+            method of the view.
+        depends_on: Names of parts that have to be there first; each is handed to the function as
+            a keyword argument, as the JSON data that a client would see.
+        size: A hint for the manifest, for example ``"small"``, ``"medium"``, ``"large"``.
+        timeout: Seconds that it may take, serializer and encoding included; None: those of the
+            setting ``PART_TIMEOUT``. See `with_timeout`, which says the same of a loader.
+        serializer_class: A DRF serializer for what the function returns.
+        many: Whether the serializer gets a list of instances.
+        permission_classes: DRF permissions; a part that they hide does not exist for this user.
+
+    Raises:
+        Misuse: When an argument is not of that form.
+
+    Example:
+        ``("orders", lazy(self.get_orders, depends_on=["meta"], size="medium"))``
+    """
+    if not callable(func) and not isinstance(func, str):
+        as_loader(func, "lazy()")  # Says what is wrong with it.
+    if not isinstance(depends_on, (list, tuple)):
+        names = [depends_on] if isinstance(depends_on, str) else ["other"]
+        raise Misuse(f"lazy(depends_on={depends_on!r:.80}): write a list, {names}.")
+    if many and serializer_class is None:
+        raise Misuse("lazy(many=True) needs a serializer_class.")
+    if not isinstance(permission_classes, (list, tuple)):
+        raise Misuse(
+            f"lazy(permission_classes={permission_classes!r}): write a list of permission classes."
+        )
+    for permission in permission_classes:
+        if not callable(permission):
+            raise Misuse(
+                f"lazy(permission_classes=[{permission!r:.80}]): name the class, uncalled, "
+                "for example [IsAdminUser]."
+            )
+    if timeout is not None:
+        seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
+        func = as_loader(func, "lazy()").wrapped(timeout=seconds)
+    kind = LinkedPart if depends_on or permission_classes else LazyPart
+    return kind(func, tuple(depends_on), size, serializer_class, many, tuple(permission_classes))
+
+
+class PartList:
+    """The parts of a view: pairs of a name and a value or a `lazy` part, in order.
+
+    Args:
+        pairs: The pairs.
+        owner: The view's class, for method names and for the errors.
+        gates: More dependencies a part, from the view's manifest; they gate and order, and
+            nothing of them is passed to the loader.
+        static: Whether the list outlives the request: its loaders, looked at now, need no second
+            look when they are called.
+
+    Attributes:
+        layout: What is the same for each request with these names.
+        static: As given.
+        owner: As given.
+
+    Raises:
+        Misuse: When the declaration cannot work; it names the view, the part and the mend.
+
+    Example:
+        ``PartList([("meta", {"version": 1}), ("orders", lazy(get_orders))])``
+    """
+
+    __slots__ = ("_pairs", "_where", "layout", "owner", "static")
+
+    def __init__(
+        self,
+        pairs: Iterable[tuple[str, Any]],
+        *,
+        owner: type | None = None,
+        gates: Gates = (),
+        static: bool = False,
+    ) -> None:
+        self.static = static
+        self.owner = owner
+        where = self._where = f"{owner.__name__}: " if owner is not None else ""
+        self._pairs = pairs = _as_list(pairs, where, static)
+        try:
+            # In C: a view may declare a thousand parts a request.
+            names = list(map(_NAME_OF, pairs))
+            kinds = list(map(type, map(_VALUE_OF, pairs)))
+            layout = find_layout(owner, names, kinds, gates, self._links)
+        except (TypeError, ValueError, LookupError) as error:
+            raise Misuse(f"{where}{_malformed(pairs) or error}") from error
+        if isinstance(layout, str):
+            raise Misuse(where + layout)
+        self.layout: Layout = layout
+        if owner is not None and (static or not layout.checked):
+            unbound = _Unbound(owner)
+            for name, part in pairs:
+                if not isinstance(part, LazyPart):
+                    if static and isinstance(part, (QuerySet, Iterator)):
+                        raise Misuse(
+                            f"{where}part {name!r} is a {type(part).__name__} in static parts: it "
+                            "would be read once a process. Wrap it: lazy(lambda request: ...)."
+                        )
+                elif part.method is None or not unbound.computes(part.method):
+                    self._checked_loader(name, part, unbound)
+            layout.checked = True
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._pairs)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._pairs[self.layout.index[name]][1]
+
+    def _links(self) -> list[Link]:
+        malformed = _malformed(self._pairs)
+        if malformed:
+            raise TypeError(malformed)
+        return [
+            (position, part.depends_on, part.permission_classes)
+            for position, (_, part) in enumerate(self._pairs)
+            if type(part) is LinkedPart
+        ]
+
+    def loader_of(self, name: str, part: LazyPart, view: Any) -> Loader:
+        """The loader of a lazy part, bound to the view and fit to be called.
+
+        Raises:
+            Misuse: When the view has no such method, or the loader cannot take what it would get.
+        """
+        return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
+
+    def _checked_loader(self, name: str, part: LazyPart, view: Any) -> Loader:
+        try:
+            loader = part.bound_loader(view)
+        except Misuse as error:
+            raise Misuse(f"{self._where}part {name!r}: {error}") from error
+        problem = signature_problem(loader.function, part.depends_on)
+        if problem:
+            raise Misuse(f"{self._where}{_misfit(name, part, loader, problem)}")
+        return loader
+
+
+class _Unbound:
+    """Stands in for an instance of a view: methods bind to it, nothing of it is used."""
+
+    def __init__(self, owner: type) -> None:
+        self._owner = owner
+
+    def computes(self, name: str) -> bool:
+        """Whether the attribute is made by the instance, so that its class cannot tell."""
+        found = inspect.getattr_static(self._owner, name, None)
+        return isinstance(found, (property, cached_property))
+
+    def __getattr__(self, name: str) -> Any:
+        found = inspect.getattr_static(self._owner, name)
+        bind = getattr(found, "__get__", None)
+        return bind(self, self._owner) if bind is not None else found
+
+
+def _misfit(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
+    """What to say of a loader that cannot be called with what it would get."""
+    function = loader.function
+    if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
+        return (
+            f"the loader of part {name!r} is a method of no view yet. "
+            f"Name it: lazy({function.__name__!r})."
+        )
+    wanted = ", ".join(("request", *part.depends_on))
+    return (
+        f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
+        f"Let it take ({wanted}), or mend depends_on."
+    )
+
+
+def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
+    if isinstance(pairs, Mapping) or not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        got = "None" if pairs is None else f"a {type(pairs).__name__}"
+        raise Misuse(
+            f"{where}the parts are {got}. Return a list of (name, value) pairs, "
+            'for example [("meta", {...}), ("orders", lazy(self.get_orders))].'
+        )
+    if static and isinstance(pairs, Iterator):
+        raise Misuse(f"{where}parts is a {type(pairs).__name__}, empty once read. Write a list.")
+    # A static list is copied: what its owner does to it later must not shift the names.
+    return pairs if type(pairs) is list and not static else list(pairs)
+
+
+def _malformed(pairs: list[Any]) -> str | None:
+    for entry in pairs:
+        if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
+            return f"{entry!r:.80} is not a (name, value) pair."
+        if not isinstance(entry[0], str):
+            return f"{entry[0]!r:.80} is not a name: a part's name is a str."
+    return None

@@ -1,0 +1,72 @@
+"""What a process has once: made at first use, and anew after a settings change or a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from django.core.signals import setting_changed
+
+T = TypeVar("T")
+
+
+class Resettable(Protocol):
+    """An object that a forked child process must not use as its parent left it."""
+
+    def reset(self) -> None:
+        """Start again: no threads, no locks held, no work in progress."""
+
+
+_resettable: weakref.WeakSet[Resettable] = weakref.WeakSet()
+
+
+def reset_after_fork(instance: Resettable) -> None:
+    """Have ``instance.reset()`` called in each child process that is forked from this one.
+
+    Threads do not survive a fork, and a lock that another thread held stays locked for ever. The
+    instance is held by a weak reference.
+    """
+    _resettable.add(instance)
+
+
+def _reset_all() -> None:
+    for instance in list(_resettable):
+        instance.reset()
+
+
+os.register_at_fork(after_in_child=_reset_all)
+
+
+class Kept(Generic[T]):
+    """A value made once a process, at first use, and again after a setting it came from changed.
+
+    Args:
+        make: Makes the value; what it raises is raised at every use until it succeeds.
+        names: The settings that it comes from.
+    """
+
+    def __init__(self, make: Callable[[], T], *names: str) -> None:
+        self._make = make
+        self._names = frozenset(names)
+        self._value: T | None = None
+        self._lock = threading.RLock()
+        setting_changed.connect(self._forget)
+
+    def __call__(self) -> T:
+        """The value."""
+        value = self._value
+        if value is None:
+            with self._lock:
+                if self._value is None:
+                    self._value = self._make()
+                value = self._value
+        return value
+
+    def _forget(self, *, setting: str, **_: Any) -> None:
+        if setting in self._names:
+            # Waits for a value in the making: what came from the old setting is not kept.
+            with self._lock:
+                self._value = None

@@ -1,0 +1,1 @@
+"""Resolution: names of parts become outcomes."""

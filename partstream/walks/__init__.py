@@ -1,0 +1,1 @@
+"""Walks: where a request stands, and what it is bound to."""

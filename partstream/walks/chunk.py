@@ -1,0 +1,68 @@
+"""Chunks: which parts one answer of a walk delivers, and what remains after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from partstream.parts.layout import Layout, names_json
+
+from .cursor import Cursor
+
+
+class Chunk:
+    """The parts of one answer of a walk.
+
+    Args:
+        layout: The declared parts.
+        cursor: Where the walk stands; None where it begins.
+        size: The most parts of an answer.
+        visible: Positions of the parts that exist for this user.
+
+    Attributes:
+        names: The parts to resolve, in declared order.
+        total: How many parts of the walk this user has.
+    """
+
+    __slots__ = ("_chosen", "_layout", "_moved", "_rest", "_standing", "names", "total")
+
+    def __init__(
+        self, layout: Layout, cursor: Cursor | None, size: int, visible: Sequence[int]
+    ) -> None:
+        self._layout = layout
+        count = self.total = cursor.count if cursor is not None else len(layout.names)
+        self._standing = cursor.indices() if cursor is not None else range(count)
+        waiting = self._standing
+        if layout.guarded:
+            seen = frozenset(visible)
+            waiting = [index for index in waiting if index in seen]
+            self.total = sum(index < count for index in seen)
+        self._chosen, self._rest = waiting[:size], waiting[size:]
+        self._moved: Sequence[int] = ()
+        self.names = [layout.names[index] for index in self._chosen]
+
+    def move(self, delivered: Collection[str]) -> None:
+        """Put off to the next chunk what is not among the delivered names."""
+        self._moved = [i for i in self._chosen if self._layout.names[i] not in delivered]
+
+    @property
+    def left(self) -> int:
+        """How many parts are still to come for this user."""
+        return len(self._moved) + len(self._rest)
+
+    @property
+    def remaining(self) -> Sequence[int]:
+        """Positions for the next cursor, ascending.
+
+        A hidden part is passed over with its chunk; those further on may yet be granted.
+        """
+        rest = self._rest
+        if self._layout.guarded:
+            rest = [index for index in self._standing if index > self._chosen[-1]]
+        return [*self._moved, *rest] if self._moved else rest
+
+    def pending(self) -> bytes:
+        """The names still to come, as a JSON array."""
+        names = self._layout.names
+        if self._layout.guarded or self._moved:
+            return names_json(names[index] for index in (*self._moved, *self._rest))
+        return self._layout.names_json_from(len(self._chosen))

@@ -1,0 +1,116 @@
+"""The cursor: where a walk stands, and what binds it. A plain value; the codecs make it a token.
+
+Format of the payload, a JSON array with a closed schema (version 1)::
+
+    [version, walk, next, done, count, digest, binding]
+
+``done`` is a bitmap in lower-case hexadecimal without leading zeros, ``""`` for none: its bit *i*
+says that the part at ``next + 1 + i`` was delivered already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import urandom
+from typing import Any
+
+from partstream.exceptions import InvalidCursor
+
+VERSION = 1
+#: A view declares at most so many parts.
+MAX_PARTS = 2000
+
+_TYPES = [int, str, int, str, int, str, str]
+#: Walk, digest, binding and bitmap, each of characters that a space is none of.
+_TEXTS = re.compile(r"[\w-]{16} [\w-]{16} [\w-]{22} (?:[1-9a-f][0-9a-f]*)?", re.ASCII)
+
+
+def new_walk() -> str:
+    """A random walk id: 64 bits in 16 hexadecimal characters."""
+    return urandom(8).hex()
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A position over the *declared* parts of a view, hidden ones included.
+
+    Attributes:
+        walk: The id of the walk; a retry cursor keeps it.
+        next: Index of the first part that was not delivered; ``count`` at the end.
+        done: Bitmap of what was delivered beyond ``next``: bit 0 is the part after ``next``.
+        count: How many parts were declared when the walk began.
+        digest: Keyed digest of their names.
+        binding: Keyed digest of whose walk this is, and where.
+    """
+
+    walk: str
+    next: int
+    done: int
+    count: int
+    digest: str
+    binding: str
+
+    def indices(self) -> Sequence[int]:
+        """The indices still to deliver, in declared order."""
+        if not self.done:
+            return range(self.next, self.count)
+        first, done = self.next, self.done
+        return [
+            index
+            for index in range(first, self.count)
+            if index == first or not done >> (index - first - 1) & 1
+        ]
+
+    def payload(self) -> list[Any]:
+        """The payload that a codec turns into a token."""
+        return [
+            VERSION,
+            self.walk,
+            self.next,
+            format(self.done, "x") if self.done else "",
+            self.count,
+            self.digest,
+            self.binding,
+        ]
+
+    @classmethod
+    def from_payload(cls, payload: Any) -> Cursor:
+        """The cursor of a decoded payload.
+
+        Raises:
+            InvalidCursor: When the payload is not exactly of the closed schema.
+        """
+        if type(payload) is not list or [type(value) for value in payload] != _TYPES:
+            raise InvalidCursor("the payload is not of the schema")
+        version, walk, next_, done, count, digest, binding = payload
+        if version != VERSION:
+            raise InvalidCursor("the payload is of another version")
+        if not _TEXTS.fullmatch(f"{walk} {digest} {binding} {done}"):
+            raise InvalidCursor("a text of the payload is malformed")
+        if not 0 <= count <= MAX_PARTS:
+            raise InvalidCursor("the count is out of range")
+        if not 0 <= next_ <= count:
+            raise InvalidCursor("the position is out of range")
+        bits = int(done[: MAX_PARTS // 4 + 1] or "0", 16)
+        if bits.bit_length() > max(0, count - next_ - 1):
+            raise InvalidCursor("the bitmap does not fit the count")
+        return cls(walk, next_, bits, count, digest, binding)
+
+
+def position(remaining: Sequence[int], count: int) -> tuple[int, int]:
+    """``next`` and ``done`` of the cursor for which just these indices remain, ascending.
+
+    Example:
+        ``position([2, 5], 6) == (2, 0b011)``: 3 and 4 are done, 5 is not.
+    """
+    if not remaining:
+        return count, 0
+    first = remaining[0]
+    if len(remaining) == count - first:
+        return first, 0
+    done = (1 << (count - first - 1)) - 1
+    for index in remaining[1:]:
+        done ^= 1 << (index - first - 1)
+    return first, done

@@ -1,0 +1,118 @@
+"""The walk that a request belongs to: reads its cursor, and issues those that lead on."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from rest_framework.request import Request
+
+from partstream.backends.cursors.base import CursorCodec
+from partstream.exceptions import CursorError, InvalidCursor, StaleCursor
+from partstream.parts.layout import Layout
+from partstream.security.validation import validate_token
+from partstream.walks.binding import Binding
+
+from .cursor import Cursor, new_walk, position
+
+
+class Walk:
+    """Where a request stands in its walk. Made once a request, before any loader runs.
+
+    Args:
+        request: The request.
+        given: What it gives for the cursor's parameter; empty where a walk begins.
+        codec: What turns cursors into tokens.
+        ttl: Seconds that a cursor can be followed.
+        longest: Characters of the longest token, ``MAX_CURSOR_SIZE``.
+        binding: What its cursors are bound to.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        given: list[str],
+        *,
+        codec: CursorCodec,
+        ttl: int,
+        longest: int,
+        binding: Binding,
+    ) -> None:
+        self.request = request
+        self.binding = binding
+        self._codec = codec
+        self._ttl = ttl
+        self._longest = longest
+        self._cursor: Cursor | None = None
+        self._error: CursorError | None = None
+        self._given = given[0] if given else None
+        if given:
+            try:
+                self._cursor = self._decode(given)
+            except CursorError as error:
+                error.token = given[0]
+                # Kept, and raised when somebody reads: whoever counts requests comes before.
+                self._error = error
+        self.id = self._cursor.walk if self._cursor is not None else new_walk()
+
+    def _decode(self, given: list[str]) -> Cursor:
+        token = validate_token(given, self._longest)
+        cursor = Cursor.from_payload(self._codec.decode(token, self._ttl))
+        if not self.binding.matches(cursor.binding):
+            raise InvalidCursor("the cursor is bound to another identity, view, path or query")
+        return cursor
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the request has a cursor of its walk, stale or not: it begins nothing."""
+        return self._cursor is not None
+
+    def read(self, layout: Layout) -> Cursor | None:
+        """The request's cursor over these parts; None where the walk begins.
+
+        Raises:
+            InvalidCursor: When it is not a cursor of this walk, whatever the reason.
+            CursorExpired: When it is too old.
+            StaleCursor: When the parts that the walk began with are no longer declared.
+        """
+        if self._error is not None:
+            raise self._error
+        cursor = self._cursor
+        if cursor is not None and not (
+            cursor.count <= len(layout.names)
+            and any(
+                hmac.compare_digest(digest, cursor.digest)
+                for digest in layout.digests(cursor.count)
+            )
+        ):
+            stale = StaleCursor("the parts of the walk are no longer declared in that order")
+            stale.token = self._given
+            raise stale
+        return cursor
+
+    def issue(self, layout: Layout, remaining: Sequence[int]) -> str:
+        """A token of this walk for which just these positions remain, ascending.
+
+        Raises:
+            ValueError: When it is longer than ``MAX_CURSOR_SIZE``.
+        """
+        count = self._cursor.count if self._cursor is not None else len(layout.names)
+        first, done = position(remaining, count)
+        digest, binding = layout.digests(count)[0], self.binding.digest()
+        if layout.fits != (self._codec, self._longest):
+            # The longest of all tokens, so that misuse shows before the first part fails. This walk
+            # may have begun with fewer parts than there are now.
+            most = len(layout.names)
+            full = Cursor(self.id, 0, (1 << max(0, most - 1)) - 1, most, digest, binding)
+            self._fitting(self._codec.encode(full.payload(), self._ttl), most)
+            layout.fits = (self._codec, self._longest)
+        cursor = Cursor(self.id, first, done, count, digest, binding)
+        return self._fitting(self._codec.encode(cursor.payload(), self._ttl), count)
+
+    def _fitting(self, token: str, count: int) -> str:
+        if len(token) > self._longest:
+            raise ValueError(
+                f"a cursor over {count} parts has up to {len(token)} characters, and "
+                f"MAX_CURSOR_SIZE is {self._longest}. Raise the setting, or declare fewer parts."
+            )
+        return token

@@ -1,0 +1,90 @@
+"""The JSON of an answer: an envelope of parts, or the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from partstream.parts.fragment import encode
+from partstream.parts.outcome import Outcome
+
+from .errors import PART_ERRORS
+
+
+def envelope(
+    outcomes: Iterable[Outcome],
+    *,
+    total: int,
+    current: int,
+    cursor: str | None = None,
+    retry_cursors: Mapping[str, str] | None = None,
+    manifest_url: str | None = None,
+    pending: bytes | None = None,
+) -> bytes:
+    """One response of a walk or by key.
+
+    Args:
+        outcomes: What became of its parts, in declared order.
+        total: How many parts this user has in this walk.
+        current: How many of them are behind the position.
+        cursor: The token that leads on; None at the end.
+        retry_cursors: Name -> token, for failed parts that may be retried.
+        manifest_url: Path of the manifest, where the view has one.
+        pending: The names still to come, as a JSON array.
+    """
+    results: list[bytes] = []
+    errors: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        if outcome.fragment is not None:
+            # A name needs no escaping: letters, digits, underscores.
+            results.append(b'{"%b":%b}' % (outcome.name.encode(), outcome.fragment))
+        else:
+            errors.append(_error(outcome, (retry_cursors or {}).get(outcome.name)))
+    pieces = [b'{"results":[', b",".join(results), b"]"]
+    if errors:
+        pieces += [b',"errors":', encode(errors)]
+    pieces.append(
+        (
+            f',"cursor":"{cursor}","meta":{{"total_parts":{total},"current_part":{current},'
+            '"has_more":true'
+            if cursor is not None
+            else f',"cursor":null,"meta":{{"total_parts":{total},"current_part":{current},'
+            '"has_more":false'
+        ).encode()
+    )
+    if manifest_url is not None:
+        pieces += [b',"manifest_url":', encode(manifest_url)]
+    if pending is not None:
+        pieces += [b',"pending":', pending]
+    pieces.append(b"}}")
+    return b"".join(pieces)
+
+
+def _error(outcome: Outcome, retry_cursor: str | None) -> dict[str, Any]:
+    failure = outcome.failure
+    if failure is None:
+        raise TypeError(f"the outcome of part {outcome.name!r} is neither data nor a failure")
+    error: dict[str, Any] = {
+        "part": outcome.name,
+        "code": failure.code,
+        "detail": failure.detail if failure.detail is not None else PART_ERRORS[failure.code],
+        "retryable": failure.retryable,
+    }
+    if retry_cursor is not None:
+        error["retry_cursor"] = retry_cursor
+    if failure.exception is not None:
+        error["exception"] = failure.exception
+    return error
+
+
+def manifest(parts: Mapping[str, Mapping[str, Any]], links: Mapping[str, str]) -> bytes:
+    """The manifest.
+
+    Args:
+        parts: Name -> what is known of the part, in declared order.
+        links: Name of a delivery -> its path.
+
+    Raises:
+        NotSerializable: When ``get_parts_manifest()`` says something that is not JSON.
+    """
+    return encode({"parts": parts, "meta": {"total_parts": len(parts)}, "links": links})

@@ -1,0 +1,84 @@
+"""What a client is told: codes, texts and statuses of failed parts and refused requests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rest_framework.exceptions import APIException
+
+from partstream.exceptions import (
+    AddressDenied,
+    CursorExpired,
+    InvalidCursor,
+    InvalidKeys,
+    InvalidRequest,
+    PartstreamError,
+    StaleCursor,
+    StoreUnavailable,
+    UnknownPart,
+)
+
+#: Code of a part's error -> its standing text.
+PART_ERRORS: Final[Mapping[str, str]] = {
+    "part_failed": "This part could not be loaded.",
+    "part_timeout": "This part took too long.",
+    "part_forbidden": "This part is not for you.",
+    "dependency_failed": "Another part that this one needs could not be loaded.",
+    "not_serializable": "This part's data could not be written as JSON.",
+    "capacity": "There was no room to load this part. Try again in a moment.",
+}
+
+#: Class of a refused request -> status, code, standing text (None: the error's own).
+REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]]] = {
+    InvalidCursor: (
+        400,
+        "cursor_invalid",
+        "This cursor cannot be followed here. Start again without one.",
+    ),
+    CursorExpired: (410, "cursor_expired", "This cursor is too old. Start again without one."),
+    StaleCursor: (
+        409,
+        "cursor_stale",
+        "The parts have changed since this walk began. Start again without a cursor.",
+    ),
+    InvalidKeys: (400, "keys_invalid", None),
+    UnknownPart: (400, "part_unknown", None),
+    InvalidRequest: (400, "request_invalid", None),
+    AddressDenied: (403, "ip_denied", "Your address is not admitted here."),
+    StoreUnavailable: (
+        503,
+        "store_unavailable",
+        "Requests cannot be counted just now. Try again in a moment.",
+    ),
+}
+
+
+def to_api_exception(error: PartstreamError) -> Exception:
+    """The DRF exception that answers a refused request; an error of another kind as it is."""
+    for kind in type(error).__mro__:
+        if kind in REQUEST_ERRORS:
+            status, code, detail = REQUEST_ERRORS[kind]
+            answer = APIException(detail if detail is not None else str(error), code)
+            answer.status_code = status
+            if isinstance(error, StoreUnavailable):
+                answer.wait = math.ceil(error.wait)  # type: ignore[attr-defined]
+            return answer
+    return error
+
+
+def with_code(data: Any, retry_after: int | None = None) -> Any:
+    """The body of an error with its ``code``, if it is DRF's plain ``{"detail": ...}``.
+
+    Args:
+        data: The body.
+        retry_after: Whole seconds to wait, for clients that cannot read the header.
+    """
+    if isinstance(data, dict) and data.keys() == {"detail"}:
+        code = getattr(data["detail"], "code", None)
+        if code is not None:
+            data = {**data, "code": code}
+            if retry_after is not None:
+                data["retry_after"] = retry_after
+    return data

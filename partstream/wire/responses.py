@@ -1,0 +1,148 @@
+"""The response that is rendered at birth, from fragments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import Enum
+from typing import Any, Final
+
+from django.http import HttpResponse, HttpResponseBase
+from django.template.response import SimpleTemplateResponse
+from django.utils.cache import get_conditional_response
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from partstream.security.validation import sole_token
+
+_JSON = "application/json"
+
+#: Characters of the longest ``Link``. All headers of partstream together stay below 2 KB with it:
+#: the buffer that a proxy has for the headers of an answer may hold 4 KB, the project's included.
+LONGEST_LINK: Final = 1500
+
+#: Each answer is one client's alone, …
+NOT_STORED: Final = "private, no-store"
+#: … and depends on these.
+VARY: Final = "Accept, Authorization, Cookie"
+
+
+class _Unread(Enum):
+    """The data of a response that nobody has asked for yet. An enum survives a cache."""
+
+    UNREAD = "unread"
+
+
+_UNREAD: Final = _Unread.UNREAD
+
+
+class PartsResponse(Response):
+    """A DRF response whose JSON bytes are there from the start.
+
+    ``content`` can be read at any time. ``data`` is decoded when somebody asks for it; where it
+    was read or assigned before `render` (a project's ``finalize_response``, a middleware), or
+    where another renderer than DRF's JSON one was negotiated, `render` renders it as DRF does.
+
+    Args:
+        body: The JSON bytes.
+        cache_control: The ``Cache-Control`` header.
+    """
+
+    def __init__(self, body: bytes = b"", cache_control: str = NOT_STORED) -> None:
+        # Past DRF's own constructor, whose work is for data that has still to be rendered.
+        SimpleTemplateResponse.__init__(
+            self,
+            "",
+            charset="utf-8",
+            headers={"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY},
+        )
+        self.exception = False
+        # None lets DRF's rendering name the type of what it renders.
+        self.content_type = None
+        self._body = body
+        self._data: Any = _UNREAD
+        HttpResponse.content.fset(self, body)  # type: ignore[attr-defined]
+
+    @property
+    def data(self) -> Any:
+        """The envelope as Python data."""
+        if self._data is _UNREAD:
+            self._data = json.loads(self._body) if self._body else {}
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = value
+
+    @property
+    def content(self) -> bytes:
+        """The bytes: of the JSON at first, of the negotiated renderer after `render`."""
+        body: bytes = HttpResponse.content.fget(self)  # type: ignore[attr-defined]
+        return body
+
+    @content.setter
+    def content(self, value: Any) -> None:
+        HttpResponse.content.fset(self, value)  # type: ignore[attr-defined]
+        self._is_rendered = True
+
+    @property
+    def rendered_content(self) -> Any:
+        """The bytes for the negotiated renderer; those from birth where they serve."""
+        if self._serves_as_born():
+            return self._body
+        if self._data is not _UNREAD:
+            self.headers.pop("ETag", None)  # It was that of the data as it was.
+        return super().rendered_content
+
+    def _serves_as_born(self) -> bool:
+        return self._data is _UNREAD and (not self._body or self._is_plain_json())
+
+    def _is_plain_json(self) -> bool:
+        renderer = getattr(self, "accepted_renderer", None)
+        context = getattr(self, "renderer_context", None) or {}
+        return (
+            type(renderer) is JSONRenderer
+            and renderer.compact
+            and getattr(self, "accepted_media_type", None) == _JSON
+            and context.get("indent") is None
+        )
+
+
+def next_link(request: Request, parameter: str, token: str) -> str | None:
+    """The ``Link`` to the next chunk (RFC 8288), with the application's own parameters.
+
+    Args:
+        request: The request.
+        parameter: Name of the query parameter that carries the token.
+        token: The token that leads on.
+
+    Returns:
+        None where it would be longer than `LONGEST_LINK`: the body has the token, too.
+    """
+    others = ""
+    query = request._request.META.get("QUERY_STRING")
+    if query and sole_token(query, parameter) is None:
+        parameters = request.query_params.copy()
+        parameters.pop(parameter, None)
+        others = parameters.urlencode() + "&" if parameters else ""
+    link = f'<?{others}{parameter}={token}>; rel="next"'
+    return link if len(link) <= LONGEST_LINK else None
+
+
+def conditional(request: Request, response: PartsResponse) -> HttpResponseBase:
+    """The response with an ETag, or 304 where the client has it already."""
+    body = response.content
+    digest = hashlib.sha256(body + request.accepted_media_type.encode()).hexdigest()[:32]
+    etag = response.headers["ETag"] = f'W/"{digest}"'
+    answer: HttpResponseBase | None = get_conditional_response(
+        request._request, etag, response=response
+    )
+    if answer is not None and answer.status_code == 304:
+        # As it was born, less its body: a project's finalize_response finds what it knows.
+        unchanged = PartsResponse(cache_control=response.headers["Cache-Control"])
+        unchanged.status_code = 304
+        unchanged.headers["ETag"] = etag
+        del unchanged.headers["Content-Type"]
+        return unchanged
+    return answer or response
