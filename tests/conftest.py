@@ -16,9 +16,8 @@ from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_flights
-
-from . import databases, memcached, redis, redis_cluster
-from .holding import Held, HeldCoroutine, wait_until
+from tests.support import databases, memcached, redis, redis_cluster
+from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
 # New examples are for those who can look at them; CI tries the same ones each time.
 hypothesis_settings.register_profile(
@@ -30,10 +29,12 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("partstream")
 
 pytest.register_assert_rewrite(
-    "tests.backends.caches.contract",
-    "tests.backends.cursors.contract",
-    "tests.backends.executors.contract",
-    "tests.walking",
+    "tests.support.contracts.cache_store",
+    "tests.support.contracts.cursor_codec",
+    "tests.support.contracts.rate_limit_store",
+    "tests.support.contracts.redis_faults",
+    "tests.support.contracts.executor",
+    "tests.support.walk_client",
 )
 
 needs_jwt = pytest.mark.skipif(find_spec("jwt") is None, reason="the extra jwt is not installed")
@@ -180,7 +181,7 @@ def empty_cache():
 @pytest.fixture
 def store(settings, empty_cache):
     """The project's store of fragments, which notes what it is asked."""
-    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.stores.NotingStore"}
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.support.stores.NotingStore"}
     return get_cache_store()
 
 
