@@ -30,8 +30,10 @@ hypothesis_settings.load_profile("partstream")
 
 pytest.register_assert_rewrite(
     "tests.support.contracts.cache_store",
+    "tests.support.contracts.cache_store_over_django",
     "tests.support.contracts.cursor_codec",
     "tests.support.contracts.rate_limit_store",
+    "tests.support.contracts.rate_limit_store_over_django",
     "tests.support.contracts.redis_faults",
     "tests.support.contracts.executor",
     "tests.support.walk_client",

@@ -10,45 +10,8 @@ from django.db import connection
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
-from tests.support.contracts.cache_store import (
-    BODY,
-    MAX_SIZE,
-    NEW,
-    TTL,
-    CacheStoreContract,
-    KeepingCacheStoreContract,
-)
-from tests.support.memcached import needs_pymemcache
-from tests.support.redis import needs_redis
-
-DJANGO = "django.core.cache.backends"
-
-
-class OverDjango:
-    """Makes stores over the cache that `configured` describes."""
-
-    @pytest.fixture(autouse=True)
-    def cache(self, settings, configured):
-        settings.CACHES = {"default": configured}
-
-    def make(self, *secrets, max_size=MAX_SIZE, **options):
-        return DjangoCacheStore(keys=self.ring(*secrets), max_size=max_size, **options)
-
-
-class KeepsOverDjango(OverDjango, KeepingCacheStoreContract):
-    strangers = [
-        *KeepingCacheStoreContract.strangers,
-        "text",
-        7,
-        ["psf"],
-        {"a": 1},
-        bytearray(BODY),
-    ]
-
-    def test_entry__that_is_like_bytes_is_refused(self, store, key, lines):
-        store.set_many({key: BODY}, TTL)
-        self.plant(store, key, bytearray(self.entry(store, key)))
-        assert self.refuses(store, key, lines)
+from tests.support.contracts.cache_store import BODY, MAX_SIZE, NEW, TTL, CacheStoreContract
+from tests.support.contracts.cache_store_over_django import DJANGO, KeepsOverDjango, OverDjango
 
 
 class TestLocMemCache(KeepsOverDjango):
@@ -123,68 +86,6 @@ class TestDatabaseCache(KeepsOverDjango):
             store.delete(key)
         (line,) = lines()
         assert line.startswith("DjangoCacheStore failed, and is left alone")
-
-
-@needs_redis
-class TestRedisCache(KeepsOverDjango):
-    """Django's own."""
-
-    shared = True
-    atomic_add = True
-    check_deploy_ids = ["partstream.W004"]
-
-    @pytest.fixture
-    def configured(self, redis_url):
-        return {"BACKEND": f"{DJANGO}.redis.RedisCache", "LOCATION": redis_url}
-
-
-@needs_redis
-class TestDjangoRedisCache(KeepsOverDjango):
-    """That of django-redis."""
-
-    shared = True
-    atomic_add = True
-    check_deploy_ids = ["partstream.W004"]
-
-    @pytest.fixture
-    def configured(self, redis_url):
-        return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url}
-
-    def test_add__where_the_cache_is_told_to_ignore_faults_wins(self, settings, key, tmp_path):
-        settings.CACHES = {
-            "default": {
-                "BACKEND": "django_redis.cache.RedisCache",
-                "LOCATION": f"unix://{tmp_path}/nobody.sock",
-                "OPTIONS": {"IGNORE_EXCEPTIONS": True},
-            }
-        }
-        assert self.make().add(key, b"owner", TTL) is True
-
-
-@needs_pymemcache
-class TestPyMemcacheCache(KeepsOverDjango):
-    shared = True
-    atomic_add = True
-    check_deploy_ids = ["partstream.W004"]
-
-    @pytest.fixture
-    def configured(self, memcached_location):
-        backend = f"{DJANGO}.memcached.PyMemcacheCache"
-        return {"BACKEND": backend, "LOCATION": memcached_location}
-
-    @pytest.fixture(autouse=True)
-    def closed(self, cache):
-        yield
-        caches["default"].close()
-
-    def in_threads(self, count, function):
-        def run(number):
-            try:
-                return function(number)
-            finally:
-                caches["default"].close()
-
-        return super().in_threads(count, run)
 
 
 class TestDummyCache(OverDjango, CacheStoreContract):

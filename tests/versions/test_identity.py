@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,6 @@ from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.exceptions import Misuse
 from partstream.identity import application_query, get_identity, host_of, joined
 from tests.example.models import Note
-from tests.support.processes import run_python
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 from tests.unit.walks.test_walk import INVALID
 
@@ -170,27 +168,6 @@ def test_get_identity__with_one_database_asks_no_router(settings):
     settings.DATABASE_ROUTERS = [Routed()]
     assert get_identity(request(user=in_database("red", User(pk=7)))) == "user:auth.user:7"
     assert Routed.asked == []
-
-
-def test_identity__user_7_of_two_databases_are_two(tmp_path):
-    said = json.loads(
-        run_python(
-            "from tests.integration.processes import two_databases; two_databases.main()",
-            tmp_path,
-            DJANGO_SETTINGS_MODULE="tests.integration.processes.two_databases",
-        )
-    )
-    assert said == {
-        "mail of blue": ["ada@blue.example", 1],
-        "mail of red": ["ada@red.example", 2],
-        "blue with the cursor of blue": 200,
-        "blue with the cursor of red": 400,
-        "red with the cursor of blue": 400,
-        "red with the cursor of red": 200,
-        # Of six: a walk, and an invalid cursor, were counted before.
-        "blue is admitted": 4,
-        "red is admitted": 4,
-    }
 
 
 # Binding

@@ -16,7 +16,6 @@ from partstream.backends.loader import get_rate_limit_store
 from partstream.exceptions import Misuse
 from partstream.identity import bound_identity, get_identity_function, with_dimension
 from tests.support.module_loaders import of_module
-from tests.support.processes import run_python
 from tests.support.walk_client import at, first_cursor, get_json, merged
 
 MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
@@ -427,20 +426,3 @@ def test_setting__that_returns_no_text_is_misuse(serve, client, settings, name):
     url = serve(parts=[("a", 1), ("b", 2), ("c", 3)])
     with pytest.raises(Misuse, match=r"\['IDENTITY'\] = .* returned .*\. Return a string, or None"):
         client.get(url)
-
-
-def test_setting__is_imported_at_first_use(tmp_path):
-    (tmp_path / "slow.py").write_text("print('imported')\n\ndef tenant(request): return None\n")
-    code = f"""
-import sys
-sys.path.insert(0, {str(tmp_path)!r})
-import django
-django.setup()
-from partstream.conf import get_settings
-from partstream.identity import get_dimension
-get_settings()
-print("ready")
-print(get_dimension(None), get_dimension(None))
-"""
-    said = run_python(code, tmp_path, PARTSTREAM_IDENTITY="slow.tenant")
-    assert said.splitlines() == ["ready", "imported", "(None,) (None,)"]

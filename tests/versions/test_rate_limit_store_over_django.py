@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from uuid import uuid4
 
 import pytest
@@ -11,19 +10,16 @@ from django.core.cache.backends.locmem import LocMemCache
 from partstream.backends.faults import ServiceFault
 from partstream.backends.rate_limits.django_cache import MARGIN, DjangoCacheRateLimitStore, _raised
 from partstream.exceptions import Misuse
-from tests.support.contracts.rate_limit_store import (
-    RateLimitStoreContract,
-    most_in_any_window,
-    window,
+from tests.support.contracts.rate_limit_store import most_in_any_window, window
+from tests.support.contracts.rate_limit_store_over_django import (
+    BEGIN,
+    DJANGO,
+    CountsOverDjango,
+    OverDjango,
 )
-from tests.support.contracts.redis_faults import BearsFaultsOfRedis
-from tests.support.memcached import needs_pymemcache
 from tests.support.redis import needs_redis
 
-DJANGO = "django.core.cache.backends"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
-#: When a window of each length begins.
-BEGIN = 1_800_000_000.0
 
 
 class ForgetfulCache(LocMemCache):
@@ -40,63 +36,6 @@ class ForgetfulCache(LocMemCache):
     def add(self, *args, **kwargs):
         # Somebody else is always quicker.
         return super().add(*args, **kwargs) and type(self).forgets == 0
-
-
-class OverDjango(RateLimitStoreContract):
-    """Makes stores over the cache that `configured` describes, at times that the test holds."""
-
-    exact = False
-
-    @pytest.fixture(autouse=True)
-    def cache(self, settings, configured, monkeypatch):
-        settings.CACHES = {"default": configured}
-        self.now = BEGIN + 0.25
-        # The cache's clock is the same; that of Redis is not.
-        monkeypatch.setattr(time, "time", lambda: self.now)
-
-    def make(self, **options):
-        return DjangoCacheRateLimitStore(**options)
-
-    def pass_time(self, seconds):
-        self.now += seconds
-
-
-class CountsOverDjango(OverDjango):
-    def test_take__counts_in_windows_that_stand_still(self, store, key):
-        windows = [window(key, 2, 10)]
-        self.now = BEGIN + 9.5
-        assert store.take(windows).resets == (0.5,)
-        assert store.take(windows).resets == (0.5,)
-        assert store.take(windows).retry_after == 0.5
-        self.now = BEGIN + 10
-        # Four in half a second: the bound at the edge.
-        assert [store.take(windows).admitted for _ in range(3)] == [True, True, False]
-        assert store.take(windows).retry_after == 10
-
-    def test_counters__are_those_of_the_cache_and_end(self, store, key):
-        small, large = window(key, 9, 10, "burst"), window(key, 9, 60)
-        for _ in range(3):
-            store.take([small, large])
-        counters = [f"{small.key}:{int(BEGIN) // 10}", f"{large.key}:{int(BEGIN) // 60}"]
-        assert caches["default"].get_many(counters) == dict.fromkeys(counters, 3)
-
-    def test_take__a_counter_of_another_type_is_a_fault(self, store, key, lines):
-        denied, strange = window(key, 1, 10, "burst"), window(key, 9, 60)
-        assert store.take([denied]).admitted
-        caches["default"].set(f"{strange.key}:{int(BEGIN) // 60}", ["7"])
-        assert store.take([denied, strange]) is None
-        assert store.undecided == 1
-        assert "TypeError: The cache gave ['7'] for a counter." in self.traceback
-        # The others are counted as before.
-        assert store.take([window(f"{key}:other", 9, 60)]).admitted
-
-    @pytest.fixture(autouse=True)
-    def keep_log(self, caplog):
-        self.caplog = caplog
-
-    @property
-    def traceback(self):
-        return self.caplog.text
 
 
 class TestLocMemCache(CountsOverDjango):
@@ -187,86 +126,6 @@ class TestDummyCache(OverDjango):
         (warning,) = store.check()
         assert "is a DummyCache: each process counts requests by itself" in warning.msg
         assert "drives out" not in warning.msg
-
-
-@needs_redis
-class TestRedisCache(BearsFaultsOfRedis, CountsOverDjango):
-    """Django's own."""
-
-    shared = True
-    check_deploy_ids = ["partstream.W010"]
-    # Each request is several round trips.
-    rounds = 1
-    name = "DjangoCacheRateLimitStore"
-
-    @pytest.fixture
-    def configured(self, redis_url):
-        return {"BACKEND": f"{DJANGO}.redis.RedisCache", "LOCATION": redis_url}
-
-    def cache_at(self, url):
-        timeouts = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
-        return {"BACKEND": f"{DJANGO}.redis.RedisCache", "LOCATION": url, "OPTIONS": timeouts}
-
-
-@needs_redis
-class TestDjangoRedisCache(BearsFaultsOfRedis, CountsOverDjango):
-    """That of django-redis."""
-
-    shared = True
-    check_deploy_ids = ["partstream.W010"]
-    rounds = 1
-    name = "DjangoCacheRateLimitStore"
-
-    @pytest.fixture
-    def configured(self, redis_url):
-        return {"BACKEND": DJANGO_REDIS, "LOCATION": redis_url}
-
-    def cache_at(self, url):
-        timeouts = {"SOCKET_TIMEOUT": 0.2, "SOCKET_CONNECT_TIMEOUT": 0.2}
-        return {"BACKEND": DJANGO_REDIS, "LOCATION": url, "OPTIONS": timeouts}
-
-    def test_fault__that_the_cache_is_told_to_ignore_is_one(self, settings, key, lines, tmp_path):
-        settings.CACHES = {
-            "default": {
-                "BACKEND": DJANGO_REDIS,
-                "LOCATION": f"unix://{tmp_path}/nobody.sock",
-                "OPTIONS": {"IGNORE_EXCEPTIONS": True},
-            }
-        }
-        store = self.make()
-        assert store.take([window(key, 1, 60)]) is None
-        assert len(lines()) == 1
-        assert "failed, and is left alone" in lines()[0]
-        assert "ServiceFault: The cache gave None for a counter." in self.traceback
-
-
-class ClosingStore(DjangoCacheRateLimitStore):
-    """Closes its connection, as Django does after a request: each thread has one of its own."""
-
-    def consume(self, windows):
-        try:
-            return super().consume(windows)
-        finally:
-            caches["default"].close()
-
-
-@needs_pymemcache
-class TestPyMemcacheCache(CountsOverDjango):
-    shared = True
-    rounds = 1
-
-    @pytest.fixture(autouse=True)
-    def closed(self, cache):
-        yield
-        caches["default"].close()
-
-    def make(self, **options):
-        return ClosingStore(**options)
-
-    @pytest.fixture
-    def configured(self, memcached_location):
-        backend = f"{DJANGO}.memcached.PyMemcacheCache"
-        return {"BACKEND": backend, "LOCATION": memcached_location}
 
 
 # Checks

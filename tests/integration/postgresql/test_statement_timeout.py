@@ -20,11 +20,7 @@ from django.db import (
     transaction,
 )
 
-from partstream.isolation.statement_timeout import (
-    can_stop_statements,
-    is_statement_timeout,
-    statement_timeout,
-)
+from partstream.isolation.statement_timeout import is_statement_timeout, statement_timeout
 from tests.example.models import Note
 
 # In autocommit; of one application only, so that emptying its table after each test is quick.
@@ -32,7 +28,6 @@ pytestmark = pytest.mark.django_db(transaction=True, available_apps=["tests.exam
 
 postgresql = connection.vendor == "postgresql"
 on_postgresql = pytest.mark.skipif(not postgresql, reason="only PostgreSQL has such a timeout")
-elsewhere = pytest.mark.skipif(postgresql, reason="the database has such a timeout")
 
 SLEEP = "SELECT pg_sleep(10)"
 FAIL = "SELECT 1 / 0"
@@ -137,20 +132,6 @@ def terminate():
 def terminate_unnoticed(another):
     (pid,) = run("SELECT pg_backend_pid()")
     past_django(f"SELECT pg_terminate_backend({pid}, 5000)", of=another)
-
-
-# Where there is none
-
-
-def test_can_stop_statements__on_postgresql():
-    assert can_stop_statements("default") is postgresql
-
-
-@elsewhere
-def test_statement_timeout__elsewhere_leaves_statements_alone():
-    with statement_timeout(0):
-        assert not connection.execute_wrappers
-        assert run() == (1,)
 
 
 # What it ends
@@ -688,40 +669,6 @@ def test_pooler__sessions_are_left_alone_outside_a_transaction(monkeypatch, cloc
 
 
 # Which errors say so
-
-
-class DriverError(Exception):
-    def __init__(self, **attributes):
-        super().__init__(str(attributes))
-        self.__dict__.update(attributes)
-
-
-def caused_by(cause):
-    error = RuntimeError()
-    error.__cause__ = cause
-    return error
-
-
-def circular():
-    error = RuntimeError()
-    error.__cause__ = caused_by(error)
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        pytest.param(DriverError(sqlstate="57014"), True, id="psycopg 3"),
-        pytest.param(DriverError(pgcode="57014"), True, id="psycopg2"),
-        pytest.param(caused_by(caused_by(DriverError(sqlstate="57014"))), True, id="causes"),
-        pytest.param(DriverError(sqlstate="57P01"), False, id="another SQLSTATE"),
-        pytest.param(DriverError(pgcode=None), False, id="no SQLSTATE"),
-        pytest.param(OperationalError("statement timeout"), False, id="no driver"),
-        pytest.param(circular(), False, id="circular"),
-    ],
-)
-def test_is_statement_timeout__reads_the_sqlstate(error, expected):
-    assert is_statement_timeout(error) is expected
 
 
 @on_postgresql

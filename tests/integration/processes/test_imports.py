@@ -1,32 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
-import partstream
 from tests.support.processes import run_python
-
-NAMES = {
-    "HybridProgressiveView",
-    "PartError",
-    "PartList",
-    "ProgressiveView",
-    "cached_for",
-    "lazy",
-    "safe_call",
-    "with_timeout",
-}
-
-
-def test_package__hands_on_the_public_names():
-    assert set(partstream.__all__) == NAMES
-    for name in NAMES:
-        assert getattr(partstream, name).__name__ == name
-    assert set(dir(partstream)) >= NAMES
-
-
-def test_package__has_no_other_name():
-    with pytest.raises(AttributeError, match="'partstream' has no attribute 'with_pigeons'"):
-        partstream.with_pigeons  # noqa: B018
 
 
 def test_package__imports_no_framework_and_no_optional_dependency(tmp_path):

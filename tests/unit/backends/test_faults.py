@@ -16,7 +16,6 @@ from django.db import DataError, InternalError, OperationalError, ProgrammingErr
 from django.db.transaction import TransactionManagementError
 
 from partstream.backends.faults import CallFault, Fault, ServiceFault, fault_of
-from tests.support.processes import run_python
 
 SERVICE = [
     ConnectionRefusedError(),
@@ -136,21 +135,6 @@ def test_fault__of_redis(name, text, fault):
     pytest.importorskip("redis")
     error = getattr(import_module("redis.exceptions"), name)(text)
     assert fault_of(error) is Fault[fault]
-
-
-def test_fault__of_redis_without_a_socket_is_the_processs(tmp_path):
-    pytest.importorskip("redis")
-    code = """if True:
-        import os, resource, redis
-        from partstream.backends.faults import fault_of
-        client = redis.Redis(host="127.0.0.1", port=1)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1,) * 2)
-        try:
-            client.ping()
-        except redis.ConnectionError as error:
-            print(fault_of(error).name)
-    """
-    assert run_python(code, tmp_path) == "STARVED"
 
 
 def test_fault__that_django_redis_wraps_is_that_of_redis():
