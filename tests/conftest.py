@@ -7,8 +7,6 @@ import pytest
 from django.core.cache import caches
 from django.urls import include, path
 from django.utils import timezone, translation
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
 from partstream import HybridProgressiveView, ProgressiveView
 from partstream.backends.executors import pool
@@ -16,17 +14,10 @@ from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_flights
-from tests.support import databases, memcached, redis, redis_cluster
+from tests.support import databases, hypothesis_profiles, memcached, redis, redis_cluster
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
-# New examples are for those who can look at them; CI tries the same ones each time.
-hypothesis_settings.register_profile(
-    "partstream",
-    derandomize=bool(os.environ.get("CI")),
-    deadline=None,  # How long an example takes is the machine's business.
-    suppress_health_check=[HealthCheck.too_slow],
-)
-hypothesis_settings.load_profile("partstream")
+hypothesis_profiles.load_default()
 
 pytest.register_assert_rewrite(
     "tests.support.contracts.cache_store",
@@ -46,6 +37,53 @@ CODECS = [
     pytest.param("partstream.backends.cursors.jwt.JWTCursorCodec", id="jwt", marks=needs_jwt),
     pytest.param("partstream.backends.cursors.signed.SignedCursorCodec", id="signed"),
 ]
+
+
+# How pytest runs
+
+#: Fixtures of tests that use the project's database.
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what uses the database, however it asks for it: `-m database` runs these alone."""
+    for item in items:
+        if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(item.fixturenames):
+            item.add_marker("database")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Let reports of tests with lone surrogates travel between the processes of pytest-xdist."""
+    return printable((yield))
+
+
+def printable(data):
+    """The same data, with each character that has no UTF-8 as an escape."""
+    if isinstance(data, str):
+        return data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {printable(key): printable(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [printable(value) for value in data]
+    return data
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end which tests failed at first and were run again."""
+    repeated = sorted({report.nodeid for report in terminalreporter.stats.get("rerun", [])})
+    if not repeated:
+        return
+    terminalreporter.section("tests that were run again", yellow=True)
+    for nodeid in repeated:
+        terminalreporter.line(nodeid)
+    if path := os.environ.get("PARTSTREAM_TEST_REPEATED"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{nodeid}\n" for nodeid in repeated)
+
+
+# Fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-import pytest
 from django.http import HttpRequest, QueryDict
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from partstream.caching.cache_keys import Caching, Scope
 from partstream.identity import joined
+from tests.support.hypothesis_profiles import examples
 
 
 class FirstView:
@@ -20,7 +20,7 @@ class FirstView:
 texts = st.text("1:-,ab", max_size=4)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(st.none() | st.text(max_size=3), max_size=3), st.data())
 def test_joined__is_injective_over_all_texts(one, data):
     other = data.draw(st.permutations(one) | st.lists(st.none() | st.text(max_size=3), max_size=3))
@@ -64,8 +64,7 @@ def asked(draw):
     return facts, scope.part_key(caching, part, serializer, dependencies)
 
 
-@pytest.mark.slow
-@settings(max_examples=100)
+@examples(100)
 @given(asked(), asked())
 def test_part_key__is_injective(one, other):
     assert (one[1] == other[1]) is (one[0] == other[0])

@@ -18,13 +18,14 @@ from django.core.exceptions import DisallowedHost, PermissionDenied
 from django.http import Http404
 from django.test import RequestFactory, override_settings
 from django.utils import timezone, translation
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.permissions import BasePermission
 from rest_framework.test import force_authenticate
 
 from partstream import HybridProgressiveView, PartError, lazy, safe_call
 from partstream.backends.loader import get_cursor_codec
+from tests.support.hypothesis_profiles import examples
 
 CANARY = "canary-" + "hunter2"
 #: Behaviours of a loader -> the code of the error that a client gets, None for data.
@@ -280,8 +281,8 @@ def unlogged() -> Any:
     logging.disable(logging.NOTSET)
 
 
-laws = settings(max_examples=60)
-few = settings(laws, max_examples=40)
+laws = examples(60)
+few = examples(40)
 
 #: Seconds that a slow loader takes. A budget is spent sooner, or as soon; nothing is made of it.
 PAUSE = 0.004
@@ -514,7 +515,7 @@ def test_law_5__a_token_works_where_it_was_issued_and_nowhere_else(
     assert view.calls == []
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.one_of(
         st.text(max_size=60),
@@ -546,7 +547,7 @@ header_texts = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -586,7 +587,7 @@ def test_law_6__no_bad_header_gives_a_500(
     assert identifier == headers.get("HTTP_X_REQUEST_ID") or len(identifier) == 32
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data())
 def test_law_6__a_spoilt_token_is_refused(data: Any) -> None:
     view = view_of(
@@ -612,7 +613,7 @@ def test_law_6__a_spoilt_token_is_refused(data: Any) -> None:
     assert view.calls == ["piece_a"], "a loader ran for a request that was refused"
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=25),

@@ -14,13 +14,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import RequestFactory, override_settings
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from rest_framework.test import force_authenticate
 
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call, with_timeout
 from partstream.backends.executors.threads import ThreadExecutor
 from tests.laws.test_laws import Spec, expected, get, specs, summary, view_of
+from tests.support.hypothesis_profiles import examples
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -66,8 +67,8 @@ def quiet(caplog):
 
 
 @pytest.mark.usefixtures("quiet")
-@settings(
-    max_examples=20,
+@examples(
+    20,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(specs(), st.integers(1, 4), st.data())

@@ -307,7 +307,6 @@ def test_client__is_an_address(serve, limit):
     assert admitted(from_("192.0.2.1"), url) == 0
 
 
-@pytest.mark.slow
 def test_client__forged_headers_make_no_new_one(serve, limit, client):
     """Guard 15: 1,000 forged X-Forwarded-For from an untrusted peer are one client."""
     limit(burst=10)
@@ -632,7 +631,6 @@ def test_throttle__named_by_the_project_counts_once(serve, limit, client):
 # Many at once
 
 
-@pytest.mark.slow
 def test_threads__never_take_more_than_the_limit(serve, limit):
     """The sixteen threads of the issue: 50 requests each against a limit of 100."""
     limit(rate=100, burst=None)

@@ -873,7 +873,6 @@ def test_statement__outside_of_an_atomic_block_is_ended_as_well(resolve, executo
     assert envelope["results"] == [{"after": ["there"]}]
 
 
-@pytest.mark.slow
 @on_postgresql
 @in_autocommit
 @pytest.mark.parametrize("age", [0, None])

@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("gunicorn", reason="the dependency group fuzz is not installed")
 
 
-@pytest.mark.slow
 def test_fuzzing__finds_each_answer_as_documented(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzzing", "--tokens=300", "--codec=signed"],

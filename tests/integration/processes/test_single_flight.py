@@ -82,7 +82,6 @@ def results(futures):
 CREW_VIEWS = ["CachedView", "CoroutineView", "ThreadedView", "called"]
 
 
-@pytest.mark.slow
 @needs_redis
 @pytest.mark.parametrize("view", CREW_VIEWS)
 def test_processes__sixty_four_callers_in_four_run_it_once(crew, run, view):
@@ -116,7 +115,6 @@ def test_processes__a_failed_owner_has_each_of_the_others_run_once(crew, run, vi
     assert run.count == 3
 
 
-@pytest.mark.slow
 @needs_redis
 def test_processes__a_killed_owner_is_followed_within_the_time_of_its_lock(crew, run):
     owner, other = crew.hire(2, lock_ttl=1)
@@ -134,7 +132,6 @@ def test_processes__a_killed_owner_is_followed_within_the_time_of_its_lock(crew,
     assert run.count == 2
 
 
-@pytest.mark.slow
 @needs_redis
 def test_processes__a_lock_is_renewed_while_the_loader_runs(crew, run, redis_url):
     import redis
@@ -187,7 +184,6 @@ def test_processes__moved_work_that_failed_runs_again_in_another(crew, run):
     assert run.count == 2
 
 
-@pytest.mark.slow
 @needs_redis
 def test_processes__moved_work_of_a_killed_one_is_made_again(crew, run):
     one, other = crew.hire(2, lock_ttl=1)

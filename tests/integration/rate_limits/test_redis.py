@@ -82,7 +82,6 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     # Sliding windows
 
-    @pytest.mark.slow
     def test_take__no_window_has_more_than_its_limit_wherever_it_begins(self, store, key):
         chance = random.Random(0)
         windows = [window(key, 20, 1, "burst"), window(key, 50, 2)]
@@ -255,7 +254,6 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     # Faults
 
-    @pytest.mark.slow
     def test_fault__the_store_is_back_soon_by_default(self, redis_server, between, key):
         store = self.make()
         redis_server.kill()
@@ -273,7 +271,6 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     # Processes
 
-    @pytest.mark.slow
     def test_take__of_640_requests_in_4_processes_the_limit_is_admitted(
         self, redis_url, key, tmp_path
     ):

@@ -43,7 +43,6 @@ def look_at(kind, answer, *, is_green):
         assert answer.json()["results"] == [{"part": 0}]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVERS)
 def test_server__works_after_each_kind_of_loader_and_ends(project, name, request):
     modules, _ = SERVERS[name]
@@ -94,7 +93,6 @@ print(json.dumps({{
 """
 
 
-@pytest.mark.slow
 def test_eventlet__leaves_the_orm_to_plain_loaders(project, tmp_path):
     demand("eventlet")
     said = json.loads(run_python(EVENTLET, tmp_path, patience=120, **project))

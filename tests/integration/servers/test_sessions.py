@@ -52,7 +52,6 @@ def test_worker__whose_session_was_killed_fails_once_without_health_checks(kill)
     }
 
 
-@pytest.mark.slow
 def test_keeper__whose_session_was_killed_goes_on_renewing(kill):
     assert kill("keeper") == {"results": [{"part": "made"}], "runs": 1}
 

@@ -67,7 +67,6 @@ TABLE_STORE = "tests.integration.tenants.wait_across_processes.TableStore"
 
 
 @pooling
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "environment"),
     [

@@ -189,7 +189,6 @@ class RateLimitStoreContract:
         self.pass_time(1)
         assert [store.take(windows).admitted for _ in range(3)] == [True, True, False]
 
-    @pytest.mark.slow
     def test_take__waiting_for_all_windows_that_are_full_admits(self, store, key):
         short_first = [window(key, 2, 1, "burst"), window(key, 2, 2)]
         long_first = [window(f"{key}:other", 2, 2), window(f"{key}:other", 2, 1, "burst")]
@@ -217,7 +216,6 @@ class RateLimitStoreContract:
 
     # Threads
 
-    @pytest.mark.slow
     def test_take__of_640_requests_in_64_threads_the_limit_is_admitted(self, store, key, lines):
         def ask(number):
             windows = [

@@ -555,7 +555,6 @@ def keepers():
     return {thread for thread in threading.enumerate() if thread.name == "partstream-locks"}
 
 
-@pytest.mark.slow
 def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monkeypatch):
     monkeypatch.setattr(single_flight, "LOCK_TTL", 1)
     before = keepers()

@@ -426,7 +426,6 @@ async def later_canary_of(request):
     return canary_of(request)
 
 
-@pytest.mark.slow
 def test_users__of_200_each_gets_their_own(settings, caplog):
     """Guard 21: 200 users, 20 parts, at random on threads, walks and keys at once."""
     caplog.set_level(logging.CRITICAL)

@@ -518,7 +518,6 @@ def rotate(configured):
         )
 
 
-@pytest.mark.slow
 def test_rotation__under_eight_threads_that_walk(serve):
     url = serve(parts=[(f"p{number}", number) for number in range(5)], chunk_size=1)
     rotated, walked = threading.Event(), threading.Semaphore(0)

@@ -96,7 +96,6 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
     def pair(self, client):
         return [window(client, 3, 10, "burst"), window(client, 5, 60)]
 
-    @pytest.mark.slow
     def test_flood__takes_no_more_than_its_bound(self):
         store = self.make(max_keys=100)
 
@@ -158,7 +157,6 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
             for other in ("one", "two"):
                 assert store.take([window(f"{other} {client}", 1, 10)]).admitted
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(10))
     def test_flood__nobody_has_more_than_the_limit_at_its_begin_and_end(self, seed):
         chance = random.Random(seed)
