@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from django.core.cache import caches
@@ -43,6 +44,14 @@ CODECS = [
 
 #: Fixtures of tests that use the project's database.
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run in this process what is chosen by name or by file: workers would take longer to start."""
+    chosen = config.option.keyword or config.option.capture == "no" or config.option.collectonly
+    files = [path for path in config.args if not Path(path).is_dir()]
+    # Half of the time the tests wait, so there are more workers than cores.
+    return 0 if chosen or files else 3 * (os.cpu_count() or 2) // 2
 
 
 @pytest.hookimpl(tryfirst=True)

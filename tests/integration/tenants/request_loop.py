@@ -67,8 +67,8 @@ def main(requests, *, stops):
         requests: How many.
         stops: Whether the first mistake is the end.
     """
-    making = import_module(f"{settings.PROJECT}.making")
-    clients = making.make()
+    create_data = import_module(f"{settings.PROJECT}.create_data")
+    clients = create_data.make()
     application = get_wsgi_application()
     wrong: Counter[str] = Counter()
     delivered: Counter[str] = Counter()
@@ -101,7 +101,7 @@ def main(requests, *, stops):
 
     with ThreadPoolExecutor(settings.CLIENTS) as threads:
         list(threads.map(request, range(requests)))
-    left = {state for view in VIEWS for state in left_over(view, making.get_state)}
+    left = {state for view in VIEWS for state in left_over(view, create_data.get_state)}
     checks = sorted({message.id for message in run_checks() if "partstream" in (message.id or "")})
     print(
         json.dumps(

@@ -22,7 +22,7 @@ from partstream.parts.direct_calls import _key
 from tests.support.wsgi import ask
 
 from . import views
-from .rows import making
+from .rows import create_data
 
 CONNECTIONS = 4
 #: Of each client, before somebody else needs a connection.
@@ -89,7 +89,7 @@ views.urlpatterns += [
 
 def main():
     """Print as JSON what each kind of client got, and another client meanwhile."""
-    making.make()
+    create_data.make()
     call_command("createcachetable", verbosity=0)
     connection.close()
     application = get_wsgi_application()

@@ -18,7 +18,7 @@ from partstream import ProgressiveView, cached_for, lazy
 from tests.support.wsgi import ask
 
 from . import views
-from .rows import making
+from .rows import create_data
 
 CONNECTIONS = 4
 
@@ -106,7 +106,7 @@ views.urlpatterns += [
 
 def main():
     """Print as JSON what each of the clients got, for each kind of loader."""
-    clients = making.make()[:CONNECTIONS]
+    clients = create_data.make()[:CONNECTIONS]
     application = get_wsgi_application()
     told = {}
 
