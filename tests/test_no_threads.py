@@ -75,7 +75,7 @@ def capacity(name):
     return {
         "part": name,
         "code": "capacity",
-        "detail": "There was no room to load this part. Try again in a moment.",
+        "detail": "The server is too busy to load this part. Try again in a moment.",
         "retryable": True,
     }
 
