@@ -45,6 +45,7 @@ VIEWS = DOCS / "views-and-verbs.md"
 RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
 RATE_LIMITS = DOCS / "rate-limits.md"
+PRODUCTION = DOCS / "production.md"
 SECURITY_PAGE = DOCS / "security.md"
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
@@ -202,7 +203,7 @@ def test_windows__are_documented_with_their_seconds():
     }
 
 
-@pytest.fixture(params=[CACHING, RATE_LIMITS], ids=lambda page: page.stem)
+@pytest.fixture(params=[CACHING, RATE_LIMITS, PRODUCTION], ids=lambda page: page.stem)
 def shown_redis_settings(request):
     """The settings that a page shows for Redis, not in force yet."""
     return _redis_settings(request.param)
@@ -238,6 +239,24 @@ def test_redis_settings__are_accepted(settings, shown_redis_settings):
             path = configured[name]["BACKEND"]
             assert type(get_store()).__name__ == path.rpartition(".")[2]
     assert [each for each in run_checks() if each.id.startswith("partstream.")] == []
+
+
+@needs_redis
+def test_production__settings_pass_the_checks_of_a_deployment(settings):
+    settings.CACHES, configured = _redis_settings(PRODUCTION)
+    # With the limits that the tests' environment switches off.
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": True, **configured}
+    found = run_checks(include_deployment_checks=True)
+    assert [each for each in found if each.id.startswith("partstream.")] == []
+
+
+def test_production__lists_every_check_of_a_deployment():
+    checks_of_a_deployment = {
+        row[0] for row in rows(sections(SETTINGS)["System checks"]) if "check --deploy" in row[1]
+    }
+    listed = set().union(*(row[0].split(", ") for row in rows(sections(PRODUCTION)["Checks"])))
+    assert checks_of_a_deployment
+    assert checks_of_a_deployment <= listed
 
 
 @needs_redis
