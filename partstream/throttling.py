@@ -75,7 +75,7 @@ class ClientThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether every window of the client has room for this request; if so, it is taken."""
-        get_limits = getattr(view, "get_client_limits", None)
+        get_limits = getattr(view, "client_limits", None)
         # Listed in the project's settings, it meets every view.
         limits: ClientLimits | None = None if get_limits is None else get_limits(request)
         if limits is None:

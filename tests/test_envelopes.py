@@ -6,7 +6,7 @@ import pytest
 from rest_framework.exceptions import ErrorDetail
 
 from partstream import exceptions
-from partstream.resolution.resolver import Failure, Outcome
+from partstream.parts.outcome import Failure, Outcome
 from partstream.wire.envelopes import envelope, manifest
 from partstream.wire.errors import REQUEST_ERRORS, to_api_exception, with_code
 from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer

@@ -137,7 +137,7 @@ class GuardMixin(_Base):
             )
         return identity
 
-    def get_client_limits(self, request: Request) -> ClientLimits | None:
+    def client_limits(self, request: Request) -> ClientLimits | None:
         """Who is counted, and by which limits; None: the request is not counted.
 
         Raises:

@@ -70,7 +70,7 @@ class Resolver:
         )
         self._fresh = fresh
         #: What the executor has to be called with around a part in another thread.
-        self._hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
+        self.hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
         self.boundary = (
             Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
         )
@@ -143,7 +143,7 @@ class Resolver:
         budget: float | None,
     ) -> None:
         """Drive a schedule to its end, or until the budget is spent; this thread waits."""
-        parts, boundary, executor, hooks = self.parts, self.boundary, self.executor, self._hooks
+        parts, boundary, executor, hooks = self.parts, self.boundary, self.executor, self.hooks
         launcher = Launcher(parts, boundary, executor, hooks, atomic)
         schedule = Schedule(parts, boundary, executor, launcher, self._cached, order, moving)
         ends = None if moving is None or budget is None else monotonic() + budget

@@ -41,7 +41,7 @@ from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
 
 SETTINGS = DOCS / "settings.md"
 WIRE_FORMAT = DOCS / "wire-format.md"
-VIEWS = DOCS / "views-and-verbs.md"
+VIEWS = DOCS / "views-and-mixins.md"
 RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
 RATE_LIMITS = DOCS / "rate-limits.md"
@@ -260,6 +260,19 @@ def test_production__lists_every_check_of_a_deployment():
     assert checks_of_a_deployment <= listed
 
 
+def test_production__lists_every_logger():
+    """A logger's name is a literal: it is public, and moves with no module."""
+    package = Path(partstream.__file__).parent
+    named = {"partstream.audit"}
+    for path in package.rglob("*.py"):
+        for argument in re.findall(r"get_?[lL]ogger\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            if path.name not in {"logs.py", "audit.py"}:
+                assert re.fullmatch(r'"partstream\.[a-z]+"', argument), path
+                named.add(argument.strip('"'))
+    listed = {row[0].strip("`") for row in rows(sections(PRODUCTION)["Logs"]) if row[0]}
+    assert listed == named
+
+
 @needs_redis
 def test_redis__is_cleared_of_our_entries_alone(settings, redis_settings, redis_url):
     configured, settings.DJANGO_PARTSTREAM = redis_settings
@@ -344,7 +357,7 @@ def test_mixins__are_documented_and_in_the_reference():
     }
     assert set(documented) == {mixin.__name__ for mixin in MIXINS}
     for mixin in MIXINS:
-        assert f":: {mixin.__module__}.{mixin.__name__}\n" in reference
+        assert f":: partstream.mixins.{mixin.__name__}\n" in reference
         verbs = own(mixin, lambda name, value: callable(value) and not name.startswith(HOOKS))
         assert {words.split("(")[0] for words in documented[mixin.__name__]} == verbs
 
