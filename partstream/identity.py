@@ -93,6 +93,44 @@ def bound_identity(identity: str | None, dimension: Dimension) -> str | None:
     return joined((identity, *dimension)).decode("utf-8", "surrogatepass")
 
 
+def counted_identity(
+    request: Request,
+    identify: Callable[[Request], tuple[str | None, Dimension]],
+    ask: Callable[[Request], str | None],
+) -> str | None:
+    """The identity that limits count; None: count the request by its client's address.
+
+    Only a user or a credential counts. A session does not: anybody can start as many sessions as
+    they like, and would be a new client with each.
+
+    Args:
+        request: The request.
+        identify: Returns the request's identity and dimension; asked only where there is a user or
+            a credential.
+        ask: Returns the identity as it is now.
+    """
+    session = session_key(request)
+    if request.user is not None and request.user.is_authenticated:
+        identity, dimension = identify(request)
+        is_session = session is not None and identity == f"session:{session}"
+        return None if is_session else with_dimension(identity, dimension)
+    if request.auth is None:
+        return None
+    identity, dimension = identify(request)
+    if session is None:
+        return with_dimension(identity, dimension)
+    # The credential may say nothing, and the view may wrap what is left: it is asked without.
+    attributes = vars(request._request)
+    hidden = attributes.pop("session")
+    try:
+        identity = ask(request)
+    except AttributeError:
+        return None  # It asks for the session itself.
+    finally:
+        attributes["session"] = hidden
+    return with_dimension(identity, dimension)
+
+
 def session_key(request: Request) -> str | None:
     """The key of the request's session, where it has one that is kept by the server."""
     session = getattr(request._request, "session", None)

@@ -13,7 +13,6 @@ from .backends.executors import loop, pool
 from .backends.executors.calls import Call
 from .backends.executors.inline import InlineExecutor
 from .backends.loader import substituted
-from .mixins import CursorMixin
 
 T = TypeVar("T")
 
@@ -91,7 +90,8 @@ def _next_query(response: Any, query: str, cursor: str | None) -> str | None:
     if cursor is None:
         return None
     view = getattr(response, "renderer_context", {}).get("view")
-    parameter = view.get_cursor_query_param() if isinstance(view, CursorMixin) else "cursor"
+    get_parameter = getattr(view, "get_cursor_query_param", None)
+    parameter = "cursor" if get_parameter is None else get_parameter()
     others = [
         pair
         for pair in query.split("&")

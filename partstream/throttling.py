@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from .backends.loader import get_rate_limit_store
 from .backends.rate_limits.base import Decision, Window
 from .backends.rate_limits.memory import MemoryRateLimitStore
-from .conf import MAX_LIMIT, SETTING, get_settings
+from .conf import SETTING, get_settings
 from .exceptions import StoreUnavailable
-from .identity import joined, session_key, with_dimension
+from .identity import joined
 from .keys import get_key_ring, keyed_digest
-from .mixins.attributes import window_limit
 from .per_process import Kept
 from .security.client_ip import bucket, client_address
-
-if TYPE_CHECKING:
-    from .mixins.guard import GuardMixin
 
 #: Names of the windows, as the headers have them, and their seconds.
 BURST: Final = ("burst", 10)
@@ -29,6 +26,35 @@ RATE: Final = ("rate", 60)
 
 #: Counts while the store of the settings is down, and ``RATE_LIMIT_ON_STORE_ERROR`` says local.
 _get_local_store = Kept(MemoryRateLimitStore, SETTING)
+
+
+class Limit(NamedTuple):
+    """One limit of a view.
+
+    Attributes:
+        name: The window's name in the headers.
+        seconds: The window's length.
+        requests: How many requests of one client it has room for.
+        view_class: The view whose requests it counts; None: those of all views that share it.
+    """
+
+    name: str
+    seconds: int
+    requests: int
+    view_class: type | None
+
+
+class ClientLimits(NamedTuple):
+    """What a view tells the throttle about one request.
+
+    Attributes:
+        client: Who is counted, see `client_key`.
+        limits: The limits that count it, at least one; the burst first, since its room is back
+            sooner.
+    """
+
+    client: str
+    limits: list[Limit]
 
 
 class ClientThrottle(BaseThrottle):
@@ -49,12 +75,18 @@ class ClientThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether every window of the client has room for this request; if so, it is taken."""
-        if not hasattr(view, "counts_as_burst"):
-            return True  # Listed in the project's settings, it meets every view.
-        self._policy = policy = _windows(request, view)
-        if not policy:
+        get_limits = getattr(view, "client_limits", None)
+        # Listed in the project's settings, it meets every view.
+        limits: ClientLimits | None = None if get_limits is None else get_limits(request)
+        if limits is None:
             return True
-        windows = [window for _, window in policy]
+        windows = [
+            Window(_key(limits.client, limit), limit.requests, limit.seconds)
+            for limit in limits.limits
+        ]
+        self._policy = [
+            (limit.name, window) for limit, window in zip(limits.limits, windows, strict=True)
+        ]
         decision = get_rate_limit_store().take(windows)
         if decision is None:
             on_error = get_settings().RATE_LIMIT_ON_STORE_ERROR
@@ -86,66 +118,17 @@ class ClientThrottle(BaseThrottle):
         return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(state)}
 
 
-def _windows(request: Request, view: GuardMixin) -> list[tuple[str, Window]]:
-    """The windows of a request, by name; the burst first, which is given back more easily."""
-    limits = []
-    # Before a store is asked: a value that is none would look like a fault of the store.
-    burst_limit = _checked(view, "burst_limit", view.get_burst_limit())
-    if burst_limit is not None and view.counts_as_burst(request):
-        limits.append((BURST, burst_limit, view.has_own_burst_limit()))
-    rate_limit = _checked(view, "rate_limit", view.get_rate_limit())
-    if rate_limit is not None:
-        limits.append((RATE, rate_limit, view.has_own_rate_limit()))
-    if not limits:
-        return []
-    client = _client(request, view)
-    return [
-        (name, Window(_key(client, name, type(view), limit if own else None), limit, seconds))
-        for (name, seconds), limit, own in limits
-    ]
+def client_key(request: HttpRequest, identity: str | None) -> str:
+    """Who is counted, as a keyed digest: a store sees no address and no credential.
 
-
-def _checked(view: GuardMixin, attribute: str, limit: Any) -> int | None:
-    if limit is None or (type(limit) is int and 1 <= limit <= MAX_LIMIT):
-        return limit
-    own = attribute if getattr(view, attribute) is not None else f"get_{attribute}()"
-    return window_limit(type(view), own, limit)
-
-
-def _client(request: Request, view: GuardMixin) -> str:
-    """Who is counted, as a keyed digest: a store sees no address and no credential."""
+    Args:
+        request: Django's own request.
+        identity: See `partstream.identity.counted_identity`; None: count by address.
+    """
     key = get_key_ring().derive("limits")[0]
-    identity = _identity(request, view)
     if identity is not None:
         return _digest(key, "identity", identity)
-    return _digest(key, "address", bucket(client_address(request._request)))
-
-
-def _identity(request: Request, view: GuardMixin) -> str | None:
-    """What the view says of a user or of a credential; a session is neither.
-
-    Of sessions anybody can have as many as they like, and with each they would be somebody new.
-    """
-    session = session_key(request)
-    if request.user is not None and request.user.is_authenticated:
-        identity = view.identify(request)[0]
-        is_session = session is not None and identity == f"session:{session}"
-        return None if is_session else view.identity_of(request)
-    if request.auth is None:
-        return None
-    if session is None:
-        return view.identity_of(request)
-    dimension = view.identify(request)[1]
-    # The credential may say nothing, and the view may wrap what is left: it is asked without.
-    attributes = vars(request._request)
-    hidden = attributes.pop("session")
-    try:
-        identity = view.ask_identity(request)
-    except AttributeError:
-        return None  # It asks for the session itself.
-    finally:
-        attributes["session"] = hidden
-    return with_dimension(identity, dimension)
+    return _digest(key, "address", bucket(client_address(request)))
 
 
 @lru_cache(maxsize=4096)
@@ -153,10 +136,11 @@ def _digest(key: bytes, kind: str, value: str) -> str:
     return keyed_digest(key, joined((kind, value)))
 
 
-def _key(client: str, name: str, view_class: type, own_limit: int | None) -> str:
+def _key(client: str, limit: Limit) -> str:
+    own = limit.view_class
     # One class may be mounted with several limits.
-    of_view = f":{_label(view_class)}:{own_limit}" if own_limit is not None else ""
-    return f"partstream:{{{client}}}:{name}{of_view}"
+    of_view = f":{_label(own)}:{limit.requests}" if own is not None else ""
+    return f"partstream:{{{client}}}:{limit.name}{of_view}"
 
 
 @lru_cache(maxsize=1024)

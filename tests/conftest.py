@@ -14,7 +14,7 @@ from partstream.backends.executors import pool
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
-from partstream.caching.single_flight import get_flights
+from partstream.caching.single_flight import get_single_flight
 from tests.support import databases, hypothesis_profiles, memcached, redis, redis_cluster
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
@@ -219,7 +219,7 @@ def empty_cache():
     """A cache without what earlier tests have left in it, whose users had the same keys."""
     caches["default"].clear()
     yield
-    flights = get_flights()
+    flights = get_single_flight()
     try:
         # One that is left behind would keep everybody waiting who asks for the same.
         wait_until(lambda: not flights._flights)

@@ -1,4 +1,4 @@
-"""One flight: the making of a value, and those in this process who wait for it."""
+"""A flight: one making of a value, and the callers in this process who wait for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
-from partstream.backends.executors.calls import Call
+from partstream.backends.executors.calls import Call, timeout_error
 from partstream.logs import get_logger
 
 logger = get_logger("partstream.cache")
 
+#: A thread, and its asyncio task where it runs an event loop.
+Caller = tuple[int, Any]
 
-def _who() -> tuple[int, Any]:
-    """The thread that asks, and its task, where it runs an event loop."""
+
+def current_caller() -> Caller:
+    """The thread and the task that ask."""
     try:
         return threading.get_ident(), asyncio.current_task()
     except RuntimeError:
@@ -23,7 +26,7 @@ def _who() -> tuple[int, Any]:
 
 
 class Lost(Enum):
-    """The result of a flight whose owner left before the end: whoever waited begins anew."""
+    """The result of a flight whose owner left before the end: those who waited start again."""
 
     LOST = "lost"
 
@@ -32,53 +35,63 @@ LOST: Final = Lost.LOST
 
 
 class Flight:
-    """One making of a value, and those in this process who wait for it.
+    """One making of a value, and the callers in this process who wait for it.
+
+    Args:
+        key: The value's key in the store; None: nobody else can ask for it.
+        ttl: Seconds that the store keeps the value; None: it does not keep it.
+        fresh: Whether a value that is in the store already will not do.
+        owner: Who makes the value.
 
     Attributes:
-        key: The value's key in the store.
         call: The call that makes it, where it runs elsewhere in this process.
-        fresh: Whether a value that is in the store already will not do.
-        result: What came of it, once it has landed.
+        locked: Whether this process has the lock of the key.
+        left: Whether its owner has left: a result that is not kept then waits for the next caller.
+        refused: How often the lock could be neither had nor read.
+        result: What came of it, once it has ended.
     """
 
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_landed",
+        "_ended",
         "_lock",
         "call",
-        "claims",
         "fresh",
         "key",
-        "lingers",
+        "left",
         "locked",
         "owner",
         "refused",
         "result",
+        "ttl",
     )
 
-    def __init__(self, key: str, *, fresh: bool = False, claims: bool = True) -> None:
+    def __init__(
+        self,
+        key: str | None = None,
+        *,
+        ttl: int | None = None,
+        fresh: bool = False,
+        owner: Caller | None = None,
+    ) -> None:
         self.key = key
+        self.ttl = ttl
         self.fresh = fresh
-        #: Whether this process tries to get the lock; if not, it only looks for the value.
-        self.claims = claims
-        #: Whether this process has the lock.
-        self.locked = False
-        #: Whether a result that is not in the store waits here for whoever comes next.
-        self.lingers = False
-        #: How often its lock could neither be had nor be read.
-        self.refused = 0
-        self.owner = _who()
+        self.owner = owner
         self.call: Call | None = None
+        self.locked = False
+        self.left = False
+        self.refused = 0
         self.result: Any = None
-        self._landed = False
+        self._ended = False
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Flight], None]] = []
 
     @property
-    def has_landed(self) -> bool:
-        """Whether it is over: it will not be watched, and not be locked, any more."""
-        return self._landed
+    def has_ended(self) -> bool:
+        """Whether it is over: nobody will lock it, or watch it, any more."""
+        return self._ended
 
     @property
     def lock_key(self) -> str:
@@ -91,32 +104,51 @@ class Flight:
         call = self.call
         return None if call is None else call.deadline
 
-    def is_nested(self) -> bool:
-        """Whether this thread is its owner: it would wait for itself."""
-        return self.call is None and not self._landed and self.owner == _who()
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for it in this process."""
+        return len(self._callbacks)
 
-    def on_landing(self, callback: Callable[[Flight], None]) -> None:
-        """Have ``callback(flight)`` called when it lands, at once if it has.
+    def is_nested(self, caller: Caller) -> bool:
+        """Whether this caller makes the value: it would wait for itself."""
+        return self.call is None and not self._ended and self.owner == caller
 
-        It runs in the thread that lands it, so it has to be short and must not raise.
+    def on_end(self, callback: Callable[[Flight], None]) -> None:
+        """Have ``callback(flight)`` called when it ends, at once if it has ended.
+
+        It runs in the thread that ends the flight, so it has to be short and must not raise.
         """
         with self._lock:
-            if not self._landed:
+            if not self._ended:
                 self._callbacks.append(callback)
                 return
         callback(self)
 
-    def land(self, result: Any, prepare: Callable[[int], None] | None = None) -> int | None:
-        """Hand the result to all who wait: how many; None where it has landed before.
+    def leave(self, callback: Callable[[Flight], None]) -> bool:
+        """Stop waiting, and let the result wait for the next caller instead.
+
+        Returns:
+            False where it has ended: the caller has its result.
+        """
+        with self._lock:
+            if self._ended:
+                return False
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+            self.left = True
+            return True
+
+    def end(self, result: Any, prepare: Callable[[int], None] | None = None) -> bool:
+        """Hand the result to all who wait; False where it has ended before.
 
         Args:
             result: What they are told.
             prepare: Called with their number before they are told.
         """
         with self._lock:
-            if self._landed:
-                return None
-            self._landed, self.result = True, result
+            if self._ended:
+                return False
+            self._ended, self.result = True, result
             callbacks, self._callbacks = self._callbacks, []
         try:
             if prepare is not None:
@@ -127,5 +159,15 @@ class Flight:
                     callback(self)
                 except Exception:
                     # The others wait, too.
-                    logger.exception("One who waited for %r could not be told.", self.key)
-        return len(callbacks)
+                    logger.exception("A caller who waited for %r could not be told.", self.key)
+        return True
+
+    def give_up(self) -> Exception | None:
+        """Stop the call that makes it, and say what all who wait are to be told.
+
+        Returns:
+            `PartTimeout` where the call runs on, `NoCapacity` where it never began, None where it
+            has ended by itself, or where there is no call.
+        """
+        call = self.call
+        return None if call is None else timeout_error(call.give_up())

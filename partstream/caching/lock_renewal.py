@@ -1,46 +1,45 @@
-"""The keeper of a process's flights: it renews locks while loaders run."""
+"""The thread that renews locks while loaders run."""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from time import monotonic
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.exceptions import NoThread
 from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
 
-if TYPE_CHECKING:
-    from .flight import Flight
-    from .single_flight import Flights
+from .flight import Flight
 
 logger = get_logger("partstream.cache")
 
 
-class Keeper:
-    """A daemon thread that renews the locks of running flights, and ends those that are overdue.
+class LockRenewal:
+    """A daemon thread that looks after flights while they are under way.
 
-    It ends when nothing flies. A store may be a cache in the database, so the thread's connections
-    are closed after each round.
+    The thread ends when there are none. A store may be a cache in the database, so the thread
+    closes its connections after each round.
 
     Args:
-        flights: Whose flights they are.
-        lock_ttl: Seconds that a lock outlives its owner.
+        tend: The bound method that is called with each flight, every ``seconds``. It is held by a
+            weak reference; the thread ends with its object.
+        seconds: The time between two rounds.
     """
 
-    def __init__(self, flights: Flights, lock_ttl: int) -> None:
-        self._registry = weakref.ref(flights)
-        self._lock_ttl = lock_ttl
+    def __init__(self, tend: Callable[[Flight], None], seconds: float) -> None:
+        self._tend: weakref.WeakMethod[Any] = weakref.WeakMethod(tend)
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._watched: set[Flight] = set()
         self._is_running = False
 
     def watch(self, flight: Flight) -> None:
-        """Keep the flight's lock alive, and its deadline."""
+        """Look after the flight from now on."""
         with self._lock:
-            if flight.has_landed:
+            if flight.has_ended:
                 return
             self._watched.add(flight)
             if self._is_running:
@@ -49,9 +48,9 @@ class Keeper:
                 start_daemon(self._run, name="partstream-locks")
                 self._is_running = True
             except NoThread:
-                # The lock is not renewed, until the next flight tries again: at worst somebody
-                # else makes the value as well.
-                logger.warning("The keeper's thread could not be started.", exc_info=True)
+                # Nobody renews the lock until the next flight tries again: at worst another
+                # process makes the value as well.
+                logger.warning("The thread that renews locks could not be started.", exc_info=True)
 
     def unwatch(self, flight: Flight) -> None:
         """Let go of the flight."""
@@ -61,17 +60,14 @@ class Keeper:
     def _run(self) -> None:
         pause, held = threading.Event(), ThreadConnections()
         while True:
-            pause.wait(self._lock_ttl / 3)
-            registry = self._registry()
+            pause.wait(self._seconds)
+            tend = self._tend()
             with self._lock:
                 flights = list(self._watched)
-                if registry is None or not flights:
+                if tend is None or not flights:
                     self._is_running = False
                     return
             for flight in flights:
-                deadline = flight.deadline
-                if deadline is not None and deadline < monotonic():
-                    registry.give_up(flight)
-                elif flight.locked:
-                    registry.store.touch(flight.lock_key, self._lock_ttl)
+                tend(flight)
             held.close()
+            del tend  # Its object may go while this thread pauses.

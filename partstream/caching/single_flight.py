@@ -1,35 +1,35 @@
-"""Single flight: of many who want a value, one makes it, and the others wait for it.
+"""Single flight: of many callers who want a value, one makes it and the others wait.
 
 In a process they meet at a `Flight`. Across processes a flight has a lock in the cache store, with
 a short time to live that is renewed while the loader runs: a process that dies holds up the others
-for at most `LOCK_TTL`. Whoever does not get the lock looks for the value itself, every
-`POLL_SECONDS`, from the thread of the waiting request.
+for at most `LOCK_TTL`. A process that does not get the lock looks for the value every
+`POLL_SECONDS`.
+
+`obtain` is the protocol: a generator that says what to wait for, and leaves the waiting to its
+driver. A request's schedule drives it, and so do direct calls of loaders, sync and async.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from enum import Enum
 from functools import partial
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from partstream.backends.caches.base import CacheStore
-from partstream.backends.executors.calls import Call, State
 from partstream.backends.executors.pool import WorkerPool
 from partstream.backends.loader import get_cache_store
 from partstream.conf import SETTING
-from partstream.exceptions import NoCapacity, PartTimeout
+from partstream.exceptions import NoCapacity
 from partstream.logs import get_logger
-from partstream.per_process import Kept
+from partstream.per_process import Kept, reset_after_fork
 
-from .flight import LOST, Flight
-from .lock_renewal import Keeper
+from .flight import LOST, Caller, Flight, current_caller
+from .lock_renewal import LockRenewal
 
 logger = get_logger("partstream.cache")
 
@@ -38,13 +38,13 @@ LOCK_TTL: Final = 3
 #: Seconds between two looks for a value that another process makes.
 POLL_SECONDS: Final = 0.01
 
-#: Seconds for which a failed owner tells the waiting processes to run the loader themselves.
+#: Seconds for which a failed owner tells waiting processes to run the loader themselves.
 _FAILED_TTL: Final = 1
 _FAILED: Final = b"failed"
 _MOST_REFUSALS: Final = 3
-#: Results of walks that are not in the store, kept for the next chunk: how many, and for how long.
-_MOST_LANDED: Final = 100
-_LANDED_SECONDS: Final = 60
+#: Results that wait for the next caller: how many, and for how many seconds.
+_MOST_RESULTS: Final = 100
+_RESULT_SECONDS: Final = 60
 
 
 class Turn(Enum):
@@ -54,7 +54,7 @@ class Turn(Enum):
     WAIT = "wait"
 
 
-class Flights:
+class SingleFlight:
     """The flights of this process, over one store.
 
     Args:
@@ -64,25 +64,45 @@ class Flights:
     def __init__(self, store: CacheStore) -> None:
         self.store = store
         self.reset()
-        _registries.add(self)
+        reset_after_fork(self)
 
     def reset(self) -> None:
-        """Begin anew, with no flights."""
+        """Start again, with no flights."""
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}
-        self._landed: OrderedDict[str, tuple[float, Flight]] = OrderedDict()
-        self._keeper = Keeper(self, LOCK_TTL)
+        #: Of flights whose owner left: when the result is forgotten, and the flight.
+        self._results: OrderedDict[str, tuple[float, Flight]] = OrderedDict()
+        self._renewal = LockRenewal(self._tend, LOCK_TTL / 3)
         self._token = token_hex(8).encode()
 
     # Within the process
 
-    def board(self, key: str, *, fresh: bool = False) -> tuple[Flight, bool]:
-        """The flight to this value, and whether it is the caller's to make it."""
+    def join(
+        self,
+        key: str,
+        *,
+        ttl: int | None = None,
+        fresh: bool = False,
+        caller: Caller | None = None,
+    ) -> tuple[Flight, bool]:
+        """The flight to this value, and whether it is the caller's own: then they make the value.
+
+        Args:
+            key: The value's key.
+            ttl: Seconds that the store keeps the value; None: it does not keep it.
+            fresh: Whether a value that is in the store already will not do.
+            caller: Who asks; None: the current thread and task.
+        """
         with self._lock:
             flight = self._flights.get(key)
+            if flight is None and self._results:
+                # One caller gets a result that waits.
+                expires, ended = self._results.pop(key, (0.0, None))
+                flight = ended if expires > monotonic() else None
             if flight is not None:
                 return flight, False
-            flight = self._flights[key] = Flight(key, fresh=fresh)
+            owner = current_caller() if caller is None else caller
+            flight = self._flights[key] = Flight(key, ttl=ttl, fresh=fresh, owner=owner)
             return flight, True
 
     def look(self, key: str) -> bytes | None:
@@ -90,17 +110,9 @@ class Flights:
         flight = self._flights.get(key)
         return self.store.get(key) if flight is None or flight.fresh else None
 
-    def find(self, key: str) -> Flight | None:
-        """The flight to this value, if there is one; it may have landed."""
-        if not self._flights and not self._landed:
-            return None
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is None and key in self._landed:
-                # For one chunk only.
-                expires, landed = self._landed.pop(key)
-                flight = landed if expires > monotonic() else None
-            return flight
+    def is_under_way(self, key: str) -> bool:
+        """Whether a caller who joins now would find a flight, or a result that waits."""
+        return key in self._flights or key in self._results
 
     # Across processes
 
@@ -111,24 +123,24 @@ class Flights:
             if not store.add(flight.lock_key, self._token, LOCK_TTL):
                 return Turn.WAIT
             flight.locked = True
-            self._keeper.watch(flight)
-            if flight.has_landed:
+            self._renewal.watch(flight)
+            if flight.has_ended:
                 # Its owner was cancelled while the lock was on its way.
                 store.delete(flight.lock_key)
                 return Turn.WAIT
         # It may have come between the caller's look and the lock.
-        value = None if flight.fresh else store.get(flight.key)
+        value = None if flight.fresh else store.get(str(flight.key))
         return Turn.RUN if value is None else value
 
     def poll(self, flights: Iterable[Flight]) -> dict[Flight, bytes | Turn]:
         """Look for what other processes make: a value, or what to do, for each of the flights."""
         flights = list(flights)
         entries = self.store.get_many(
-            [key for flight in flights for key in (flight.key, flight.lock_key)]
+            [key for flight in flights for key in (str(flight.key), flight.lock_key)]
         )
         found: dict[Flight, bytes | Turn] = {}
         for flight in flights:
-            lock, value = entries.get(flight.lock_key), entries.get(flight.key)
+            lock, value = entries.get(flight.lock_key), entries.get(str(flight.key))
             if value is not None and not (flight.fresh and lock is not None):
                 found[flight] = value
             elif lock == _FAILED:
@@ -136,15 +148,11 @@ class Flights:
                 found[flight] = Turn.RUN
             elif lock is not None:
                 found[flight] = Turn.WAIT
-            elif flight.claims:
+            else:
                 turn = self.claim(flight)
                 flight.refused = flight.refused + 1 if turn is Turn.WAIT else 0
-                # A lock that cannot be had, and cannot be read: nobody is behind it.
+                # A lock that can be neither had nor read: no other process is behind it.
                 found[flight] = Turn.RUN if flight.refused > _MOST_REFUSALS else turn
-            else:
-                # The owner died, or the value came between the two entries.
-                value = self.store.get(flight.key)
-                found[flight] = Turn.RUN if value is None else value
         return found
 
     # The end
@@ -154,8 +162,7 @@ class Flights:
         flight: Flight,
         result: Any,
         *,
-        keep: bytes | None = None,
-        ttl: int = 0,
+        value: bytes | None = None,
         failed: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
@@ -163,34 +170,34 @@ class Flights:
 
         Args:
             flight: The flight.
-            result: What they are told; LOST: that they have to begin anew.
-            keep: The value to keep, if any.
-            ttl: Seconds that it is kept.
-            failed: Whether the owner has nothing to hand on: waiting processes run the loader.
-            pool: Whose thread gives the lock back; None: this one. An event loop may not ask a
+            result: What they are told; LOST: that they have to start again.
+            value: What the store keeps, where the flight has a ``ttl``.
+            failed: Whether there is nothing to hand on: waiting processes run the loader.
+            pool: Whose thread gives the lock back; None: this one. An event loop must not ask a
                 store that is a cache in the database.
         """
-        store, is_kept = self.store, False
+        keeps = is_kept = False
 
         def prepare(waiting: int) -> None:
-            nonlocal is_kept
-            # First for the other processes: those who wait here have the interpreter busy then.
-            is_kept = keep is not None and store.set_many({flight.key: keep}, ttl)
-            if is_kept:
-                return
-            # Before they are told, or they would find it when they begin anew.
-            if flight.lingers and not waiting and result is not LOST:
-                self._linger(flight)
-            self._forget(flight)
+            nonlocal keeps, is_kept
+            try:
+                # First for the other processes: those who wait here keep the interpreter busy then.
+                if value is not None and flight.ttl is not None:
+                    keeps = True
+                    is_kept = self.store.set_many({str(flight.key): value}, flight.ttl)
+            finally:
+                if not is_kept:
+                    # Before they are told, or they would find the flight when they start again.
+                    self._forget(flight, waits=not waiting and result is not LOST)
 
-        if flight.land(result, prepare) is None:
+        if not flight.end(result, prepare):
             return
-        failed = failed or (keep is not None and not is_kept)
-        self._keeper.unwatch(flight)
+        self._renewal.unwatch(flight)
         if flight.locked:
-            self._unlock(flight, failed, pool)
-        self._forget(flight)
-        if flight.lingers:
+            self._unlock(flight, failed or (keeps and not is_kept), pool)
+        if is_kept:
+            self._forget(flight)
+        if flight.left:
             flight.call = None  # It holds on to the request.
 
     def _unlock(self, flight: Flight, failed: bool, pool: WorkerPool | None) -> None:
@@ -203,103 +210,191 @@ class Flights:
         try:
             pool.submit(unlock)
         except NoCapacity:
-            logger.warning("The lock of %r is left to run out: no thread is free.", flight.key)
+            logger.warning("The lock of %r is left to expire: no thread is free.", flight.key)
+
+    def _forget(self, flight: Flight, *, waits: bool = False) -> None:
+        key = str(flight.key)
+        with self._lock:
+            if waits and flight.left:
+                now, results = monotonic(), self._results
+                while results and (
+                    len(results) >= _MOST_RESULTS or next(iter(results.values()))[0] < now
+                ):
+                    results.popitem(last=False)
+                results[key] = (now + _RESULT_SECONDS, flight)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+    # Flights whose request does not wait for them
 
     def watch(self, flight: Flight) -> None:
         """Keep the deadline of a flight that nobody may be waiting for."""
-        self._keeper.watch(flight)
+        self._renewal.watch(flight)
 
-    def give_up(self, flight: Flight) -> None:
-        """Wait no longer for a flight whose deadline is over; all who wait are told."""
-        call = flight.call
-        if call is None:
-            return
-        state = call.give_up()
-        if state is State.CANCELLED:
-            self.end(flight, NoCapacity("it waited for a thread until its timeout"), failed=True)
-        elif state is State.ABANDONED:
-            self.end(flight, PartTimeout("it took longer than its timeout"), failed=True)
-
-    def _forget(self, flight: Flight) -> None:
-        with self._lock:
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
-
-    # What a walk leaves running
-
-    def publish(
-        self,
-        calls: dict[str, Call],
-        ttl: int,
-        value_of: Callable[[Any], bytes | None],
-    ) -> None:
-        """Let the next chunk of a walk, here or in another process, wait for running calls.
+    def leave(
+        self, flights: Iterable[tuple[Flight, Callable[[Flight], None]]], ttl: int
+    ) -> list[Flight]:
+        """Let others have what comes of running flights, here or in another process.
 
         Args:
-            calls: Key -> call.
-            ttl: Seconds that the values are kept.
-            value_of: What is kept of a call's result; None: nothing, and the result itself waits
-                here for a while.
+            flights: Each with the callback by which the caller waits for it.
+            ttl: Seconds that the store keeps the values.
+
+        Returns:
+            Those that have ended already: their results are the caller's.
         """
-        if not calls:
-            return
-        flights = [self._depart(key, call) for key, call in calls.items()]
-        if self.store.shared:
-            locks = {flight.lock_key: self._token for flight in flights if flight.lingers}
+        leaving = list(flights)
+        if leaving and self.store.shared:
+            locks = {flight.lock_key: self._token for flight, _ in leaving}
             self.store.set_many(locks, LOCK_TTL)
-        for flight, call in zip(flights, calls.values(), strict=True):
-            flight.locked = self.store.shared and flight.lingers
-            self._keeper.watch(flight)
-            call.on_done(partial(self._end_call, flight, ttl, value_of))
+        ended = []
+        for flight, callback in leaving:
+            flight.ttl, flight.locked = ttl, self.store.shared
+            if flight.leave(callback):
+                self._renewal.watch(flight)
+                continue
+            ended.append(flight)
+            if self.store.shared:
+                self.store.delete(flight.lock_key)
+        return ended
 
-    def follow(self, key: str, flight: Flight) -> None:
-        """Let the next chunk of a walk, in this process, have what comes of another flight."""
-        own = self._depart(key, flight.call)
-        flight.on_landing(lambda flight: self.end(own, flight.result))
+    def _tend(self, flight: Flight) -> None:
+        """Renew the lock of a flight, or end the flight when its deadline is over."""
+        deadline = flight.deadline
+        if deadline is not None and deadline < monotonic():
+            error = flight.give_up()
+            if error is not None:
+                self.end(flight, error, failed=True)
+        elif flight.locked:
+            self.store.touch(flight.lock_key, LOCK_TTL)
 
-    def _depart(self, key: str, call: Call | None) -> Flight:
-        """A new flight; where there is one to the same value, nobody will find this one."""
-        with self._lock:
-            flight = Flight(key)
-            flight.call = call
-            known = self._flights.get(key)
-            if known is None or known.has_landed:
-                self._flights[key] = flight
-                flight.lingers = True
-            return flight
-
-    def _end_call(
-        self, flight: Flight, ttl: int, value_of: Callable[[Any], bytes | None], call: Call
-    ) -> None:
-        result, value = call.result, None
-        if call.error is None:
-            value = value_of(result)
-        else:
-            result = call.error if isinstance(call.error, PartTimeout) else LOST
-        self.end(flight, result, keep=value, ttl=ttl, failed=value is None)
-
-    def _linger(self, flight: Flight) -> None:
-        with self._lock:
-            now = monotonic()
-            while self._landed and (
-                len(self._landed) >= _MOST_LANDED or next(iter(self._landed.values()))[0] < now
-            ):
-                self._landed.popitem(last=False)
-            self._landed[flight.key] = (now + _LANDED_SECONDS, flight)
-
-
-_registries: weakref.WeakSet[Flights] = weakref.WeakSet()
-
-
-def _forget_flights() -> None:
-    for registry in _registries:
-        registry.reset()
-
-
-# What flies in the parent does not fly here.
-os.register_at_fork(after_in_child=_forget_flights)
 
 #: The flights of this process.
-get_flights: Kept[Flights] = Kept(
-    lambda: Flights(get_cache_store()), SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
+get_single_flight: Kept[SingleFlight] = Kept(
+    lambda: SingleFlight(get_cache_store()), SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
 )
+
+
+# The protocol
+
+
+class Ask(NamedTuple):
+    """A step: call this, a round trip to the store, and send what it returns."""
+
+    store: Callable[[], Any]
+
+
+class Wait(NamedTuple):
+    """A step: wait until this flight has ended."""
+
+    flight: Flight
+
+
+class Poll(NamedTuple):
+    """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of this flight."""
+
+    flight: Flight
+
+
+class Joined(NamedTuple):
+    """An outcome: another caller in this process made the value, or failed to.
+
+    Attributes:
+        result: What the flight was ended with.
+    """
+
+    result: Any
+
+
+class Run(NamedTuple):
+    """An outcome: the caller makes the value.
+
+    Attributes:
+        flight: The flight that the caller ends then; None: nobody waits for the value.
+    """
+
+    flight: Flight | None
+
+
+Step = Ask | Wait | Poll
+#: The value, from the store; or what another caller made; or that it has to be made.
+Found = bytes | Joined | Run
+
+
+def obtain(
+    flights: SingleFlight,
+    key: str,
+    *,
+    ttl: int | None,
+    fresh: bool = False,
+    turn: Turn | None = None,
+    looks: bool = True,
+    pool: WorkerPool | None = None,
+) -> Generator[Step, Any, Found]:
+    """The steps to a value that one caller makes at a time.
+
+    Args:
+        flights: The flights of this process.
+        key: The value's key.
+        ttl: Seconds that the store keeps the value; None: it does not keep it.
+        fresh: Whether a value that is in the store already will not do.
+        turn: What the caller knows to be its turn across processes; None: the store is asked.
+        looks: Whether the store has still to be asked for the value.
+        pool: See `SingleFlight.end`.
+
+    Yields:
+        What to do next.
+
+    Returns:
+        What came of it. A caller that got `Joined` with LOST has to start again itself, which
+        happens only where it knew its turn.
+    """
+    caller = current_caller()
+    while True:
+        if looks and not fresh and turn is None:
+            value = yield Ask(partial(flights.look, key))
+            if value is not None:
+                return bytes(value)
+        flight, own = flights.join(key, ttl=ttl, fresh=fresh, caller=caller)
+        if own:
+            break
+        if flight.is_nested(caller):
+            return Run(None)
+        yield Wait(flight)
+        if flight.result is not LOST or turn is not None:
+            return Joined(flight.result)
+        looks = True
+    try:
+        if turn is None:
+            turn = yield Ask(partial(flights.claim, flight))
+        while turn is Turn.WAIT:
+            turn = yield Poll(flight)
+        if turn is not Turn.RUN:
+            yield Ask(partial(flights.end, flight, turn))
+    except BaseException:
+        # A flight without an owner would keep all others waiting.
+        flights.end(flight, LOST, failed=True, pool=pool)
+        raise
+    return Run(flight) if turn is Turn.RUN else bytes(turn or b"")
+
+
+def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Poll | Found:
+    """Go on to the next step that takes time, with the round trips to the store on the way.
+
+    Args:
+        steps: What `obtain` returned.
+        reply: What is sent to the step that it stands at.
+    """
+    try:
+        step = steps.send(reply)
+        while isinstance(step, Ask):
+            try:
+                reply = step.store()
+            except BaseException as error:  # noqa: BLE001 - raised again by the generator
+                step = steps.throw(error)
+            else:
+                step = steps.send(reply)
+    except StopIteration as stop:
+        found: Found = stop.value
+        return found
+    return step

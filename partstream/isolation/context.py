@@ -1,4 +1,4 @@
-"""What a request's thread has set for itself, and a thread that works for it has to have too."""
+"""The context of a request's thread: its context variables, its language, its time zone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Before asgiref 3.12.
     Storage = None  # type: ignore[assignment, misc]
 
 
-class Surroundings:
+class ThreadSettings:
     """Language, time zone, script prefix and URL configuration of the thread that makes it."""
 
     __slots__ = ("_language", "_prefix", "_urlconf", "_zone")
@@ -28,7 +28,7 @@ class Surroundings:
         self._urlconf = get_urlconf()
 
     def restore(self) -> None:
-        """Have them so in this thread, and in this context."""
+        """Set them in this thread, and in this context."""
         if translation.get_language() != self._language:
             if self._language is None:
                 translation.deactivate_all()
@@ -42,34 +42,63 @@ class Surroundings:
             set_urlconf(self._urlconf)
 
 
-class CallersContext:
-    """A copy of the context variables of the thread that makes it, for one that works for it.
+class SavedContext:
+    """The context variables of this thread, to be restored after a loader that ran in it.
 
-    Django keeps the `Surroundings` in asgiref's ``Local``: a context variable whose value names the
-    thread that it is for, so that another thread which runs in a copy of the context does not see
-    it. So the values get another name here, as asgiref gives them one in ``sync_to_async``; to read
-    the four and to set them took longer than all else that a call costs. An asgiref whose ``Local``
-    is made otherwise gets the four.
+    Language and time zone are context variables too, so one comparison tells whether the loader
+    changed anything. A variable that had no value before keeps the one that the loader gave it. A
+    worker needs no restoring: it runs in a copy of the context.
     """
 
-    __slots__ = ("_context", "_surroundings", "_thread")
+    __slots__ = ("_context",)
+
+    def __init__(self) -> None:
+        self._context = copy_context()
+
+    def restore(self) -> None:
+        """Undo what a loader changed."""
+        if self._is_unchanged():
+            return
+        for variable, value in self._context.items():
+            if variable.get() is not value:
+                variable.set(value)
+        self._context.run(ThreadSettings).restore()
+
+    def _is_unchanged(self) -> bool:
+        try:
+            return copy_context() == self._context
+        except Exception:  # noqa: BLE001 - a value of the project's that cannot be compared
+            return False
+
+
+class CallersContext:
+    """A copy of the context variables of the thread that makes it, for a thread that works for it.
+
+    Django keeps the `ThreadSettings` in asgiref's ``Local``: a context variable whose value names
+    the thread that it belongs to, so that another thread does not see it in a copy of the context.
+    Here the values get the name of the thread that runs, as in asgiref's ``sync_to_async``: to read
+    and set the four settings takes longer than all other work around a call. With an asgiref whose
+    ``Local`` is built in another way, the four are read and set.
+    """
+
+    __slots__ = ("_context", "_settings", "_thread")
 
     def __init__(self) -> None:
         self._context = copy_context()
         self._thread = get_ident()
-        self._surroundings = Surroundings() if Storage is None else None
+        self._settings = ThreadSettings() if Storage is None else None
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function with them, in this thread."""
+        """Call a function in this thread, with the copied variables."""
         return self._context.run(self._run, function, *args)
 
     def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         before, here = self._thread, get_ident()
-        if self._surroundings is not None:
-            self._surroundings.restore()
+        if self._settings is not None:
+            self._settings.restore()
         elif here != before:
             for variable, value in self._context.items():
-                # What the caller's thread did not see either stays unseen.
+                # A value that the caller's thread did not see stays unseen here, too.
                 if type(value) is Storage and value.thread_id == before:
                     variable.set(Storage(here, value.data))
             self._thread = here

@@ -68,7 +68,7 @@ class ChunkMixin(PartsMixin):
             return self._whole_response(request)
         cursor = self.read_cursor(request)
         resolver = self.get_resolver(request)
-        chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.visible)
+        chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.parts.visible)
         cache, budget = (
             self._walk_cache(request, cursor, resolver),
             self._checked_budget(resolver.executor),
@@ -107,7 +107,7 @@ class ChunkMixin(PartsMixin):
             return None
         walk = self._get_walk(request)
         return WalkCache(
-            lambda: resolver.scope.walk_prefix(walk.id),
+            lambda: resolver.parts.scope.walk_prefix(walk.id),
             ttl=get_settings().CACHE_TTL,
             reads=cursor is not None,
         )
@@ -149,7 +149,7 @@ class ChunkMixin(PartsMixin):
         if request._request.method == "HEAD":
             return PartsResponse()
         self.identity_of(request)
-        names = [resolver.parts.layout.names[index] for index in resolver.visible]
+        names = [resolver.parts.layout.names[index] for index in resolver.parts.visible]
         return PartsResponse(
             envelopes.envelope(
                 resolver.resolve(names),

@@ -14,18 +14,24 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from partstream import request_ids
-from partstream.conf import get_settings
+from partstream.conf import MAX_LIMIT, get_settings
 from partstream.exceptions import CursorError, Misuse, PartstreamError
-from partstream.identity import Dimension, get_dimension, get_identity, with_dimension
+from partstream.identity import (
+    Dimension,
+    counted_identity,
+    get_dimension,
+    get_identity,
+    with_dimension,
+)
 from partstream.logs import get_logger
 from partstream.security.admission import admit
 from partstream.security.refusals import tell
-from partstream.throttling import ClientThrottle
+from partstream.throttling import BURST, RATE, ClientLimits, ClientThrottle, Limit, client_key
 from partstream.wire.errors import to_api_exception, with_code
 from partstream.wire.negotiation import PartsContentNegotiation
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
 
-from .attributes import protocol_parameters
+from .attributes import protocol_parameters, window_limit
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -131,15 +137,36 @@ class GuardMixin(_Base):
             )
         return identity
 
-    def has_own_rate_limit(self) -> bool:
-        """Whether the rate limit is this view's own, and counted by itself."""
-        own = type(self).get_rate_limit is not GuardMixin.get_rate_limit
-        return own or self.rate_limit is not None
+    def client_limits(self, request: Request) -> ClientLimits | None:
+        """Who is counted, and by which limits; None: the request is not counted.
 
-    def has_own_burst_limit(self) -> bool:
-        """Whether the burst limit is this view's own, and counted by itself."""
-        own = type(self).get_burst_limit is not GuardMixin.get_burst_limit
-        return own or self.burst_limit is not None
+        Raises:
+            Misuse: When one of the limits is not a whole number within its bounds.
+        """
+        kind, limits = type(self), []
+        # Checked before a store is asked: a wrong value would look like a fault of the store.
+        burst = self._checked_limit("burst_limit", self.get_burst_limit())
+        if burst is not None and self.counts_as_burst(request):
+            own = self.burst_limit is not None or (
+                kind.get_burst_limit is not GuardMixin.get_burst_limit
+            )
+            limits.append(Limit(*BURST, burst, kind if own else None))
+        rate = self._checked_limit("rate_limit", self.get_rate_limit())
+        if rate is not None:
+            own = self.rate_limit is not None or (
+                kind.get_rate_limit is not GuardMixin.get_rate_limit
+            )
+            limits.append(Limit(*RATE, rate, kind if own else None))
+        if not limits:
+            return None
+        identity = counted_identity(request, self.identify, self.ask_identity)
+        return ClientLimits(client_key(request._request, identity), limits)
+
+    def _checked_limit(self, attribute: str, limit: Any) -> int | None:
+        if limit is None or (type(limit) is int and 1 <= limit <= MAX_LIMIT):
+            return limit
+        own = attribute if getattr(self, attribute) is not None else f"get_{attribute}()"
+        return window_limit(type(self), own, limit)
 
     # Between DRF and the verbs
 

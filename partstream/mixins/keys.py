@@ -57,14 +57,14 @@ class KeyAccessMixin(PartsMixin):
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         positions = sorted(layout.index.get(key, -1) for key in keys)
-        if positions[0] < 0 or not set(resolver.visible).issuperset(positions):
+        if positions[0] < 0 or not set(resolver.parts.visible).issuperset(positions):
             raise UnknownPart
         if request._request.method == "HEAD":
             return PartsResponse()
         return PartsResponse(
             envelopes.envelope(
                 resolver.resolve([layout.names[index] for index in positions]),
-                total=len(resolver.visible),
+                total=len(resolver.parts.visible),
                 current=len(positions),
                 manifest_url=self.get_links(request).get("manifest"),
             )

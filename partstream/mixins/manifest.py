@@ -45,13 +45,13 @@ class ManifestMixin(PartsMixin):
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         entries: dict[str, dict[str, Any]] = {}
-        for position in resolver.visible:
+        for position in resolver.parts.visible:
             name = layout.names[position]
             part = resolver.parts[name]
             is_lazy = isinstance(part, LazyPart)
             entries[name] = {
                 "size": part.size if is_lazy else None,
-                **resolver.described.get(name, {}),
+                **resolver.parts.described.get(name, {}),
                 "dependencies": layout.dependencies[position],
                 "lazy": is_lazy,
             }

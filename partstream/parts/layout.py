@@ -14,7 +14,9 @@ from weakref import WeakKeyDictionary
 
 from partstream.keys import KeyRing, get_key_ring, keyed_digest
 from partstream.security.validation import PART_NAME
-from partstream.walks.cursor import MAX_PARTS
+
+#: The most parts that a view can declare.
+MAX_PARTS = 2000
 
 _NAME = re.compile(PART_NAME)
 _RESERVED = frozenset({"request", "self"})

@@ -9,32 +9,23 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
-from asgiref.sync import iscoroutinefunction
-
 from partstream.caching.cache_keys import Caching
 from partstream.exceptions import HookFailed, Misuse
 from partstream.logs import get_logger
 from partstream.setting_kinds import LONGEST_TTL
 
-from . import direct_calls, failures
-from .direct_calls import finished
-from .failures import DENIALS as DENIALS
+from . import failures
+from .coroutines import is_coroutine_function, run_coroutine
+from .direct_calls import call_loader, call_loader_async
 
 logger = get_logger("partstream.parts")
 
-#: What a fallback never covers: among them a hook without which no code of the project's may run.
+#: What a fallback never covers. A failed hook is one: without it no code of the project may run.
 _UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
-def _is_coroutine_function(function: Any) -> bool:
-    return any(
-        iscoroutinefunction(candidate) or inspect.iscoroutinefunction(candidate)
-        for candidate in (function, type(function).__call__)
-    )
-
-
 class _Absent(Enum):
-    """The fallback of a loader that has none; None is one like any other. An enum copies well."""
+    """Says that a loader has no fallback, since None is a valid one. An enum survives copying."""
 
     ABSENT = "no fallback"
 
@@ -46,8 +37,8 @@ _ABSENT: Final = _Absent.ABSENT
 class Loader:
     """A function that makes a part's data, with what is wrapped around it.
 
-    Whatever the order of writing, the cache is asked first, then whoever makes the same already,
-    then comes the fallback, then the timeout, then the function.
+    In whatever order you write the wrappers, a call goes through them in this order: cache, single
+    flight, fallback, timeout, function.
 
     It is callable like the function itself, and binds as a method does::
 
@@ -58,8 +49,8 @@ class Loader:
         function: ``func(request, **dependencies) -> data``, plain or ``async def``; the name of a
             method until the part that has it is resolved.
         fallback: What is delivered when the function fails, or a function that makes it.
-        timeout: Seconds that the function may take; None: as long as it needs.
-        caching: How long its data is kept, and for whom; None: not at all.
+        timeout: Seconds that the function may take; None: it has no timeout.
+        caching: How long its data is kept, and for whom; None: it is not kept.
     """
 
     function: Any
@@ -74,12 +65,12 @@ class Loader:
 
     @property
     def has_plain_fallback(self) -> bool:
-        """Whether the fallback is a function, and no coroutine function."""
-        return callable(self.fallback) and not _is_coroutine_function(self.fallback)
+        """Whether the fallback is a function, but not a coroutine function."""
+        return callable(self.fallback) and not is_coroutine_function(self.fallback)
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether nothing but a fallback is around it, and it is no coroutine function."""
+        """Whether it has no timeout and no caching, and is not a coroutine function."""
         return self.timeout is None and self.caching is None and not self.is_async
 
     @cached_property
@@ -88,9 +79,9 @@ class Loader:
         function = self.function
         code = getattr(function, "__code__", None)
         if code is not None and not function.__dict__:
-            # Neither wrapped nor marked: its code tells, without a long look.
+            # Neither wrapped nor marked: its code flags are enough.
             return bool(code.co_flags & inspect.CO_COROUTINE)
-        return _is_coroutine_function(function)
+        return is_coroutine_function(function)
 
     @property
     def qualified_name(self) -> str:
@@ -100,10 +91,10 @@ class Loader:
         return f"{module}.{getattr(function, '__qualname__', repr(type(function)))}"
 
     def wrapped(self, **around: Any) -> Loader:
-        """The same loader with one more thing around it.
+        """The same loader with one more wrapper.
 
         Raises:
-            Misuse: When that is around it already.
+            Misuse: When it has that wrapper already.
         """
         for name, value in around.items():
             if getattr(self, name) is not _DEFAULTS[name] and value is not _DEFAULTS[name]:
@@ -111,7 +102,7 @@ class Loader:
         return replace(self, **around)
 
     def bound_to(self, view: Any) -> Loader:
-        """The loader with the view's method, where only the method's name was given."""
+        """The loader with the view's method in place of the method's name."""
         if not isinstance(self.function, str):
             return self
         try:
@@ -142,18 +133,14 @@ class Loader:
         return replace(self, function=bind(instance, owner))
 
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the function as a part would, with all that is around it.
+        """Call the function as a part would, with all its wrappers.
 
-        Where it is cached the data is what a client would see, on a hit and on a miss.
+        Where the loader is cached you get JSON data as a client would see it, on a hit and on a
+        miss.
         """
         if self.is_async:
-            return direct_calls.invoke_async(self, request, args, kwargs)
-        return direct_calls.invoke(self, request, args, kwargs)
-
-    @staticmethod
-    def is_denial(error: object) -> bool:
-        """Whether it says "not for you", to the one who got it."""
-        return failures.is_denial(error)
+            return call_loader_async(self, request, args, kwargs)
+        return call_loader(self, request, args, kwargs)
 
     def recover(self, request: Any, error: BaseException, subject: str) -> Any:
         """The fallback for this failure, which is logged once.
@@ -168,11 +155,11 @@ class Loader:
         """
         data = self.recover_later(request, error, subject)
         if inspect.iscoroutine(data):
-            return finished(data)
+            return run_coroutine(data)
         return data
 
     def recover_later(self, request: Any, error: BaseException, subject: str) -> Any:
-        """Like `recover`; what an ``async def`` fallback function returned is not awaited."""
+        """Like `recover`, but an ``async def`` fallback function's coroutine is not awaited."""
         if not self.has_fallback or not isinstance(error, Exception):
             raise error
         if isinstance(failures.decisive(error), _UNCOVERED):
@@ -185,31 +172,32 @@ _DEFAULTS: Final = {
     field.name: field.default for field in fields(Loader) if field.name != "function"
 }
 _TWICE: Final = {
-    "fallback": "safe_call() around safe_call(): a loader has one fallback. Keep one of them.",
+    "fallback": "safe_call() around safe_call(): a loader can have one fallback. Keep one of them.",
     "timeout": (
-        "a timeout around a timeout: with_timeout(), or lazy(timeout=...), was given for a loader "
-        "that has one. Keep one of them."
+        "a timeout around a timeout: with_timeout(), or lazy(timeout=...), was given a loader "
+        "that has a timeout already. Keep one of them."
     ),
-    "caching": "cached_for() around cached_for(): data is kept once. Keep one of them.",
+    "caching": "cached_for() around cached_for(): a loader can be cached once. Keep one of them.",
 }
 
 
 def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     """A loader whose failures deliver a fallback instead of an error.
 
-    Where the loader is a part, "failure" covers the making of its JSON too: the evaluation of a
-    QuerySet, the serializer, the encoding; and its timeout. A denial (``PermissionDenied``,
-    ``NotAuthenticated``, ``Http404``), ``SystemExit``, ``KeyboardInterrupt`` and
-    ``CancelledError`` are never covered, and neither is an ``ExceptionGroup`` with a denial in it.
+    Where the loader is a part, the fallback also covers its timeout and everything that turns its
+    data into JSON: evaluating a QuerySet, the serializer, the encoding. It never covers a denial
+    (``PermissionDenied``, ``NotAuthenticated``, ``Http404``, also inside an ``ExceptionGroup``),
+    ``SystemExit``, ``KeyboardInterrupt`` or ``CancelledError``.
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.
         fallback: The data to deliver instead, falsy or not, or a function of
-            ``(request, exception)`` that makes it. It is delivered as it is, never put through
-            the part's ``serializer_class``.
+            ``(request, exception)`` that makes it. The part's ``serializer_class`` is not applied
+            to it.
 
     Raises:
-        Misuse: When ``func`` is no function, has a fallback already, or ``fallback`` is a class.
+        Misuse: When ``func`` is not a function or has a fallback already, or when ``fallback`` is a
+            class.
 
     Example:
         ``lazy(safe_call(self.get_rates, fallback=[]))``
@@ -223,23 +211,23 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
 
 
 def with_timeout(func: Callable[..., Any] | str, seconds: float) -> Loader:
-    """A loader that is waited for so long and no longer; then it fails with ``part_timeout``.
+    """A loader with a timeout; when that is over the part fails with ``part_timeout``.
 
     It works in any thread, under WSGI and ASGI. A plain function runs in a thread of the
-    executor's pool, and a thread cannot be killed: after its timeout it runs on, unwatched, and
-    counts as abandoned (``get_executor().abandoned``); when too many do, further loaders with a
-    timeout fail at once with ``capacity``. A coroutine is really cancelled.
+    executor's pool. A thread cannot be killed, so after the timeout the function runs on and counts
+    as abandoned (``get_executor().abandoned``). When too many calls are abandoned, further loaders
+    with a timeout fail at once with ``capacity``. A coroutine is really cancelled.
 
-    In an atomic block, unless parts run in threads anyway, the function stays in its thread, with
-    its transaction; there the database's own statement timeout ends its queries (PostgreSQL).
+    In an atomic block the function stays in its thread and its transaction, unless parts run in
+    threads anyway. There the database's own statement timeout ends its queries (PostgreSQL).
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.
-        seconds: How long, from the moment at which a thread is asked for.
+        seconds: The timeout. It starts when a thread is asked for.
 
     Raises:
-        Misuse: When ``func`` is no function, has a timeout already, or ``seconds`` is no number
-            above zero.
+        Misuse: When ``func`` is not a function or has a timeout already, or when ``seconds`` is not
+            a number above zero.
 
     Example:
         ``lazy(safe_call(with_timeout(self.get_rates, 2.5), fallback=[]))``
@@ -258,17 +246,17 @@ def cached_for(
 ) -> Callable[[Callable[..., Any] | str], Loader]:
     """Makes a loader whose data is kept across walks, and made by one caller at a time.
 
-    What is kept is the JSON of the part, after the serializer. An entry belongs to one identity,
-    view, path, query, language and time zone, and to the data of the part's dependencies. Errors,
-    timeouts, denials and fallbacks are never kept.
+    The entry is the JSON of the part, after the serializer. It belongs to one identity, view, path,
+    query, language and time zone, and to the data of the part's dependencies. Errors, timeouts,
+    denials and fallbacks are never kept.
 
     Args:
         ttl: Seconds that an entry is kept.
         shared: Whether all identities share the entries. Only for data that does not depend on
             who asks.
         vary: Names of request headers that the data depends on.
-        key: A function of the request that returns what stands in for the identity, for example a
-            tenant's id; where it returns None the data is not kept.
+        key: A function of the request that returns a string to use in place of the identity, for
+            example a tenant's id. Where it returns None the data is not kept.
 
     Raises:
         Misuse: When an argument is not of that form, or the loader is cached already.
@@ -293,10 +281,10 @@ def cached_for(
 
 
 def checked_timeout(seconds: Any, where: str) -> float:
-    """The timeout, if it is one.
+    """The timeout as a float.
 
     Raises:
-        Misuse: When it is no number of seconds above zero.
+        Misuse: When it is not a number of seconds above zero.
     """
     if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
         raise Misuse(f"{where}: a timeout is a number of seconds above zero.")
@@ -307,7 +295,7 @@ def as_loader(func: Any, user: str) -> Loader:
     """The function, or the name of a method, as a `Loader`.
 
     Raises:
-        Misuse: When it cannot be called; ``user`` says who wanted to.
+        Misuse: When it cannot be called. The message begins with ``user``.
     """
     if isinstance(func, Loader):
         return func

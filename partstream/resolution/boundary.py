@@ -1,46 +1,46 @@
-"""The error boundary: runs one part to its outcome, in whichever thread; nothing gets past it."""
+"""The error boundary: runs one part to its outcome, in any thread. No exception gets past it."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from contextvars import copy_context
-from functools import partial
+from threading import get_ident
 from time import monotonic, perf_counter
-from types import CoroutineType, MappingProxyType
+from types import CoroutineType
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from partstream.backends.executors.daemon_threads import is_out_of_threads
+from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import HookFailed, NoCapacity, PartError, PartTimeout
-from partstream.isolation.context import Surroundings
-from partstream.isolation.timeouts import atomic_aliases, in_database, in_thread
+from partstream.isolation.timeouts import in_transaction, in_worker
+from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
-from partstream.parts.direct_calls import finished
+from partstream.parts.coroutines import run_coroutine
 from partstream.parts.failures import DENIED, NOT_FOUND, decisive, is_failure
 from partstream.parts.fragment import NotSerializable, encode
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Failure, Outcome
 
+from .job import Job
+
 logger = get_logger("partstream.parts")
 
 #: Characters of an exception that a client sees under DEBUG.
 _SHOWN_AT_MOST = 1000
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Late(Exception):
-    """A worker's loader failed when nobody waited for it any more."""
+    """A loader in a worker failed when nobody waited for it any more."""
 
 
 class Boundary:
-    """What stands around each part of one request.
+    """The error boundary of one request.
 
     Args:
         view: The view, for serializers and for the log.
@@ -51,55 +51,35 @@ class Boundary:
         self.view = view
         self.request = request
 
-    def settle(
-        self,
-        name: str,
-        part: Any,
-        loader: Loader | None,
-        function: Callable[..., Any] | None,
-        atomic: list[str],
-        dependencies: Mapping[str, Any] = NOTHING,
-        *,
-        seconds: float = 0.0,
-        timeout: float | None = None,
-        deadline: float | None = None,
-    ) -> Outcome:
-        """Run one part to its outcome, in whichever thread; whatever it raises ends here.
-
-        Args:
-            name: The part.
-            part: The lazy part, or the immediate value.
-            loader: The loader, whose fallback covers all that is done; None: an immediate value.
-            function: What makes the data.
-            atomic: Aliases of databases in an atomic block: each try gets a savepoint there.
-            dependencies: What the function gets beside the request.
-            seconds: What was spent on the part before.
-            timeout: Seconds, in a transaction: then the database ends its statements, if it can.
-            deadline: In a worker, on the monotonic clock: then nobody waits for it any more.
+    def settle(self, job: Job) -> Outcome:
+        """Run a job to its outcome, in any thread.
 
         Raises:
-            PartTimeout: When a worker's loader failed after its timeout: whoever waits says so.
+            PartTimeout: When a worker's loader failed after its timeout: the request that waits
+                reports the timeout.
         """
-        fragment, failure, raised = None, None, None
-        source = "immediate" if loader is None else "loader"
+        fragment, failure, raised, source = None, None, None, "loader"
+        deadline, loader = job.deadline, job.loader
         started = perf_counter()
         try:
             try:
-                if not atomic and deadline is None:
-                    fragment = self._make(part, function, dependencies)
+                if deadline is None and not job.atomic:
+                    fragment = self._make(job.part, job.function, job.dependencies)
                 else:
-                    with self._limits(name, atomic, timeout, deadline):
-                        fragment = self._make(part, function, dependencies)
+                    with self._limits(job):
+                        fragment = self._make(job.part, job.function, job.dependencies)
             except BaseException as error:
                 if not is_failure(error):
                     raise
                 if deadline is not None and monotonic() >= deadline:
-                    logger.debug("%s failed after its timeout.", self._subject(name), exc_info=True)
+                    logger.debug(
+                        "%s failed after its timeout.", self._subject(job.name), exc_info=True
+                    )
                     raise _Late from error
-                if loader is None or not loader.has_fallback:
+                if not loader.has_fallback:
                     raise
                 raised = error
-                fragment = self._recovered(name, loader, error, atomic)
+                fragment = self._recovered(job.name, loader, error, job.atomic)
                 source = "fallback"
         except _Late as error:
             raise PartTimeout("it took longer than its timeout") from error.__cause__
@@ -107,26 +87,32 @@ class Boundary:
             if not is_failure(error):
                 raise
             raised = raised or error
-            failure = self._failure_of(name, error)
-        duration = seconds + perf_counter() - started
-        return Outcome(name, fragment, failure, duration, source, raised)
+            failure = self._failure_of(job.name, error)
+        duration = job.spent + perf_counter() - started
+        return Outcome(job.name, fragment, failure, duration, source, raised)
 
-    def settle_result(
-        self,
-        name: str,
-        part: Any,
-        loader: Loader,
-        started: float,
-        deadline: float | None,
-        data: Any,
-        error: BaseException | None,
+    def settle_value(self, name: str, value: Any, atomic: list[str]) -> Outcome:
+        """The outcome of an immediate value.
+
+        Args:
+            name: The part.
+            value: Its value.
+            atomic: Aliases of databases in an atomic block: the value may be a QuerySet.
+        """
+        fragment, failure, raised = None, None, None
+        started = perf_counter()
+        try:
+            with savepoints(atomic):
+                fragment = encode(value)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            raised, failure = error, self._failure_of(name, error)
+        return Outcome(name, fragment, failure, perf_counter() - started, "immediate", raised)
+
+    def fail(
+        self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
     ) -> Outcome:
-        """`settle` what a coroutine returned or raised, in a worker."""
-        function = partial(returned, data, error)
-        spent = monotonic() - started
-        return self.settle(name, part, loader, function, [], seconds=spent, deadline=deadline)
-
-    def fail(self, name: str, loader: Loader, error: BaseException, seconds: float) -> Outcome:
         """The outcome of a part that never came to its end, in the request's thread."""
         fragment, failure = None, None
         try:
@@ -137,15 +123,13 @@ class Boundary:
         return Outcome(name, fragment, failure, seconds, source)
 
     @contextmanager
-    def _limits(
-        self, name: str, atomic: list[str], timeout: float | None, deadline: float | None
-    ) -> Iterator[None]:
+    def _limits(self, job: Job) -> Iterator[None]:
         with ExitStack() as stack:
-            if deadline is not None:
-                stack.enter_context(in_thread(deadline - monotonic()))
-            elif timeout is not None:
-                stack.enter_context(in_database(timeout, atomic, self._subject(name)))
-            stack.enter_context(_savepoints(atomic))
+            if job.deadline is not None:
+                stack.enter_context(in_worker(job.deadline - monotonic()))
+            elif job.limit is not None:
+                stack.enter_context(in_transaction(job.limit, job.atomic, self._subject(job.name)))
+            stack.enter_context(savepoints(job.atomic))
             yield
 
     def _subject(self, name: str) -> str:
@@ -157,18 +141,16 @@ class Boundary:
         """The fragment of the fallback; raises what no fallback covers."""
         if not loader.has_fallback:
             raise error
-        with _savepoints(atomic):
+        with savepoints(atomic):
             return encode(loader.recover(self.request, error, self._subject(name)))
 
     def _make(
-        self, part: Any, function: Callable[..., Any] | None, dependencies: Mapping[str, Any]
+        self, part: Any, function: Callable[..., Any], dependencies: Mapping[str, Any]
     ) -> bytes:
         """The fragment: the function, the serializer, the encoding."""
-        if function is None:
-            return encode(part)
         data = function(self.request, **dependencies)
         if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
-            data = finished(data)
+            data = run_coroutine(data)
         if part.serializer_class is not None:
             context = {
                 "request": self.request,
@@ -177,7 +159,7 @@ class Boundary:
             }
             data = part.serializer_class(data, many=part.many, context=context).data
         elif isinstance(data, (QuerySet, Iterator)):
-            data = list(data)  # Here, so that what it raises is not taken for the encoder's.
+            data = list(data)  # Here, so that an error of it is not taken for the encoder's.
         return encode(data)
 
     # What a client, and the log, get to know
@@ -216,48 +198,34 @@ class Boundary:
         return Failure("part_failed", exception=shown)
 
 
-class Ambience:
-    """What a loader in the request's thread must not change for others: its context variables.
+class HookedBoundary(Boundary):
+    """Calls an executor's hooks around each part, in every thread but the request's own.
 
-    Language and time zone are among them, so one look tells whether anything changed. What had no
-    value before cannot be taken back, and stays. A worker needs no such care: it runs in a copy of
-    the context.
+    That thread has what the project's middleware has set. The request's thread makes the boundary.
+
+    Args:
+        view: The view, for serializers and for the log.
+        request: The request that loaders, and the hooks, get.
+        hooks: The executor's hooks for this request.
     """
 
-    def __init__(self) -> None:
-        self._context = copy_context()
+    def __init__(self, view: APIView, request: Request, hooks: CallHooks) -> None:
+        super().__init__(view, request)
+        self._hooks = hooks
+        self._thread = get_ident()
 
-    def restore(self) -> None:
-        """Undo what a loader did."""
-        if self._is_as_before():
-            return
-        for variable, value in self._context.items():
-            if variable.get() is not value:
-                variable.set(value)
-        self._context.run(Surroundings).restore()
-
-    def _is_as_before(self) -> bool:
+    def settle(self, job: Job) -> Outcome:
+        """See `Boundary.settle`."""
+        if get_ident() == self._thread:
+            return super().settle(job)
+        settle = super().settle
         try:
-            return copy_context() == self._context
-        except Exception:  # noqa: BLE001 - a value of somebody's that cannot be compared
-            return False
-
-
-@contextmanager
-def _savepoints(aliases: list[str]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for alias in aliases:
-            stack.enter_context(transaction.atomic(using=alias))
-        yield
+            return self._hooks.around(lambda: settle(job))
+        except HookFailed as error:
+            failure = self._failure_of(job.name, error)
+            return Outcome(job.name, None, failure, 0.0, "loader", error)
 
 
 def _encodable(text: str) -> str:
-    """The text without lone surrogates, which no JSON in UTF-8 can hold."""
+    """The text without lone surrogates, which JSON in UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
-
-
-def returned(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:
-    """Stands in for a loader that has run already."""
-    if error is not None:
-        raise error
-    return data

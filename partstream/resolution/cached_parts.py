@@ -1,49 +1,49 @@
-"""Lookups: what `cached_for` has kept of the parts of a request."""
+"""What `cached_for` has kept of the parts of one request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from partstream.caching.single_flight import get_flights
+from partstream.caching.single_flight import get_single_flight
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 
-if TYPE_CHECKING:
-    from .resolver import Resolver
+from .request_parts import RequestParts
 
 logger = get_logger("partstream.cache")
 
 
-class Lookup:
-    """Asks the store for cached parts: all that can be asked for at a time in one round trip.
+class CachedParts:
+    """Asks the store for cached parts, as many as possible in one round trip.
 
     Args:
-        resolver: Whose parts they are.
+        parts: The parts of the request.
+        fresh: Whether kept values are made again.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
+    def __init__(self, parts: RequestParts, *, fresh: bool) -> None:
+        self._parts = parts
+        self.fresh = fresh
         self._keys: dict[str, str | None] = {}
         self._found: dict[str, bytes | None] = {}
 
     def ask(self, names: Iterable[str]) -> None:
-        """Look for those of these parts that are cached; their dependencies have to be there."""
-        resolver = self._resolver
+        """Look for the cached parts among these; their dependencies have to be settled."""
+        parts = self._parts
         keys: dict[str, str] = {}
         for name in names:
-            part = resolver.parts[name]
+            part = parts[name]
             if not isinstance(part, LazyPart):
                 continue
-            loader = resolver.loader_of(name, part)
-            if loader.caching is None or name in self._keys or resolver.depends_on_failure(name):
+            loader = parts.loader_of(name, part)
+            if loader.caching is None or name in self._keys or parts.depends_on_failure(name):
                 continue
             key = self._keys[name] = self._key_of(name, part, loader)
             if key is not None:
                 keys[name] = key
-        if len(keys) > 1 and not resolver.fresh:
-            values = get_flights().store.get_many(keys.values())
+        if len(keys) > 1 and not self.fresh:
+            values = get_single_flight().store.get_many(keys.values())
             self._found = {name: values.get(key) for name, key in keys.items()}
 
     def find(self, name: str, part: LazyPart, loader: Loader) -> tuple[str | None, bytes | None]:
@@ -53,33 +53,33 @@ class Lookup:
         if name not in self._keys:
             self._keys[name] = self._key_of(name, part, loader)
         key = self._keys[name]
-        if key is None or self._resolver.fresh:
+        if key is None or self.fresh:
             return key, None
         if name in self._found:
             return key, self._found.pop(name)
-        return key, get_flights().look(key)
+        return key, get_single_flight().look(key)
 
     def _key_of(self, name: str, part: LazyPart, loader: Loader) -> str | None:
         """The key of a cached part across walks; None where it is not to be kept."""
         caching = loader.caching
         if caching is None:
             return None
-        outcomes, view = self._resolver.outcomes, type(self._resolver.view).__name__
+        outcomes, view = self._parts.outcomes, type(self._parts.view).__name__
         try:
-            key = self._resolver.scope.part_key(
+            key = self._parts.scope.part_key(
                 caching,
                 f"part:{name}",
                 _label(part.serializer_class, part.many),
                 [(other, outcomes[other].fragment or b"") for other in part.depends_on],
             )
         except Exception:
-            # A key function of the project's: the data can be had all the same.
-            logger.exception("The cache key of part %r of %s; it runs uncached.", name, view)
+            # A key function of the project's: the data can be made without it.
+            logger.exception("The cache key of part %r of %s failed; it runs uncached.", name, view)
             return None
         if key is None:
             logger.info(
                 "Part %r of %s is cached_for() and runs uncached: this request has no identity. "
-                "Where the data is the same for everybody, say cached_for(..., shared=True).",
+                "Where the data is the same for everybody, write cached_for(..., shared=True).",
                 name,
                 view,
             )

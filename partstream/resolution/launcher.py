@@ -1,4 +1,4 @@
-"""Launches: where one loader runs, and how it is begun there."""
+"""The launcher: chooses where a job runs, and begins it there."""
 
 from __future__ import annotations
 
@@ -6,51 +6,54 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from asgiref.sync import async_to_sync
 
+from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.backends.executors.daemon_threads import patched_by
+from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import Misuse, NoCapacity, NoThread
+from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
-from partstream.isolation.timeouts import atomic_aliases
+from partstream.isolation.transactions import atomic_aliases
+from partstream.parts.coroutines import timed
 from partstream.parts.declaration import LazyPart
-from partstream.parts.direct_calls import timed
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
 
-from .boundary import NOTHING, Ambience, returned
-
-if TYPE_CHECKING:
-    from .resolver import Resolver
-
-
-class Launch(NamedTuple):
-    """One running of a loader: all that is to be known of it, wherever it will be."""
-
-    name: str
-    part: LazyPart
-    loader: Loader
-    dependencies: Mapping[str, Any]
-    timeout: float | None
+from .boundary import Boundary
+from .job import NO_DEPENDENCIES, Job
+from .request_parts import RequestParts
 
 
 class Launcher:
-    """Begins loaders: in the request's thread, in the pool, in the loop thread.
+    """Begins jobs: in the request's thread, in the pool, in the loop thread.
 
     Args:
-        resolver: Whose parts they are.
+        parts: The parts of the request.
+        boundary: The error boundary of the request.
+        executor: Where loaders run.
+        hooks: What the executor has to be called with around a part in another thread, if anything.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: nobody has
             looked yet.
     """
 
-    def __init__(self, resolver: Resolver, atomic: list[str] | None) -> None:
-        self._resolver = resolver
-        self._boundary = resolver.boundary
-        self._executor = resolver.executor
+    def __init__(
+        self,
+        parts: RequestParts,
+        boundary: Boundary,
+        executor: Executor,
+        hooks: CallHooks | None,
+        atomic: list[str] | None,
+    ) -> None:
+        self._parts = parts
+        self._boundary = boundary
+        self._executor = executor
+        self._hooks = hooks
         self._atomic = atomic
-        self._ambience = Ambience()
+        self._context = SavedContext()
 
     @property
     def atomic(self) -> list[str]:
@@ -59,153 +62,125 @@ class Launcher:
             self._atomic = atomic_aliases()
         return self._atomic
 
-    def launch(
-        self, name: str, part: LazyPart, loader: Loader, *, patient: bool
-    ) -> Outcome | Call | Launch:
-        """Run a loader to its outcome, or begin to run it.
+    def prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
+        """The job of a part, whose dependencies are settled; or its failure."""
+        dependencies: Mapping[str, Any] = NO_DEPENDENCIES
+        if part.depends_on:
+            try:
+                dependencies = self._parts.data_of(part.depends_on)
+            except Exception as error:  # noqa: BLE001 - fail() logs
+                # Data so deeply nested that this thread's stack does not hold it.
+                return self._boundary.fail(name, loader, error)
+        timeout = self._parts.timeout_of(loader)
+        return Job(self._boundary.settle, name, part, loader, dependencies, timeout)
+
+    def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
+        """Run a job, or begin to run it elsewhere.
 
         Args:
-            name: The part.
-            part: The part itself.
-            loader: Its loader.
+            job: The job.
             patient: Whether the request would rather wait than run it in its own thread.
 
         Returns:
-            Its outcome; the call that will return it; or, of a coroutine loader that is to run in
-            the request's thread beside others of its kind, what `gather` takes.
+            Its outcome; the call that will return it; or None for a coroutine loader that is to run
+            in the request's thread beside others of its kind, see `gather`.
 
         Raises:
             NoCapacity: When a patient request has to wait.
         """
-        launch = self._prepare(name, part, loader)
-        if isinstance(launch, Outcome):
-            return launch
-        concurrent = self._executor.concurrent
+        loader, concurrent = job.loader, self._executor.concurrent
         if loader.is_async:
-            self._refuse_green_threads(name)
+            self._refuse_green_threads(job.name)
             if not concurrent and not self.atomic:
-                return launch
+                return None
         try:
             if loader.is_async and concurrent:
-                return self._submit_coroutine(launch)
-            outcome = self._submit(launch)
+                return self._submit_coroutine(job)
+            outcome = self._submit(job)
         except NoCapacity as error:
-            if launch.timeout is not None:
-                return self._boundary.fail(name, loader, error, 0.0)
+            if job.timeout is not None:
+                return self._boundary.fail(job.name, loader, error)
             may_wait = patient and not self._executor.pool.is_own_thread()
-            # Room will come, unless there is nobody who would make it.
+            # There will be room, unless there is no thread that would make it.
             if may_wait and not isinstance(error, NoThread):
                 raise
-            outcome = self._run(launch)
+            return self.run_here(job)
         if not isinstance(outcome, Call):
-            self._ambience.restore()
+            self._context.restore()
         return outcome
 
-    def run_here(self, name: str, part: LazyPart, loader: Loader) -> Outcome:
-        """Run a loader in the request's thread, when it turned out that no other will do it."""
-        launch = self._prepare(name, part, loader)
-        if isinstance(launch, Outcome):
-            return launch
-        outcome = self._run(launch)
-        self._ambience.restore()
+    def run_here(self, job: Job) -> Outcome:
+        """Run a job in the request's thread, when no other thread will."""
+        loader = job.loader
+        job.function = async_to_sync(loader.function) if loader.is_async else loader.function
+        job.atomic, job.deadline, job.limit = self.atomic, None, None
+        outcome = job()
+        self._context.restore()
         return outcome
-
-    def _prepare(self, name: str, part: LazyPart, loader: Loader) -> Launch | Outcome:
-        dependencies: Mapping[str, Any] = NOTHING
-        if part.depends_on:
-            try:
-                dependencies = self._resolver.data_of(part.depends_on)
-            except Exception as error:  # noqa: BLE001 - fail() logs
-                # Data so deeply nested that this thread's stack does not hold it.
-                return self._boundary.fail(name, loader, error, 0.0)
-        return Launch(name, part, loader, dependencies, self._resolver.timeout_of(loader))
 
     def _refuse_green_threads(self, name: str) -> None:
         package = patched_by()
         if package is not None:
             raise Misuse(
-                f"{type(self._resolver.view).__name__}: the loader of part {name!r} is a "
+                f"{type(self._parts.view).__name__}: the loader of part {name!r} is a "
                 f"coroutine function, and {package} has patched threads in this process: an event "
                 "loop would stop every ORM query of it. Write a plain function, def instead of "
                 "async def, or run the process without monkey-patching."
             )
 
-    def _run(self, launch: Launch) -> Outcome:
-        name, part, loader, dependencies, _ = launch
-        function = async_to_sync(loader.function) if loader.is_async else loader.function
-        return self._boundary.settle(name, part, loader, function, self.atomic, dependencies)
-
-    def _submit(self, launch: Launch) -> Outcome | Call:
-        name, part, loader, dependencies, timeout = launch
-        settle, function = self._boundary.settle, loader.function
+    def _submit(self, job: Job) -> Outcome | Call:
+        timeout = job.timeout
         if self._executor.concurrent or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
-            deadline = None if timeout is None else monotonic() + timeout
-            work = partial(
-                settle, name, part, loader, function, [], dependencies, deadline=deadline
-            )
-            return self._executor.submit(work, timeout=timeout)
-        # Where there is a transaction it stays with it, and only the database can end it.
-        limit = timeout
-        if loader.is_async:
+            job.deadline = None if timeout is None else monotonic() + timeout
+            return self._executor.submit(job, timeout=timeout)
+        # A job in a transaction stays with it, and only the database can end it.
+        job.atomic, job.limit = self.atomic, timeout
+        if job.loader.is_async:
             # One connection has one stack of savepoints: coroutines run one after another.
-            function = async_to_sync(partial(_timed_call, function, timeout))
-            # Cancelled where it awaits; what it has the request's thread do, the database ends.
-            limit = timeout if any(map(can_stop_statements, self.atomic)) else None
-        work = partial(
-            settle, name, part, loader, function, self.atomic, dependencies, timeout=limit
-        )
-        return self._executor.submit(work)
+            job.function = async_to_sync(partial(_timed_call, job.function, timeout))
+            # Cancelled where it awaits; the database ends what it has the request's thread do.
+            job.limit = timeout if any(map(can_stop_statements, self.atomic)) else None
+        return self._executor.submit(job)
 
-    def _submit_coroutine(self, launch: Launch) -> Call:
-        name, part, loader, dependencies, timeout = launch
-        now = monotonic()
-        deadline = None if timeout is None else now + timeout
+    def _submit_coroutine(self, job: Job) -> Call:
+        now, timeout = monotonic(), job.timeout
+        job.deadline = None if timeout is None else now + timeout
         return self._executor.submit_coroutine(
-            partial(loader.function, self._resolver.request, **dependencies),
-            partial(self._boundary.settle_result, name, part, loader, now, deadline),
+            partial(job.start, self._parts.request),
+            partial(job.finish, now),
             timeout=timeout,
-            hooks=self._resolver.hooks,
+            hooks=self._hooks,
         )
 
-    def gather(self, launches: Sequence[Launch]) -> list[Outcome | Call]:
+    def gather(self, jobs: Sequence[Job]) -> list[Outcome | Call]:
         """Run coroutine loaders together, under one event loop that keeps the connection.
 
-        One with a timeout runs in the loop thread: here nobody could stop waiting for it.
+        A loader with a timeout runs in the loop thread: here nobody could stop waiting for it.
 
         Returns:
             The outcome of each, or the call that will return it.
         """
         found: dict[str, Outcome | Call] = {}
-        here: list[Launch] = []
-        for launch in launches:
-            if launch.timeout is None:
-                here.append(launch)
-            else:
-                found[launch.name] = self._begin_in_time(launch)
-        request = self._resolver.request
-        calls = [
-            partial(_measured, partial(launch.loader.function, request, **launch.dependencies))
-            for launch in here
-        ]
+        here: list[Job] = []
+        for job in jobs:
+            if job.timeout is None:
+                here.append(job)
+                continue
+            try:
+                found[job.name] = self._submit_coroutine(job)
+            except NoCapacity as refusal:
+                found[job.name] = self._boundary.fail(job.name, job.loader, refusal)
+        starts = [partial(_measured, partial(job.start, self._parts.request)) for job in here]
         try:
-            results = async_to_sync(_gather)(calls) if calls else []
+            results = async_to_sync(_gather)(starts) if starts else []
         except RuntimeError as refusal:  # This thread runs an event loop already.
-            results = [(None, refusal, 0.0)] * len(calls)
-        for launch, (data, error, seconds) in zip(here, results, strict=True):
+            results = [(None, refusal, 0.0)] * len(starts)
+        for job, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.
-            function = partial(returned, data, error)
-            found[launch.name] = self._boundary.settle(
-                launch.name, launch.part, launch.loader, function, [], seconds=seconds
-            )
-            self._ambience.restore()
-        return [found[launch.name] for launch in launches]
-
-    def _begin_in_time(self, launch: Launch) -> Outcome | Call:
-        try:
-            return self._submit_coroutine(launch)
-        except NoCapacity as refusal:
-            return self._boundary.fail(launch.name, launch.loader, refusal, 0.0)
+            found[job.name] = job.returned(data, error, seconds)()
+            self._context.restore()
+        return [found[job.name] for job in jobs]
 
 
 async def _timed_call(

@@ -1,45 +1,61 @@
-"""What is under way: parts that are waited for, at a call or at a flight."""
+"""The parts of one request that are under way, and the queue of their ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import Any
 
-from partstream.backends.executors.calls import Call
 from partstream.caching.flight import Flight
+from partstream.caching.single_flight import Found, Step
 from partstream.parts.loader import Loader
+
+Steps = Generator[Step, Any, Found]
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A part that is under way.
+    """A part that is under way: a flight that is waited for.
 
     Attributes:
+        name: The part.
         loader: Its loader.
-        source: The call or the flight that it is waited for at.
-        started: On the monotonic clock.
+        flight: What is waited for.
         deadline: When waiting for it ends, on the monotonic clock.
-        polls: Whether another process runs it, and the store has to be asked.
-        is_ours: Whether the flight that it is waited for at is run for this request.
+        steps: How to go on when the flight ends; None: the part runs for this request, and the
+            flight's result is its outcome.
+        polls: Whether another process makes it, and the store has to be asked.
+        of_walk: Whether the flight is of this walk alone, and not of a cached part.
+        started: On the monotonic clock.
     """
 
+    name: str
     loader: Loader
-    source: Call | Flight
-    started: float
+    flight: Flight
     deadline: float | None
+    steps: Steps | None = None
     polls: bool = False
-    is_ours: bool = False
+    of_walk: bool = False
+    callback: Callable[[Flight], None] = field(init=False)
+    started: float = field(default_factory=monotonic)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the part runs for this request."""
+        return self.steps is None
 
 
-class UnderWay:
-    """The parts of one request that are under way, and the queue of their ends."""
+class Pending:
+    """The parts of one request that are under way."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._events: SimpleQueue[tuple[str, Call | Flight]] = SimpleQueue()
-        self._has_polled = False
+        self._ends: SimpleQueue[Entry] = SimpleQueue()
+        #: What `wait` has taken from the queue.
+        self._ended: list[Entry] = []
+        self._polled = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -47,91 +63,68 @@ class UnderWay:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def add_call(self, name: str, loader: Loader, call: Call) -> None:
-        """Wait for a call of this request's own."""
-        self._entries[name] = Entry(loader, call, monotonic(), call.deadline, False, True)
-        call.on_done(lambda call: self._events.put((name, call)))
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
 
-    def add_flight(
-        self,
-        name: str,
-        loader: Loader,
-        flight: Flight,
-        timeout: float | None,
-        *,
-        polls: bool = False,
-        is_ours: bool = False,
-    ) -> None:
-        """Wait for a flight, for as long as it may take; or else for so many seconds from now."""
-        now = monotonic()
-        deadline = flight.deadline
-        if deadline is None and timeout is not None:
-            deadline = now + timeout
-        self._entries[name] = Entry(loader, flight, now, deadline, polls, is_ours)
-        self._has_polled = self._has_polled or polls
-        flight.on_landing(lambda flight: self._events.put((name, flight)))
+    def add(self, entry: Entry) -> None:
+        """Wait for a flight: until it ends, or else until the deadline."""
+        ends = self._ends
+        entry.callback = lambda _: ends.put(entry)
+        self._entries[entry.name] = entry
+        self._polled += entry.polls
+        entry.flight.on_end(entry.callback)
 
-    def discard(self, name: str) -> None:
-        """Wait for it no longer."""
-        self._entries.pop(name, None)
+    def discard(self, entry: Entry) -> None:
+        """Stop waiting for it."""
+        if self._entries.get(entry.name) is entry:
+            del self._entries[entry.name]
+            self._polled -= entry.polls
 
     def is_ours(self, name: str) -> bool:
-        """Whether it is under way, and by a call of this request's own."""
+        """Whether a part is under way, and runs for this request."""
         entry = self._entries.get(name)
         return entry is not None and entry.is_ours
 
-    def wait(self, until: float | None) -> Iterator[tuple[str, Entry]]:
-        """Wait for an end, at most until a deadline or this moment; yields all that have ended."""
-        moments = [entry.deadline for entry in self._entries.values() if entry.deadline is not None]
-        if until is not None:
-            moments.append(until)
-        timeout = max(0.0, min(moments) - monotonic()) if moments else None
-        events = self._events
+    def deadline(self) -> float | None:
+        """The first moment at which waiting for one of them ends."""
+        return min(
+            (entry.deadline for entry in self._entries.values() if entry.deadline is not None),
+            default=None,
+        )
+
+    def wait(self, until: float | None) -> None:
+        """Block this thread until something ends, at most until this moment."""
+        timeout = None if until is None else max(0.0, until - monotonic())
         try:
-            event = events.get(timeout=timeout)
+            self._ended.append(self._ends.get(timeout=timeout))
         except Empty:
             return
-        while True:
-            name, source = event
-            entry = self._entries.get(name)
-            # One that was discarded may still end.
-            if entry is not None and entry.source is source:
-                del self._entries[name]
-                yield name, entry
-            if events.empty():  # Only this thread takes from it.
-                return
-            event = events.get()
 
-    def overdue(self, now: float) -> list[tuple[str, Entry]]:
+    def take(self) -> Iterator[Entry]:
+        """What has ended since the last look; it is no longer under way."""
+        while True:
+            if self._ended:
+                entry = self._ended.pop()
+            else:
+                try:
+                    entry = self._ends.get_nowait()
+                except Empty:
+                    return
+            # An entry that was discarded may still end.
+            if self._entries.get(entry.name) is entry:
+                self.discard(entry)
+                yield entry
+
+    def overdue(self, now: float) -> list[Entry]:
         """Those whose deadline is over."""
         return [
-            (name, entry)
-            for name, entry in self._entries.items()
+            entry
+            for entry in self._entries.values()
             if entry.deadline is not None and entry.deadline <= now
         ]
 
-    def polled(self) -> dict[Flight, tuple[str, Entry]]:
-        """Those that another process runs."""
-        if not self._has_polled:
+    def polled(self) -> dict[Flight, Entry]:
+        """Those that another process makes."""
+        if not self._polled:
             return {}
-        return {
-            entry.source: (name, entry)
-            for name, entry in self._entries.items()
-            if entry.polls and isinstance(entry.source, Flight)
-        }
-
-    def calls(self) -> dict[str, Call]:
-        """Those that only this request waits for."""
-        return {
-            name: entry.source
-            for name, entry in self._entries.items()
-            if isinstance(entry.source, Call)
-        }
-
-    def our_flights(self) -> dict[str, Flight]:
-        """Flights that run for this request, and that others may have joined."""
-        return {
-            name: entry.source
-            for name, entry in self._entries.items()
-            if entry.is_ours and isinstance(entry.source, Flight)
-        }
+        return {entry.flight: entry for entry in self._entries.values() if entry.polls}

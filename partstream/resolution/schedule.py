@@ -1,117 +1,143 @@
-"""The schedule of a resolution in which parts run elsewhere, are joined, or come from a cache."""
+"""The schedule: brings parts that run elsewhere, are joined or cached to their outcomes.
+
+It never waits. `Schedule.steps` is a generator that does what can be done, and then says until when
+nothing can happen; its driver waits, in a thread or in an event loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
 
-from partstream.backends.executors.calls import Call, State
+from partstream.backends.executors.base import Executor
+from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.single_flight import POLL_SECONDS, Flights, Turn, get_flights
+from partstream.caching.single_flight import (
+    POLL_SECONDS,
+    Found,
+    Joined,
+    Poll,
+    SingleFlight,
+    Turn,
+    Wait,
+    get_single_flight,
+    obtain,
+    proceed,
+)
 from partstream.exceptions import NoCapacity, PartTimeout
-from partstream.isolation.connections import give_back_pooled
 from partstream.parts.declaration import LazyPart
+from partstream.parts.failures import is_denial
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome, worth_keeping
 
-from .cached_parts import Lookup
-from .launcher import Launch, Launcher
-from .pending import Entry, UnderWay
+from .boundary import Boundary
+from .cached_parts import CachedParts
+from .job import Job
+from .launcher import Launcher
+from .pending import Entry, Pending, Steps
+from .request_parts import RequestParts
 
-if TYPE_CHECKING:
-    from partstream.walks.walk_cache import WalkCache
 
-    from .resolver import Resolver
+@dataclass(frozen=True)
+class MovingWork:
+    """How the next chunk of a walk joins the work that this one leaves running.
+
+    Attributes:
+        key_of: Makes the key of a part in this walk.
+        ttl: Seconds that the store keeps what comes of the work.
+        running: The parts that an earlier chunk has left running.
+    """
+
+    key_of: Callable[[str], str]
+    ttl: int
+    running: set[str]
 
 
 class Schedule:
-    """Brings parts to their outcomes, from the request's thread.
+    """Brings parts to their outcomes. All its methods are called in the request's thread.
 
     Args:
-        resolver: Whose outcomes they are.
-        order: The parts, each behind its dependencies.
-        wanted: Those of them that are to be delivered.
-        atomic: Aliases of databases in an atomic block; None: nobody has looked yet.
-        walk: The walk's cache, if it has one.
-        joined: Name -> flight that an earlier chunk of the walk left running.
-        budget: Seconds after which what is ready is enough; None: everything is waited for.
+        parts: The parts of the request.
+        boundary: The error boundary of the request.
+        executor: Where loaders run.
+        launcher: Begins loaders.
+        cached: What `cached_for` has kept.
+        order: The parts to settle, each behind its dependencies.
+        moving: How work that is left running is joined; None: no work is left. With it a part
+            that finds the pool full waits for room, instead of running in the request's thread.
+
+    Attributes:
+        pending: What is under way; the driver waits for its next end.
     """
 
     def __init__(
         self,
-        resolver: Resolver,
+        parts: RequestParts,
+        boundary: Boundary,
+        executor: Executor,
+        launcher: Launcher,
+        cached: CachedParts,
         order: Iterable[str],
-        wanted: Sequence[str],
-        *,
-        atomic: list[str] | None = None,
-        walk: WalkCache | None = None,
-        joined: Mapping[str, Flight] | None = None,
-        budget: float | None = None,
+        moving: MovingWork | None = None,
     ) -> None:
-        self._resolver = resolver
-        self._boundary = resolver.boundary
-        self._executor = resolver.executor
-        self._renew = None if resolver.hooks is None else resolver.hooks.before
-        self._outcomes = resolver.outcomes
-        self._layout = resolver.parts.layout
-        self._wanted = wanted
-        self._walk = walk
-        self._joined = dict(joined) if joined else {}
-        self._ends = None if budget is None else monotonic() + budget
+        self.pending = Pending()
+        self._parts = parts
+        self._outcomes = parts.outcomes
+        self._layout = parts.layout
+        self._boundary = boundary
+        self._executor = executor
+        self._launcher = launcher
+        self._cached = cached
+        self._moving = moving
         self._waiting = list(order)
-        self._under_way = UnderWay()
-        self._batch: list[tuple[Launch, Flight | None]] = []
-        self._polled = 0.0
-        self._launcher = Launcher(resolver, atomic)
+        self._batch: list[tuple[Job, Flight | None]] = []
+        self._polled_at = 0.0
+        self._taken = 0
 
-    def run(self) -> None:
-        """Return when every part has its outcome; or when the budget is spent, and one has it."""
-        try:
-            while True:
-                self._start()
-                if not self._under_way and not self._waiting:
-                    return
-                until = self._until()
-                if until is not None and monotonic() >= until:
-                    self._leave_running()
-                    return
-                self._wait(until)
-        except BaseException:
-            self._drop()
-            raise
+    def steps(self) -> Iterator[float | None]:
+        """Do what can be done, until every part has its outcome.
 
-    def _until(self) -> float | None:
-        """When the budget is spent; None: there is nothing to send yet, or no budget."""
-        if self._ends is None or not any(name in self._outcomes for name in self._wanted):
-            return None
-        return self._ends
+        Yields:
+            The moment until which nothing can happen, on the monotonic clock, unless something
+            ends before; None: until something ends.
+        """
+        while True:
+            yield from self._start()
+            if not self.pending and not self._waiting:
+                return
+            yield from self._pause()
+
+    def take(self) -> list[Outcome]:
+        """The outcomes that are new since the last call, in order of completion."""
+        found = self._parts.settled[self._taken :]
+        self._taken += len(found)
+        return found
 
     # Starting
 
-    def _start(self) -> None:
-        """Begin each part whose dependencies are there."""
+    def _start(self) -> Iterator[float | None]:
+        """Begin each part whose dependencies are settled."""
         if self._batch:
             self._gather()
-        if not self._waiting:
-            return
         waiting, self._waiting = self._waiting, []
         if len(waiting) > 1:
-            self._lookup.ask(
+            self._cached.ask(
                 name
                 for name in waiting
-                if name not in self._outcomes and name not in self._joined and self._is_ready(name)
+                if name not in self._outcomes
+                and not self._is_left_running(name)
+                and self._is_ready(name)
             )
         for position, name in enumerate(waiting):
-            if name in self._outcomes or name in self._under_way:
+            if name in self._outcomes or name in self.pending:
                 continue
             if not self._is_ready(name):
                 self._waiting.append(name)
                 continue
             self._begin(name)
-            while not self._executor.concurrent and self._under_way.is_ours(name):
-                self._wait()  # One after another.
+            while not self._executor.concurrent and self.pending.is_ours(name):
+                yield from self._pause()  # One after another.
             if self._batch:
                 # Coroutines run together: those further on come along.
                 for other in waiting[position + 1 :]:
@@ -119,95 +145,135 @@ class Schedule:
                         self._begin(other)
                 self._gather()
 
+    def _is_left_running(self, name: str) -> bool:
+        return self._moving is not None and name in self._moving.running
+
     def _is_ready(self, name: str) -> bool:
         layout = self._layout
-        # One that runs already needs nothing more.
         return (
             not layout.gated
-            or name in self._joined
+            # A part that runs already needs nothing more.
+            or self._is_left_running(name)
             or all(other in self._outcomes for other in layout.dependencies[layout.index[name]])
         )
 
     def _is_coroutine(self, name: str) -> bool:
-        part = self._resolver.parts[name]
+        part = self._parts[name]
         return (
             name not in self._outcomes
-            and name not in self._under_way
+            and name not in self.pending
             and isinstance(part, LazyPart)
-            and self._resolver.loader_of(name, part).is_async
+            and self._parts.loader_of(name, part).is_async
         )
 
     def _begin(self, name: str) -> None:
-        part = self._resolver.parts[name]
+        part, moving = self._parts[name], self._moving
         if not isinstance(part, LazyPart):
-            atomic = self._launcher.atomic
-            self._outcomes[name] = self._boundary.settle(name, part, None, None, atomic)
+            self._parts.settle(self._boundary.settle_value(name, part, self._launcher.atomic))
             return
-        loader = self._resolver.loader_of(name, part)
-        flight = self._joined.pop(name, None)
-        if flight is not None:
-            self._wait_at(name, loader, flight, polls=not flight.claims)
+        loader = self._parts.loader_of(name, part)
+        if moving is not None and name in moving.running:
+            moving.running.discard(name)
+            self._obtain(name, loader, moving, Turn.WAIT)
             return
-        if self._layout.gated and self._resolver.depends_on_failure(name):
+        if self._layout.gated and self._parts.depends_on_failure(name):
             return
-        key, value = None, None
-        if loader.caching is not None:
-            key, value = self._lookup.find(name, part, loader)
-        if value is not None:
-            self._outcomes[name] = Outcome(name, value, None, 0.0, "cache")
-        elif key is None:
-            self._launch(name, part, loader, None)
+        caching = loader.caching
+        if caching is not None:
+            key, value = self._cached.find(name, part, loader)
+            if value is not None:
+                self._parts.settle(Outcome(name, value, None, 0.0, "cache"))
+                return
+            if key is not None:
+                flights, fresh = self._flights, self._cached.fresh
+                steps = obtain(flights, key, ttl=caching.ttl, fresh=fresh, looks=False)
+                self._go_on(name, loader, steps, proceed(steps), of_walk=False)
+                return
+        if moving is not None:
+            self._obtain(name, loader, moving, Turn.RUN)
         else:
-            self._board(name, part, loader, key)
+            self._launch(name, loader, None)
 
-    @cached_property
-    def _lookup(self) -> Lookup:
-        return Lookup(self._resolver)
+    def _obtain(self, name: str, loader: Loader, moving: MovingWork, turn: Turn) -> None:
+        """Make a part under its key in the walk, unless this walk makes it already."""
+        steps = obtain(self._flights, moving.key_of(name), ttl=None, turn=turn)
+        self._go_on(name, loader, steps, proceed(steps), of_walk=True)
 
     @property
-    def _flights(self) -> Flights:
-        return get_flights()
+    def _flights(self) -> SingleFlight:
+        return get_single_flight()
 
-    # Flights
-
-    def _board(self, name: str, part: LazyPart, loader: Loader, key: str) -> None:
-        """Make the value, unless somebody does so already."""
-        flight, own = self._flights.board(key, fresh=self._resolver.fresh)
-        if own:
-            try:
-                self._take(name, loader, flight, self._flights.claim(flight))
-            except BaseException:
-                # A flight without an owner would keep all others waiting.
-                self._flights.end(flight, LOST, failed=True)
-                raise
-        elif flight.is_nested():
-            self._launch(name, part, loader, None)
+    def _go_on(
+        self, name: str, loader: Loader, steps: Steps, found: Wait | Poll | Found, *, of_walk: bool
+    ) -> None:
+        """Do what single flight says of a part."""
+        if isinstance(found, Wait | Poll):
+            flight = found.flight
+            deadline, timeout = flight.deadline, self._parts.timeout_of(loader)
+            if deadline is None and timeout is not None:
+                deadline = monotonic() + timeout
+            polls = isinstance(found, Poll)
+            self.pending.add(Entry(name, loader, flight, deadline, steps, polls, of_walk))
+        elif isinstance(found, bytes):
+            self._parts.settle(Outcome(name, found, None, 0.0, "cache"))
+        elif isinstance(found, Joined):
+            self._take_over(name, loader, found.result, of_walk)
+        elif found.flight is None or self._can_run(name):
+            self._launch(name, loader, found.flight, of_walk=of_walk)
         else:
-            self._wait_at(name, loader, flight)
+            self._flights.end(found.flight, LOST, failed=True)
+            self._begin_again(name)
 
-    def _take(self, name: str, loader: Loader, flight: Flight, turn: bytes | Turn) -> None:
-        """Go on with a flight of our own as the store says."""
-        if turn is Turn.WAIT:
-            if name not in self._under_way:
-                self._wait_at(name, loader, flight, polls=True)
-            return
-        self._under_way.discard(name)
-        if isinstance(turn, bytes):
-            outcome = self._outcomes[name] = Outcome(name, turn, None, 0.0, "cache")
-            self._flights.end(flight, outcome)
-        elif flight.claims:
-            self._launch(name, self._resolver.parts[name], loader, flight)
-        else:
-            # The walk's other process did not come to an end.
-            self._begin_anew(name)
+    def _can_run(self, name: str) -> bool:
+        """Whether all dependencies are there: who joins running work has no need of them."""
+        dependencies = self._layout.dependencies[self._layout.index[name]]
+        return all(
+            other in self._outcomes and self._outcomes[other].failure is None
+            for other in dependencies
+        )
+
+    def _take_over(self, name: str, loader: Loader, result: object, of_walk: bool) -> None:
+        """Settle a part by what another caller's flight was ended with."""
+        if result is LOST:
+            self._begin_again(name)
+        elif isinstance(result, Outcome):
+            if result.error is None or of_walk:
+                self._parts.settle(result)
+            elif is_denial(result.error):
+                self._launch(name, loader, None)  # The other caller was denied, not this one.
+            else:
+                # The fallback is this request's own.
+                self._parts.settle(self._boundary.fail(name, loader, result.error))
+        elif isinstance(result, bytes):
+            self._parts.settle(Outcome(name, result, None, 0.0, "cache"))
+        elif isinstance(result, Exception):
+            self._parts.settle(self._boundary.fail(name, loader, result))
+
+    def _begin_again(self, name: str) -> None:
+        """Begin a part that another caller was to make; its dependencies may be missing."""
+        self._waiting += [
+            other
+            for other in self._layout.closure([name], self._outcomes)
+            if other not in self.pending and other not in self._waiting
+        ]
 
     # Running
 
-    def _launch(self, name: str, part: LazyPart, loader: Loader, flight: Flight | None) -> None:
+    def _launch(
+        self, name: str, loader: Loader, flight: Flight | None, *, of_walk: bool = False
+    ) -> None:
         """Run a loader, or have it run; the flight, if there is one, ends with it."""
         try:
-            outcome = self._launcher.launch(name, part, loader, patient=self._ends is not None)
-        except NoCapacity:  # It will be tried again: the budget allows to wait.
+            job = self._launcher.prepare(name, self._parts[name], loader)
+            begun: Outcome | Call | None
+            if isinstance(job, Outcome):
+                begun = job
+            else:
+                begun = self._launcher.begin(job, patient=self._moving is not None)
+                if begun is None:
+                    self._batch.append((job, flight))
+                    return
+        except NoCapacity:  # It will be tried again.
             if flight is not None:
                 self._flights.end(flight, LOST)
             self._waiting.append(name)
@@ -216,184 +282,167 @@ class Schedule:
             if flight is not None:
                 self._flights.end(flight, LOST, failed=True)
             raise
-        if isinstance(outcome, Call):
-            self._wait_at_call(name, loader, outcome, flight)
-        elif isinstance(outcome, Launch):
-            self._batch.append((outcome, flight))
-        else:
-            self._settle(name, loader, flight, outcome)
-
-    def _settle(self, name: str, loader: Loader, flight: Flight | None, outcome: Outcome) -> None:
-        self._outcomes[name] = outcome
-        if flight is not None:
-            _end(self._flights, flight, loader, outcome)
+        self._note(name, loader, begun, flight, of_walk)
 
     def _gather(self) -> None:
         batch, self._batch = self._batch, []
         try:
-            outcomes = self._launcher.gather([launch for launch, _ in batch])
+            outcomes = self._launcher.gather([job for job, _ in batch])
         except BaseException:
             for _, flight in batch:
                 if flight is not None:
                     self._flights.end(flight, LOST, failed=True)
             raise
-        for (launch, flight), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Call):
-                self._wait_at_call(launch.name, launch.loader, outcome, flight)
-            else:
-                self._settle(launch.name, launch.loader, flight, outcome)
+        for (job, flight), outcome in zip(batch, outcomes, strict=True):
+            self._note(job.name, job.loader, outcome, flight, False)
 
-    def _wait_at_call(self, name: str, loader: Loader, call: Call, flight: Flight | None) -> None:
-        if flight is None:
-            self._under_way.add_call(name, loader, call)
+    def _note(
+        self, name: str, loader: Loader, begun: Outcome | Call, flight: Flight | None, of_walk: bool
+    ) -> None:
+        """Note an outcome, or wait for the call that will return it."""
+        if isinstance(begun, Outcome):
+            self._parts.settle(begun)
+            if flight is not None:
+                _end(self._flights, flight, begun)
             return
-        flight.call = call
-        flights = self._flights
-        self._wait_at(name, loader, flight, is_ours=True)
-        call.on_done(lambda call: _end_call(flights, flight, loader, call))
-
-    def _wait_at(self, name: str, loader: Loader, flight: Flight, **kind: bool) -> None:
-        timeout = self._resolver.timeout_of(loader)
-        self._under_way.add_flight(name, loader, flight, timeout, **kind)
+        flights = None if flight is None else self._flights
+        flight = Flight() if flight is None else flight
+        flight.call = begun
+        self.pending.add(Entry(name, loader, flight, begun.deadline, of_walk=of_walk))
+        begun.on_done(lambda call: _end_call(flights, flight, call))
 
     # Waiting
 
-    def _wait(self, until: float | None = None) -> None:
-        """Wait until something happens, or this moment comes, and take what happened."""
-        now = monotonic()
-        polls = bool(self._under_way.polled())
-        if polls or (self._waiting and self._waits_for_capacity()):
-            soon = now + POLL_SECONDS
+    def _pause(self) -> Iterator[float | None]:
+        """Let the driver wait until something happens, and take what happened."""
+        polls = bool(self.pending.polled())
+        until = self.pending.deadline()
+        if polls or any(map(self._is_ready, self._waiting)):  # Ready parts wait for a free thread.
+            soon = monotonic() + POLL_SECONDS
             until = soon if until is None else min(until, soon)
-        give_back_pooled(self._renew)  # The workers that are waited for may need one.
-        for name, entry in self._under_way.wait(until):
-            self._arrived(name, entry)
-        if not self._under_way:
+        yield until
+        for entry in self.pending.take():
+            self._arrived(entry)
+        if not self.pending:
             return
         now = monotonic()
-        for name, entry in self._under_way.overdue(now):
-            self._time_out(name, entry, now)
-        if polls and now - self._polled >= POLL_SECONDS:
+        for entry in self.pending.overdue(now):
+            self._time_out(entry, now)
+        if polls and now - self._polled_at >= POLL_SECONDS:
             self._poll()
 
-    def _waits_for_capacity(self) -> bool:
-        return any(self._is_ready(name) for name in self._waiting)
-
-    def _arrived(self, name: str, entry: Entry) -> None:
-        source = entry.source
-        if isinstance(source, Call):
-            if source.error is None:
-                self._outcomes[name] = source.result
-            else:
-                self._broke_off(name, entry, source.error)
-            return
-        result = source.result
-        if result is LOST:
-            if entry.is_ours and source.call is not None and source.call.error is not None:
-                self._broke_off(name, entry, source.call.error)
-            else:
-                self._begin_anew(name)
+    def _arrived(self, entry: Entry) -> None:
+        name, loader, result = entry.name, entry.loader, entry.flight.result
+        if entry.steps is not None:
+            self._go_on(name, loader, entry.steps, proceed(entry.steps), of_walk=entry.of_walk)
+        elif result is LOST:
+            self._broke_off(entry)
         elif isinstance(result, Exception):
-            self._fail(name, entry, result)
-        elif result.error is None or entry.is_ours or source.lingers:
-            self._outcomes[name] = result
+            self._fail(entry, result)
         else:
-            self._recover(name, entry, result.error)
+            self._parts.settle(result)
 
-    def _broke_off(self, name: str, entry: Entry, error: BaseException) -> None:
+    def _broke_off(self, entry: Entry) -> None:
         """A call of this request's own ended without an outcome."""
-        if isinstance(error, PartTimeout):
-            self._fail(name, entry, error)
+        call, name, loader = entry.flight.call, entry.name, entry.loader
+        error = None if call is None else call.error
+        if error is None:
+            self._begin_again(name)
         elif not isinstance(error, NoCapacity):
             raise error
-        elif self._resolver.timeout_of(entry.loader) is not None:
-            self._fail(name, entry, error)
+        elif self._parts.timeout_of(loader) is not None:
+            self._fail(entry, error)
         else:
-            part = self._resolver.parts[name]
-            self._outcomes[name] = self._launcher.run_here(name, part, entry.loader)
+            job = self._launcher.prepare(name, self._parts[name], loader)
+            outcome = job if isinstance(job, Outcome) else self._launcher.run_here(job)
+            self._parts.settle(outcome)
 
-    def _recover(self, name: str, entry: Entry, error: BaseException) -> None:
-        """A flight that was run for another request failed: the fallback is this request's own."""
-        if entry.loader.is_denial(error):
-            # That was for somebody else.
-            self._launch(name, self._resolver.parts[name], entry.loader, None)
-        else:
-            self._outcomes[name] = self._boundary.fail(name, entry.loader, error, 0.0)
-
-    def _begin_anew(self, name: str) -> None:
-        """Begin a part that somebody else was to make; what it depends on may be missing."""
-        self._waiting += [
-            other
-            for other in self._layout.closure([name], self._outcomes)
-            if other not in self._under_way and other not in self._waiting
-        ]
-
-    def _fail(self, name: str, entry: Entry, error: Exception) -> None:
+    def _fail(self, entry: Entry, error: Exception) -> None:
         """Settle a part that never came to its end."""
         seconds = monotonic() - entry.started
-        self._outcomes[name] = self._boundary.fail(name, entry.loader, error, seconds)
+        self._parts.settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
 
-    def _time_out(self, name: str, entry: Entry, now: float) -> None:
-        source = entry.source
-        error: Exception = PartTimeout("it took longer than its timeout")
-        entry.deadline = None
-        if isinstance(source, Call):
-            state = source.give_up()
-            if state is State.DONE:
-                return  # At the last moment; its event is on the way.
-            if state is State.CANCELLED:
-                error = NoCapacity("it waited for a thread until its timeout")
-        elif source.deadline is not None and source.deadline <= now:
-            self._flights.give_up(source)
-            return  # As above.
-        elif entry.polls and source.claims:
-            self._flights.end(source, LOST)
-        self._under_way.discard(name)
-        self._fail(name, entry, error)
+    def _time_out(self, entry: Entry, now: float) -> None:
+        flight = entry.flight
+        if flight.deadline is not None and flight.deadline <= now:
+            entry.deadline = None
+            error = flight.give_up()
+            if error is not None:
+                self._end(flight, error)
+            return  # Its end is on the way.
+        self.pending.discard(entry)
+        if entry.steps is not None:
+            entry.steps.close()
+        self._fail(entry, PartTimeout("it took longer than its timeout"))
+
+    def _end(self, flight: Flight, result: object) -> None:
+        if flight.key is None:
+            flight.end(result)
+        else:
+            self._flights.end(flight, result, failed=True)
 
     def _poll(self) -> None:
         """Look whether other processes have brought what is waited for."""
-        self._polled = monotonic()
-        polled = self._under_way.polled()
+        self._polled_at = monotonic()
+        polled = self.pending.polled()
         for flight, turn in self._flights.poll(polled).items():
-            name, entry = polled[flight]
-            self._take(name, entry.loader, flight, turn)
+            entry = polled[flight]
+            if turn is Turn.WAIT or entry.steps is None:
+                continue
+            self.pending.discard(entry)
+            found = proceed(entry.steps, turn)
+            self._go_on(entry.name, entry.loader, entry.steps, found, of_walk=entry.of_walk)
 
     # Leaving
 
-    def _leave_running(self) -> None:
-        """The budget is spent: what runs is left to the next chunk."""
-        for flight in self._under_way.our_flights().values():
-            self._flights.watch(flight)
-        self._leave_polled()
-        if self._walk is not None:
-            self._walk.leave_running(self._under_way.calls(), self._under_way.our_flights())
+    def leave(self) -> None:
+        """Leave the work that runs to the next chunk of the walk."""
+        ours = []
+        for entry in self.pending:
+            if entry.of_walk and not entry.polls:
+                ours.append(entry)
+            elif entry.steps is not None:
+                entry.steps.close()
+            else:
+                self._flights.watch(entry.flight)
+        if not ours or self._moving is None:
+            return
+        callbacks = [(entry.flight, entry.callback) for entry in ours]
+        ended = set(self._flights.leave(callbacks, self._moving.ttl))
+        for entry in ours:
+            if entry.flight in ended:
+                self._arrived(entry)
 
-    def _leave_polled(self) -> None:
-        for flight in self._under_way.polled():
-            if flight.claims:
-                self._flights.end(flight, LOST)
-
-    def _drop(self) -> None:
-        """The request fails: cancel what has not started and nobody else has joined."""
-        self._leave_polled()
-        for call in self._under_way.calls().values():
-            call.cancel()
+    def drop(self) -> None:
+        """The request fails: cancel what has not started and no other caller has joined."""
+        for entry in self.pending:
+            if entry.steps is not None:
+                entry.steps.close()
+            elif entry.flight.key is None or (entry.of_walk and entry.flight.waiting < 2):
+                call = entry.flight.call
+                if call is not None and call.cancel():
+                    self._end(entry.flight, LOST)
         for _, flight in self._batch:
             if flight is not None:
                 self._flights.end(flight, LOST)
 
 
-def _end(flights: Flights, flight: Flight, loader: Loader, outcome: Outcome) -> None:
+def _end(flights: SingleFlight, flight: Flight, outcome: Outcome) -> None:
     """End a flight with what the loader brought."""
-    keep = worth_keeping(outcome)
-    ttl = 0 if loader.caching is None else loader.caching.ttl
-    flights.end(flight, outcome, keep=keep, ttl=ttl, failed=keep is None)
+    value = worth_keeping(outcome)
+    flights.end(flight, outcome, value=value, failed=value is None)
 
 
-def _end_call(flights: Flights, flight: Flight, loader: Loader, call: Call) -> None:
-    if call.error is None:
-        _end(flights, flight, loader, call.result)
+def _end_call(flights: SingleFlight | None, flight: Flight, call: Call) -> None:
+    """End a flight with its call, in the thread that ran the call."""
+    error = call.error
+    if error is None and flights is not None:
+        _end(flights, flight, call.result)
+        return
+    result = call.result
+    if error is not None:
+        result = error if isinstance(error, PartTimeout) else LOST
+    if flights is None:
+        flight.end(result)
     else:
-        late = isinstance(call.error, PartTimeout)
-        flights.end(flight, call.error if late else LOST, failed=True)
+        flights.end(flight, result, failed=True)

@@ -17,10 +17,9 @@ from os import urandom
 from typing import Any
 
 from partstream.exceptions import InvalidCursor
+from partstream.parts.layout import MAX_PARTS
 
 VERSION = 1
-#: A view declares at most so many parts.
-MAX_PARTS = 2000
 
 _TYPES = [int, str, int, str, int, str, str]
 #: Walk, digest, binding and bitmap, each of characters that a space is none of.

@@ -23,11 +23,11 @@ from partstream.exceptions import (
 #: Code of a part's error -> its standing text.
 PART_ERRORS: Final[Mapping[str, str]] = {
     "part_failed": "This part could not be loaded.",
-    "part_timeout": "This part took too long.",
-    "part_forbidden": "This part is not for you.",
+    "part_timeout": "This part took too long to load.",
+    "part_forbidden": "You do not have permission to see this part.",
     "dependency_failed": "Another part that this one needs could not be loaded.",
     "not_serializable": "This part's data could not be written as JSON.",
-    "capacity": "There was no room to load this part. Try again in a moment.",
+    "capacity": "The server is too busy to load this part. Try again in a moment.",
 }
 
 #: Class of a refused request -> status, code, standing text (None: the error's own).
@@ -35,9 +35,13 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
     InvalidCursor: (
         400,
         "cursor_invalid",
-        "This cursor cannot be followed here. Start again without one.",
+        "This cursor is not valid here. Start again without a cursor.",
     ),
-    CursorExpired: (410, "cursor_expired", "This cursor is too old. Start again without one."),
+    CursorExpired: (
+        410,
+        "cursor_expired",
+        "This cursor has expired. Start again without a cursor.",
+    ),
     StaleCursor: (
         409,
         "cursor_stale",
@@ -46,11 +50,11 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
     InvalidKeys: (400, "keys_invalid", None),
     UnknownPart: (400, "part_unknown", None),
     InvalidRequest: (400, "request_invalid", None),
-    AddressDenied: (403, "ip_denied", "Your address is not admitted here."),
+    AddressDenied: (403, "ip_denied", "Requests from your address are not allowed."),
     StoreUnavailable: (
         503,
         "store_unavailable",
-        "Requests cannot be counted just now. Try again in a moment.",
+        "The server cannot count requests right now. Try again in a moment.",
     ),
 }
 

@@ -41,11 +41,13 @@ from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
 
 SETTINGS = DOCS / "settings.md"
 WIRE_FORMAT = DOCS / "wire-format.md"
-VIEWS = DOCS / "views-and-verbs.md"
+VIEWS = DOCS / "views-and-mixins.md"
 RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
 RATE_LIMITS = DOCS / "rate-limits.md"
+PRODUCTION = DOCS / "production.md"
 SECURITY_PAGE = DOCS / "security.md"
+OTHER_LIBRARIES = DOCS / "other-libraries.md"
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 #: What examples say to a cache of the project, in ``CACHES``.
@@ -202,7 +204,7 @@ def test_windows__are_documented_with_their_seconds():
     }
 
 
-@pytest.fixture(params=[CACHING, RATE_LIMITS], ids=lambda page: page.stem)
+@pytest.fixture(params=[CACHING, RATE_LIMITS, PRODUCTION], ids=lambda page: page.stem)
 def shown_redis_settings(request):
     """The settings that a page shows for Redis, not in force yet."""
     return _redis_settings(request.param)
@@ -238,6 +240,37 @@ def test_redis_settings__are_accepted(settings, shown_redis_settings):
             path = configured[name]["BACKEND"]
             assert type(get_store()).__name__ == path.rpartition(".")[2]
     assert [each for each in run_checks() if each.id.startswith("partstream.")] == []
+
+
+@needs_redis
+def test_production__settings_pass_the_checks_of_a_deployment(settings):
+    settings.CACHES, configured = _redis_settings(PRODUCTION)
+    # With the limits that the tests' environment switches off.
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": True, **configured}
+    found = run_checks(include_deployment_checks=True)
+    assert [each for each in found if each.id.startswith("partstream.")] == []
+
+
+def test_production__lists_every_check_of_a_deployment():
+    checks_of_a_deployment = {
+        row[0] for row in rows(sections(SETTINGS)["System checks"]) if "check --deploy" in row[1]
+    }
+    listed = set().union(*(row[0].split(", ") for row in rows(sections(PRODUCTION)["Checks"])))
+    assert checks_of_a_deployment
+    assert checks_of_a_deployment <= listed
+
+
+def test_production__lists_every_logger():
+    """A logger's name is a literal: it is public, and moves with no module."""
+    package = Path(partstream.__file__).parent
+    named = {"partstream.audit"}
+    for path in package.rglob("*.py"):
+        for argument in re.findall(r"get_?[lL]ogger\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            if path.name not in {"logs.py", "audit.py"}:
+                assert re.fullmatch(r'"partstream\.[a-z]+"', argument), path
+                named.add(argument.strip('"'))
+    listed = {row[0].strip("`") for row in rows(sections(PRODUCTION)["Logs"]) if row[0]}
+    assert listed == named
 
 
 @needs_redis
@@ -324,7 +357,7 @@ def test_mixins__are_documented_and_in_the_reference():
     }
     assert set(documented) == {mixin.__name__ for mixin in MIXINS}
     for mixin in MIXINS:
-        assert f":: {mixin.__module__}.{mixin.__name__}\n" in reference
+        assert f":: partstream.mixins.{mixin.__name__}\n" in reference
         verbs = own(mixin, lambda name, value: callable(value) and not name.startswith(HOOKS))
         assert {words.split("(")[0] for words in documented[mixin.__name__]} == verbs
 
@@ -391,7 +424,9 @@ def test_promises__name_tests_that_are_there():
         assert in_code(tests), promise
         for path in in_code(tests):
             assert (TREE / "tests" / path).exists(), path
-    for _, _, test in rows(sections(SECURITY_PAGE)["Faults of others"]):
+    faults = rows(sections(OTHER_LIBRARIES)["Faults that have a test"])
+    assert len(faults) > 10
+    for _, _, test in faults:
         path, _, name = test.strip("`").partition("::")
         assert f"def {name}(" in (TREE / "tests" / path).read_text(encoding="utf-8"), name
 

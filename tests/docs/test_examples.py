@@ -295,7 +295,7 @@ def test_logging__writes_one_line_of_json_for_a_refused_request(tmp_path):
     ]
     # Everything else is on the console, with the id; the trail is not.
     assert re.search(
-        r"^\S+ \S+ INFO partstream\.guards \[r-1\] ShopView refused a cursor: ", said, re.M
+        r"^\S+ \S+ INFO partstream\.requests \[r-1\] ShopView refused a cursor: ", said, re.M
     )
     assert "input_validation_fail" not in said
     assert "hunter2" not in said + line

@@ -18,11 +18,12 @@ from .tokens import ODD, PRINTABLE, Tokens
 WALK = b"/fuzzed/"
 #: The one body of each refusal of a cursor, by its status.
 REFUSALS = {
-    400: b'{"detail":"This cursor cannot be followed here. Start again without one.",'
+    400: b'{"detail":"This cursor is not valid here. Start again without a cursor.",'
     b'"code":"cursor_invalid"}',
     409: b'{"detail":"The parts have changed since this walk began. Start again without a cursor.",'
     b'"code":"cursor_stale"}',
-    410: b'{"detail":"This cursor is too old. Start again without one.","code":"cursor_expired"}',
+    410: b'{"detail":"This cursor has expired. Start again without a cursor.",'
+    b'"code":"cursor_expired"}',
 }
 #: Names that a binding does not know of.
 PROTOCOL = {"cursor", "format"}

@@ -109,7 +109,7 @@ def test_misuse__a_loader_that_changed_its_signature(serve, client):
     [
         (lazy("get_lost"), "Define get_lost(self, request)."),
         (lazy("number"), "the method 'number' takes a function of (request), not int."),
-        (lazy(safe_call("get_covered", [])), "a loader has one fallback. Keep one of them."),
+        (lazy(safe_call("get_covered", [])), "a loader can have one fallback. Keep one of them."),
     ],
     ids=["lost", "number", "covered twice"],
 )

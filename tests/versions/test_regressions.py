@@ -3,7 +3,7 @@
 They are told in advisories and issues of cryptography, PyJWT, Django, REST framework, redis-py,
 limits and django-ratelimit. Where it is cheap, a test shows the other's behaviour first: when
 that changes, the rule that it gave us may go. Those that need threads, processes or a Redis server
-are with the units that they concern; `docs/security.md` has the whole table.
+are with the units that they concern; `docs/other-libraries.md` has the whole table.
 """
 
 from __future__ import annotations

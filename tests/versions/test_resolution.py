@@ -293,7 +293,7 @@ def test_failure__a_denial(error_of, caplog, make, denial, covered):
     load = safe_call(make(denial), fallback="covered") if covered else make(denial)
     assert error_of(lazy(load)) == {
         "code": "part_forbidden",
-        "detail": "This part is not for you.",
+        "detail": "You do not have permission to see this part.",
         "retryable": False,
     }
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]

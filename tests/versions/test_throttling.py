@@ -659,7 +659,7 @@ def test_store_down__the_policy_says_what_becomes_of_requests(serve, limit, clie
     assert len(outages) == 1
     if policy == "closed":
         assert answers[0].json() == {
-            "detail": "Requests cannot be counted just now. Try again in a moment.",
+            "detail": "The server cannot count requests right now. Try again in a moment.",
             "code": "store_unavailable",
             "retry_after": 2,
         }

@@ -45,13 +45,13 @@ BRIEF = 0.1
 TIMED_OUT = {
     "part": "slow",
     "code": "part_timeout",
-    "detail": "This part took too long.",
+    "detail": "This part took too long to load.",
     "retryable": True,
 }
 NO_CAPACITY = {
     "part": "slow",
     "code": "capacity",
-    "detail": "There was no room to load this part. Try again in a moment.",
+    "detail": "The server is too busy to load this part. Try again in a moment.",
     "retryable": True,
 }
 

@@ -8,6 +8,7 @@ from enum import Enum
 from time import monotonic
 from typing import Any
 
+from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.isolation.context import CallersContext
 
 
@@ -22,6 +23,15 @@ class State(Enum):
     CANCELLED = "cancelled"
     #: It started, and nobody waits for its end any more.
     ABANDONED = "abandoned"
+
+
+def timeout_error(state: State) -> Exception | None:
+    """What a call failed with that was given up in this state; None: it had ended by itself."""
+    if state is State.ABANDONED:
+        return PartTimeout("it took longer than its timeout")
+    if state is State.CANCELLED:
+        return NoCapacity("it waited for a thread until its timeout")
+    return None
 
 
 class Call:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from partstream.exceptions import HookFailed
 from partstream.isolation.connections import forget_renewal
 from partstream.logs import get_logger
 
-if TYPE_CHECKING:
-    from .base import Executor
-
 T = TypeVar("T")
 
 logger = get_logger("partstream.executors")
+
+
+class Hooked(Protocol):
+    """What `CallHooks` needs of an executor."""
+
+    def before_call(self, request: Any) -> None:
+        """See `Executor.before_call`."""
+
+    def after_call(self, request: Any) -> None:
+        """See `Executor.after_call`."""
 
 
 class CallHooks:
@@ -25,7 +32,7 @@ class CallHooks:
         request: What they are called with: the request that loaders get.
     """
 
-    def __init__(self, executor: Executor, request: Any) -> None:
+    def __init__(self, executor: Hooked, request: Any) -> None:
         self._executor = executor
         self._request = request
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -14,6 +13,7 @@ from typing import Any
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext
 
 from partstream.exceptions import NoCapacity, NoThread
+from partstream.per_process import reset_after_fork
 
 from .calls import Call
 from .coroutine_threads import NO_THREAD, LoopThreads, OwnThread, current_hooks
@@ -28,14 +28,6 @@ _CLEANUP_SECONDS = 1
 _cancelled: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("_cancelled", default=None)
 
 _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
-
-
-def _forget_loops() -> None:
-    for loop in _loops:
-        loop.reset()
-
-
-os.register_at_fork(after_in_child=_forget_loops)
 
 
 class LoopThread:
@@ -55,6 +47,7 @@ class LoopThread:
         self._pool = pool
         self.reset()
         _loops.add(self)
+        reset_after_fork(self)
 
     def reset(self) -> None:
         """Begin anew, with no loop."""

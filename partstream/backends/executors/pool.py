@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
+from partstream.per_process import reset_after_fork
 
 from .calls import Call, State
 from .daemon_threads import start_daemon
@@ -35,15 +35,6 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
-
-
-def _forget_threads() -> None:
-    for pool in _pools:
-        pool.reset()
-
-
-# Threads do not survive a fork: a child begins with none.
-os.register_at_fork(after_in_child=_forget_threads)
 
 
 class WorkerPool:
@@ -70,6 +61,7 @@ class WorkerPool:
         self.max_abandoned = max_abandoned
         self.reset()
         _pools.add(self)
+        reset_after_fork(self)
 
     def reset(self) -> None:
         """Begin anew, with no threads and an empty queue."""

@@ -20,7 +20,7 @@ import django
 django.setup()
 from django.test import Client, RequestFactory
 from partstream import cached_for
-from partstream.caching.single_flight import get_flights
+from partstream.caching.single_flight import get_single_flight
 
 began, go = threading.Event(), threading.Event()
 parent = os.getpid()
@@ -36,7 +36,7 @@ request = RequestFactory().get("/")
 thread = threading.Thread(target=loader, args=[request])
 thread.start()
 assert began.wait(30)
-flights = get_flights()
+flights = get_single_flight()
 with flights._lock:  # As another thread might hold it just now.
     child = os.fork()
 if child == 0:

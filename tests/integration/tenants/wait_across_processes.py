@@ -17,8 +17,8 @@ from django.urls import path
 from partstream import ProgressiveView, cached_for, lazy
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.caching.flight import Flight
-from partstream.caching.single_flight import get_flights
-from partstream.parts.direct_calls import _key
+from partstream.caching.single_flight import get_single_flight
+from partstream.parts.direct_calls import DirectCall, _key
 from tests.support.wsgi import ask
 
 from . import views
@@ -47,8 +47,9 @@ locks = []
 
 def lock(loader, request, number):
     """Take the lock of a value, as another process does that makes it."""
-    locks.append(Flight(_key(loader, request, (number,), {})).lock_key)
-    get_flights().store.add(locks[-1], b"another process", 600)
+    key = _key(DirectCall(loader, request, (number,), {}), loader.caching)
+    locks.append(Flight(key).lock_key)
+    get_single_flight().store.add(locks[-1], b"another process", 600)
 
 
 @cached_for(60, shared=True)
@@ -109,7 +110,7 @@ def main():
                 time.sleep(0.01)
             other = get("/other/")
             while locks:
-                get_flights().store.delete(locks.pop())
+                get_single_flight().store.delete(locks.pop())
             connection.close()
             told[name] = [other, *(client.result() for client in waiting)]
     print(json.dumps(told))

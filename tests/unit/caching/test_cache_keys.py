@@ -490,7 +490,7 @@ def test_views__without_an_identity_nothing_is_kept_and_the_log_says_so_once_a_p
     assert everything(client, url).items().isdisjoint(first.items())
     assert said == [
         f"Part '{name}' of ServedView is cached_for() and runs uncached: this request has no "
-        "identity. Where the data is the same for everybody, say cached_for(..., shared=True)."
+        "identity. Where the data is the same for everybody, write cached_for(..., shared=True)."
         for name, _ in parts
     ]
 
@@ -509,7 +509,8 @@ def test_views__a_key_that_fails_is_logged_and_the_part_runs_uncached(client, se
     url = serve(parts=parts, chunk_size=2)
     assert set(everything(client, url).values()) == set(range(count))
     assert [message(record) for record in caplog.records] == [
-        f"The cache key of part '{name}' of ServedView; it runs uncached." for name, _ in parts
+        f"The cache key of part '{name}' of ServedView failed; it runs uncached."
+        for name, _ in parts
     ]
     assert all(record.exc_info[0] is LookupError for record in caplog.records)
     assert len(asked_keys) == count

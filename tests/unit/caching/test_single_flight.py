@@ -24,10 +24,9 @@ from partstream import (
     safe_call,
     with_timeout,
 )
-from partstream.backends.executors.calls import Call
 from partstream.backends.loader import get_cache_store
 from partstream.caching import single_flight
-from partstream.caching.single_flight import Flights, Turn, get_flights
+from partstream.caching.single_flight import SingleFlight, Turn, get_single_flight
 from partstream.exceptions import PartTimeout
 from tests.support.concurrency import PATIENCE, in_background, wait_until
 from tests.support.module_loaders import of_module
@@ -43,12 +42,12 @@ KEY = "partstream.part.example"
 
 def waiting():
     """How many callers wait for a flight of this process."""
-    return sum(len(flight._callbacks) for flight in list(get_flights()._flights.values()))
+    return sum(len(flight._callbacks) for flight in list(get_single_flight()._flights.values()))
 
 
 def until_all_have_landed():
     """Return when all locks are given back: those who waited have what came of it before."""
-    wait_until(lambda: not get_flights()._flights)
+    wait_until(lambda: not get_single_flight()._flights)
 
 
 def request_for(query=""):
@@ -141,10 +140,10 @@ def test_process__whoever_comes_while_it_is_made_does_not_look(callers, held, ba
 
 
 def test_process__the_value_is_kept_when_the_first_of_those_who_wait_is_told(store):
-    registry, kept = Flights(store), []
-    flight, _ = registry.board(KEY)
-    flight.on_landing(lambda flight: kept.append(store.get(KEY)))
-    registry.end(flight, b"1", keep=b"1", ttl=60)
+    registry, kept = SingleFlight(store), []
+    flight, _ = registry.join(KEY, ttl=60)
+    flight.on_end(lambda flight: kept.append(store.get(KEY)))
+    registry.end(flight, b"1", value=b"1")
     assert kept == [b"1"]
 
 
@@ -152,12 +151,12 @@ def test_process__all_are_told_where_the_value_cannot_be_kept(store, monkeypatch
     def fail(*_):
         raise RuntimeError("a store's own fault")
 
-    registry, told = Flights(store), []
-    flight, _ = registry.board(KEY)
-    flight.on_landing(told.append)
+    registry, told = SingleFlight(store), []
+    flight, _ = registry.join(KEY, ttl=60)
+    flight.on_end(told.append)
     monkeypatch.setattr(store, "set_many", fail)
     with pytest.raises(RuntimeError):
-        registry.end(flight, b"1", keep=b"1", ttl=60)
+        registry.end(flight, b"1", value=b"1")
     assert told == [flight]
 
 
@@ -309,7 +308,7 @@ def test_flights__are_forgotten_when_they_have_landed(callers, held, background)
     for future in asked:
         future.result(PATIENCE)
     until_all_have_landed()
-    assert not get_flights()._landed
+    assert not get_single_flight()._results
 
 
 # Refresh
@@ -433,7 +432,7 @@ def shared_store(settings, tmp_path, empty_cache):
     return get_cache_store()
 
 
-class Elsewhere(Flights):
+class Elsewhere(SingleFlight):
     """Another process, that is about to make what some callers will ask for."""
 
     def claim_for(self, asked, load):
@@ -444,7 +443,7 @@ class Elsewhere(Flights):
         (key,) = self.store.keys()
         self.store.delete(key)
         load.runs = 0
-        self.flight, _ = self.board(key)
+        self.flight, _ = self.join(key, ttl=60)
         assert self.claim(self.flight) is Turn.RUN
 
 
@@ -469,7 +468,7 @@ def asking(callers, held, background, elsewhere):
 
 def test_elsewhere__a_value_is_waited_for_and_not_made(asking, elsewhere):
     load, futures = asking
-    elsewhere.end(elsewhere.flight, None, keep=b'"made there"', ttl=60)
+    elsewhere.end(elsewhere.flight, None, value=b'"made there"')
     assert [future.result(PATIENCE) for future in futures] == ["made there"] * 8
     assert load.runs == 0
     wait_until(lambda: elsewhere.store.get(elsewhere.flight.lock_key) is None)
@@ -487,10 +486,10 @@ def test_elsewhere__where_the_lock_is_gone_this_process_takes_it(asking, elsewhe
     load.gate.clear()
     assert load.runs == 0
     load.began.clear()
-    elsewhere._keeper.unwatch(elsewhere.flight)
+    elsewhere._renewal.unwatch(elsewhere.flight)
     elsewhere.store.delete(elsewhere.flight.lock_key)  # As its time does.
     load.wait_until_begun()
-    late, _ = Flights(elsewhere.store).board(elsewhere.flight.key)
+    late, _ = SingleFlight(elsewhere.store).join(elsewhere.flight.key)
     assert elsewhere.claim(late) is Turn.WAIT
     load.release()
     assert [future.result(PATIENCE) for future in futures] == ["made here"] * 8
@@ -500,8 +499,8 @@ def test_elsewhere__where_the_lock_is_gone_this_process_takes_it(asking, elsewhe
 
 
 def test_elsewhere__a_value_that_came_before_the_lock_is_taken(shared_store):
-    registry = Flights(shared_store)
-    flight, _ = registry.board(KEY)
+    registry = SingleFlight(shared_store)
+    flight, _ = registry.join(KEY)
     shared_store.set_many({KEY: b"1"}, 60)
     assert registry.claim(flight) == b"1"
     registry.end(flight, b"1")
@@ -509,14 +508,14 @@ def test_elsewhere__a_value_that_came_before_the_lock_is_taken(shared_store):
 
 
 def test_elsewhere__a_refresh_waits_for_the_newer_value(shared_store):
-    here, there = Flights(shared_store), Flights(shared_store)
+    here, there = SingleFlight(shared_store), SingleFlight(shared_store)
     shared_store.set_many({KEY: b"old"}, 60)
-    flight, _ = there.board(KEY, fresh=True)
+    flight, _ = there.join(KEY, ttl=60, fresh=True)
     assert there.claim(flight) is Turn.RUN
-    fresh, _ = here.board(KEY, fresh=True)
+    fresh, _ = here.join(KEY, fresh=True)
     assert here.claim(fresh) is Turn.WAIT
     assert here.poll([fresh]) == {fresh: Turn.WAIT}
-    there.end(flight, None, keep=b"new", ttl=60)
+    there.end(flight, None, value=b"new")
     assert here.poll([fresh]) == {fresh: b"new"}
 
 
@@ -541,7 +540,7 @@ def test_elsewhere__whoever_leaves_gives_his_place_to_another(
     left = json.loads(first.result(PATIENCE).content)
     assert (left["results"], left["meta"]["pending"]) == ([{"quick": 1}], ["slow"])
     wait_until(lambda: waiting() == 4)  # One of them looks into the store now.
-    elsewhere.end(elsewhere.flight, None, keep=b'"made there"', ttl=60)
+    elsewhere.end(elsewhere.flight, None, value=b'"made there"')
     for other in others:
         envelope = json.loads(other.result(PATIENCE).content)
         assert merged([envelope]) == {"quick": 1, "slow": "made there"}
@@ -558,9 +557,9 @@ def keepers():
 def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monkeypatch):
     monkeypatch.setattr(single_flight, "LOCK_TTL", 1)
     before = keepers()
-    registry = Flights(shared_store)
-    one, _ = registry.board(KEY)
-    other, _ = registry.board(f"{KEY}.other")
+    registry = SingleFlight(shared_store)
+    one, _ = registry.join(KEY)
+    other, _ = registry.join(f"{KEY}.other")
     for flight in (one, other):
         registry.claim(flight)
     (keeper,) = keepers() - before
@@ -575,7 +574,7 @@ def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monke
     keeper.join(PATIENCE)
     assert not keeper.is_alive()
     # And it begins again.
-    again, _ = registry.board(KEY)
+    again, _ = registry.join(KEY)
     registry.claim(again)
     assert len(keepers() - before) == 1
     registry.end(again, None)
@@ -583,8 +582,8 @@ def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monke
 
 def test_keeper__is_not_needed_where_no_other_process_looks(store):
     before = keepers()
-    registry = Flights(store)
-    flight, _ = registry.board(KEY)
+    registry = SingleFlight(store)
+    flight, _ = registry.join(KEY)
     assert registry.claim(flight) is Turn.RUN
     assert keepers() == before
     assert store.taken() == [("read", 1)]
@@ -594,39 +593,40 @@ def test_keeper__is_not_needed_where_no_other_process_looks(store):
 
 
 def left_running(registry, key):
-    """A call that a walk has left running, and what lets it come to its end."""
-    call = Call(lambda: key)
-    assert call.begin(lambda call: None)
-    registry.publish({key: call}, 60, lambda result: None)
-    return call.run
+    """A flight that a walk has left running, and what lets it come to its end."""
+    flight, own = registry.join(key)
+    assert own
+    assert registry.leave([(flight, lambda flight: None)], 60) == []
+    return lambda: registry.end(flight, key)
 
 
-def test_landed__a_result_that_is_not_kept_is_there_for_one_chunk(store):
-    registry = Flights(store)
+def test_result__that_is_not_kept_waits_for_one_caller(store):
+    registry = SingleFlight(store)
     left_running(registry, KEY)()
-    assert registry.find(KEY).result == KEY
-    assert registry.find(KEY) is None
+    flight, own = registry.join(KEY)
+    assert (flight.result, own) == (KEY, False)
+    assert registry.join(KEY)[1]
 
 
-def test_landed__are_bounded(store):
-    registry = Flights(store)
-    for number in range(single_flight._MOST_LANDED + 10):
+def test_result__that_waits_is_one_of_a_bounded_number(store):
+    registry = SingleFlight(store)
+    for number in range(single_flight._MOST_RESULTS + 10):
         left_running(registry, f"{KEY}.{number}")()
-    assert len(registry._landed) == single_flight._MOST_LANDED
-    assert registry.find(f"{KEY}.9") is None
-    assert registry.find(f"{KEY}.10").result == f"{KEY}.10"
+    assert len(registry._results) == single_flight._MOST_RESULTS
+    assert not registry.is_under_way(f"{KEY}.9")
+    assert registry.join(f"{KEY}.10")[0].result == f"{KEY}.10"
     assert registry._flights == {}
 
 
-def test_landed__are_forgotten_in_time(store, monkeypatch):
-    registry = Flights(store)
+def test_result__that_waits_is_forgotten_in_time(store, monkeypatch):
+    registry = SingleFlight(store)
     for name in ("one", "other"):
         left_running(registry, f"{KEY}.{name}")()
     now = time.monotonic()
-    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._LANDED_SECONDS - 1)
-    assert registry.find(f"{KEY}.one").result == f"{KEY}.one"
-    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._LANDED_SECONDS + 1)
-    assert registry.find(f"{KEY}.other") is None
+    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._RESULT_SECONDS - 1)
+    assert registry.join(f"{KEY}.one")[0].result == f"{KEY}.one"
+    monkeypatch.setattr(single_flight, "monotonic", lambda: now + single_flight._RESULT_SECONDS + 1)
+    assert registry.join(f"{KEY}.other")[1]
 
 
 # Walks that leave work running, in this process

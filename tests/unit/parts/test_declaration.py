@@ -371,7 +371,7 @@ def test_method__with_two_fallbacks_is_refused():
     with pytest.raises(Misuse) as caught:
         PartList([("a", lazy(safe_call("get_covered", [])))], owner=Owner)
     assert str(caught.value).startswith("Owner: part 'a': ")
-    assert "a loader has one fallback. Keep one of them." in str(caught.value)
+    assert "a loader can have one fallback. Keep one of them." in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from rest_framework.request import Request
 
 from partstream import PartError, ProgressiveView, cached_for, lazy, safe_call, with_timeout
 from partstream.caching.cache_keys import Caching
-from partstream.caching.single_flight import get_flights
+from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import Misuse, PartTimeout
 from partstream.parts.declaration import PartList
 from partstream.parts.fragment import NotSerializable
@@ -184,7 +184,7 @@ def test_safe_call__refuses_a_class(fallback):
 
 def test_safe_call__refuses_a_second_fallback():
     once = safe_call(raising(ValueError()), None)
-    with pytest.raises(Misuse, match="a loader has one fallback"):
+    with pytest.raises(Misuse, match="a loader can have one fallback"):
         safe_call(once, [])
 
 
@@ -378,7 +378,7 @@ def test_loader__called_from_python_is_kept_by_its_name(kind):
         if kind in NAMED:
             assert call_with(loader, request_of()) == {"USD": 1.08}
         else:
-            with pytest.raises(Misuse, match="has no name by which it can be found"):
+            with pytest.raises(Misuse, match="no import path leads to it"):
                 call_with(loader, request_of())
 
 
@@ -706,7 +706,7 @@ def test_cached_for__two_functions_share_nothing():
     one = cached_for(60, shared=True)(Rates.static)
     other = cached_for(60, shared=True)(rates)
     assert one(request_of()) == other(request_of())
-    assert len(get_flights().store._cache._cache) == 2
+    assert len(get_single_flight().store._cache._cache) == 2
 
 
 class Rate:
@@ -877,7 +877,7 @@ def test_cached_for__does_not_keep_a_timeout(held_of_each_kind, covered):
 async def until_waited_for(count):
     """Return when so many callers wait for the one flight there is."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    flights = get_flights()._flights
+    flights = get_single_flight()._flights
     while [len(flight._callbacks) for flight in list(flights.values())] != [count]:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.001)
@@ -1029,7 +1029,7 @@ def refuse_event_loop():
 def test_async_loader__that_fails_gives_its_lock_back_outside_of_the_event_loop(settings, caplog):
     settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.unit.parts.test_loader.SyncOnlyStore"}
     loader = cached_for(60, shared=True)(of_module(raising_async(ValueError("no"))))
-    store = get_flights().store
+    store = get_single_flight().store
     with pytest.raises(ValueError, match="no"):
         call_with(loader, request_of())
     wait_until(lambda: any(operation == "write" for operation, *_ in store.trips))

@@ -13,9 +13,8 @@ from django.test import AsyncClient, RequestFactory
 
 from partstream import ProgressiveView, cached_for, lazy, safe_call
 from partstream.backends.caches.base import CacheStore
-from partstream.backends.executors.pool import WorkerPool
 from partstream.caching.flight import LOST
-from partstream.caching.single_flight import Flights, Turn, get_flights
+from partstream.caching.single_flight import SingleFlight, Turn, get_single_flight
 from partstream.keys import get_key_ring
 from tests.support.concurrency import PATIENCE, wait_until
 from tests.support.walk_client import get_json, merged
@@ -89,11 +88,11 @@ class SharedStore(CacheStore):
 
 @pytest.fixture
 def flights():
-    return Flights(SharedStore(keys=get_key_ring(), max_size=1000))
+    return SingleFlight(SharedStore(keys=get_key_ring(), max_size=1000))
 
 
 def test_lock__that_nobody_of_us_wrote_holds_nobody_up(flights):
-    flight, own = flights.board("value")
+    flight, own = flights.join("value")
     flights.store.entries[flight.lock_key] = b"foreign"
     assert own
     assert flights.claim(flight) is Turn.WAIT
@@ -102,21 +101,22 @@ def test_lock__that_nobody_of_us_wrote_holds_nobody_up(flights):
 
 
 def test_lock__that_comes_when_its_owner_has_left_is_given_back(flights):
-    flight, _ = flights.board("value")
+    flight, _ = flights.join("value")
     flights.end(flight, LOST, failed=True)
     flights.claim(flight)
     assert flight.lock_key not in flights.store.entries
-    assert not flights._keeper._watched
+    assert not flights._renewal._watched
 
 
-def test_walk__what_is_left_running_does_not_take_up_a_flight_that_has_landed(flights):
-    landed, _ = flights.board("value")
-    landed.land("result")  # As far as `end` comes before the store has answered.
-    pool = WorkerPool(max_workers=1, max_queued=1, max_abandoned=1)
-    call = pool.submit(lambda: "another")
-    flights.publish({"value": call}, 60, lambda result: None)
-    wait_until(lambda: not flights._keeper._watched)
-    assert flights.find("value").result == "another"
+def test_leave__what_has_ended_is_the_callers(flights):
+    flight, _ = flights.join("value")
+    told = []
+    flight.on_end(told.append)
+    flight.end("result")  # As far as `end` comes before the store has answered.
+    assert flights.leave([(flight, told.append)], 60) == [flight]
+    assert told == [flight]
+    assert flight.lock_key not in flights.store.entries
+    assert not flights._renewal._watched
 
 
 @pytest.mark.parametrize("executor", [None, THREADS], ids=["inline", "threads"])
@@ -139,7 +139,7 @@ def test_joined__a_failure_of_another_is_recovered_from_with_ones_own_request(
         return "allowed"
 
     def waiting():
-        flying = list(get_flights()._flights.values())
+        flying = list(get_single_flight()._flights.values())
         return [flight for flight in flying if len(flight._callbacks) > (executor is not None)]
 
     for loader, wanted in [
@@ -165,7 +165,7 @@ def test_joined__a_failure_of_another_is_recovered_from_with_ones_own_request(
 
         first = Thread(target=ask, args=("ada",), daemon=True)
         first.start()
-        wait_until(lambda: get_flights()._flights)
+        wait_until(lambda: get_single_flight()._flights)
         second = Thread(target=ask, args=("bob",), daemon=True)
         second.start()
         for thread in (first, second):

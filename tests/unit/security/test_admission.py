@@ -7,7 +7,7 @@ from partstream import HybridProgressiveView
 from partstream.exceptions import AddressDenied, InvalidRequest
 from partstream.security.admission import admit
 
-DENIED = b'{"detail":"Your address is not admitted here.","code":"ip_denied"}'
+DENIED = b'{"detail":"Requests from your address are not allowed.","code":"ip_denied"}'
 
 
 def request(query="", **meta):

@@ -289,7 +289,7 @@ def test_refusal__the_client_sees_one_body_and_the_trail_the_reason(serve, handl
     spoilt = token[:-1] + ("A" if token[-1] != "A" else "Q")
     answer = Client().get(url, QUERY_STRING=query.format(token=token, spoilt=spoilt))
     assert answer.content == (
-        b'{"detail":"This cursor cannot be followed here. Start again without one.",'
+        b'{"detail":"This cursor is not valid here. Start again without a cursor.",'
         b'"code":"cursor_invalid"}'
     )
     [event] = handler.events

@@ -20,10 +20,12 @@ from tests.support.concurrency import LONG_PATIENCE
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 
 INVALID = (
-    b'{"detail":"This cursor cannot be followed here. Start again without one.",'
+    b'{"detail":"This cursor is not valid here. Start again without a cursor.",'
     b'"code":"cursor_invalid"}'
 )
-EXPIRED = b'{"detail":"This cursor is too old. Start again without one.","code":"cursor_expired"}'
+EXPIRED = (
+    b'{"detail":"This cursor has expired. Start again without a cursor.","code":"cursor_expired"}'
+)
 STALE = (
     b'{"detail":"The parts have changed since this walk began. Start again without a cursor.",'
     b'"code":"cursor_stale"}'

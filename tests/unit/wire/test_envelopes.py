@@ -6,7 +6,7 @@ import pytest
 from rest_framework.exceptions import ErrorDetail
 
 from partstream import exceptions
-from partstream.resolution.resolver import Failure, Outcome
+from partstream.parts.outcome import Failure, Outcome
 from partstream.wire.envelopes import envelope, manifest
 from partstream.wire.errors import REQUEST_ERRORS, to_api_exception, with_code
 from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
@@ -48,7 +48,7 @@ def test_envelope__of_everything():
     ("code", "detail"),
     [
         ("part_failed", "This part could not be loaded."),
-        ("part_forbidden", "This part is not for you."),
+        ("part_forbidden", "You do not have permission to see this part."),
         ("dependency_failed", "Another part that this one needs could not be loaded."),
         ("not_serializable", "This part's data could not be written as JSON."),
     ],

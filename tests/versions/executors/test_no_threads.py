@@ -16,7 +16,7 @@ from partstream import ProgressiveView, cached_for, lazy, safe_call, with_timeou
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
-from partstream.caching.single_flight import get_flights
+from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import NoCapacity, NoThread
 from tests.support.concurrency import PATIENCE, in_background, passed_on, result_of, wait_until
 from tests.support.processes import run_python
@@ -74,7 +74,7 @@ def capacity(name):
     return {
         "part": name,
         "code": "capacity",
-        "detail": "There was no room to load this part. Try again in a moment.",
+        "detail": "The server is too busy to load this part. Try again in a moment.",
         "retryable": True,
     }
 
@@ -264,7 +264,7 @@ def test_flight__whose_lock_nobody_renews_ends_all_the_same(
             "LOCATION": tmp_path,
         }
     }
-    assert get_flights().store.shared
+    assert get_single_flight().store.shared
     runs = []
     load = cached_for(60, shared=True)(lambda request: runs.append(1) or len(runs))
     url = serve(parts=[("one", lazy(load))])

@@ -1,0 +1,108 @@
+"""A job: one loader to be run, with everything that running it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import monotonic
+from types import MappingProxyType
+from typing import Any, Final
+
+from rest_framework.request import Request
+
+from partstream.parts.declaration import LazyPart
+from partstream.parts.loader import Loader
+from partstream.parts.outcome import Outcome
+
+#: The dependencies of a part that has none.
+NO_DEPENDENCIES: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Job:
+    """One loader to be run: a callable without arguments that returns the part's `Outcome`.
+
+    It is made before the place where it runs is chosen. Choosing the place sets ``atomic`` and one
+    of the two limits.
+
+    Args:
+        settle: Runs the job inside the error boundary.
+        name: The part.
+        part: The lazy part.
+        loader: Its loader.
+        dependencies: What the function gets beside the request.
+        timeout: Seconds that the part may take; None: it has no timeout.
+
+    Attributes:
+        function: What makes the data, called with the request and the dependencies.
+        atomic: Aliases of databases in an atomic block: each attempt gets a savepoint there.
+        deadline: In a worker: when nobody waits for the job any more, on the monotonic clock.
+        limit: In a transaction: seconds after which the database ends its statements, if it can.
+        spent: Seconds that were spent on the part before the job runs.
+    """
+
+    __slots__ = (
+        "_settle",
+        "atomic",
+        "deadline",
+        "dependencies",
+        "function",
+        "limit",
+        "loader",
+        "name",
+        "part",
+        "spent",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        settle: Callable[[Job], Outcome],
+        name: str,
+        part: LazyPart,
+        loader: Loader,
+        dependencies: Mapping[str, Any],
+        timeout: float | None,
+    ) -> None:
+        self._settle = settle
+        self.name = name
+        self.part = part
+        self.loader = loader
+        self.function: Callable[..., Any] = loader.function
+        self.dependencies = dependencies
+        self.timeout = timeout
+        self.atomic: list[str] = []
+        self.deadline: float | None = None
+        self.limit: float | None = None
+        self.spent = 0.0
+
+    def __call__(self) -> Outcome:
+        """Run the loader in this thread; whatever it raises becomes the outcome."""
+        return self._settle(self)
+
+    # A coroutine's two halves, for `Executor.submit_coroutine`
+
+    def start(self, request: Request) -> Any:
+        """The coroutine."""
+        return self.function(request, **self.dependencies)
+
+    def finish(self, began: float, data: Any, error: BaseException | None) -> Outcome:
+        """The outcome of what the coroutine returned or raised.
+
+        Args:
+            began: When the coroutine was submitted, on the monotonic clock.
+            data: What it returned.
+            error: What it raised, if it did.
+        """
+        return self.returned(data, error, monotonic() - began)()
+
+    def returned(self, data: Any, error: BaseException | None, spent: float) -> Job:
+        """The rest of the job, when its function has returned or raised elsewhere."""
+        self.function, self.spent = partial(_returned, data, error), spent
+        return self
+
+
+def _returned(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:
+    """Stands in for a function that has run already."""
+    if error is not None:
+        raise error
+    return data

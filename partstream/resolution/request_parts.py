@@ -1,0 +1,148 @@
+"""The parts of one request: what is declared, who may see it, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from partstream.caching.cache_keys import Scope
+from partstream.logs import get_logger
+from partstream.parts.declaration import LazyPart, PartList
+from partstream.parts.failures import DENIALS
+from partstream.parts.fragment import decode
+from partstream.parts.layout import Layout
+from partstream.parts.loader import Loader
+from partstream.parts.outcome import Failure, Outcome
+
+logger = get_logger("partstream.parts")
+
+
+class RequestParts:
+    """The parts of one request of one view. Each permission is asked at most once.
+
+    Args:
+        view: The view, for its methods and for permissions.
+        request: The request that loaders get.
+        declared: The declared parts.
+        described: What ``get_parts_manifest()`` adds to the manifest.
+        get_scope: Makes what the keys of caches depend on; called at first need, in the request's
+            thread.
+        timeout: Seconds that a part may take where its loader does not say; None: no limit.
+        watches_time: Whether timeouts hold at all.
+
+    Attributes:
+        layout: What is the same for all requests with these names.
+        outcomes: Name -> what became of the part.
+        settled: The outcomes in order of completion.
+    """
+
+    def __init__(
+        self,
+        view: APIView,
+        request: Request,
+        declared: PartList,
+        described: Mapping[str, Mapping[str, Any]],
+        *,
+        get_scope: Callable[[], Scope],
+        timeout: float | None = None,
+        watches_time: bool = True,
+    ) -> None:
+        self.view = view
+        self.request = request
+        self.declared = declared
+        self.described = described
+        self.layout: Layout = declared.layout
+        self.timeout = timeout if watches_time else None
+        self.outcomes: dict[str, Outcome] = {}
+        self.settled: list[Outcome] = []
+        self._get_scope = get_scope
+        self._watches_time = watches_time
+        self._visible: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.declared)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.declared[name]
+
+    @cached_property
+    def scope(self) -> Scope:
+        """What the keys of caches depend on."""
+        return self._get_scope()
+
+    # Which parts this user has
+
+    @property
+    def visible(self) -> Sequence[int]:
+        """Positions of the parts that exist for this user, ascending."""
+        if self._visible is None:
+            layout = self.layout
+            everything: Sequence[int] = range(len(layout.names))
+            self._visible = self._find_visible() if layout.guarded else everything
+        return self._visible
+
+    def _find_visible(self) -> list[int]:
+        layout = self.layout
+        granted: dict[Any, bool] = {}
+        hidden: set[str] = set()
+        for position in layout.order:
+            name = layout.names[position]
+            for permission in layout.permissions[position]:
+                if permission not in granted:
+                    granted[permission] = self._has_permission(permission, name)
+            if not all(granted[permission] for permission in layout.permissions[position]) or any(
+                other in hidden for other in layout.dependencies[position]
+            ):
+                hidden.add(name)
+        return [position for position, name in enumerate(layout.names) if name not in hidden]
+
+    def _has_permission(self, permission: Any, name: str) -> bool:
+        try:
+            return bool(permission().has_permission(self.request, self.view))
+        except DENIALS:
+            return False
+        except Exception:
+            logger.exception(
+                "A permission of part %r of %s failed; the part is hidden.",
+                name,
+                type(self.view).__name__,
+            )
+            return False
+
+    # What running them needs
+
+    def loader_of(self, name: str, part: LazyPart) -> Loader:
+        """The loader of a part, bound to the view."""
+        return self.declared.loader_of(name, part, self.view)
+
+    def timeout_of(self, loader: Loader) -> float | None:
+        """Seconds that a loader may take: its own timeout, or the setting's."""
+        if loader.timeout is None or not self._watches_time:
+            return self.timeout
+        return loader.timeout
+
+    def data_of(self, names: Iterable[str]) -> dict[str, Any]:
+        """The data of settled parts, decoded anew, so that no reader changes another's."""
+        return {name: decode(self.outcomes[name].fragment or b"") for name in names}
+
+    # What became of them
+
+    def settle(self, outcome: Outcome) -> None:
+        """Note what became of a part."""
+        self.outcomes[outcome.name] = outcome
+        self.settled.append(outcome)
+
+    def depends_on_failure(self, name: str) -> bool:
+        """Whether a dependency failed; if so, the part is settled by that."""
+        layout = self.layout
+        for other in layout.dependencies[layout.index[name]]:
+            failure = self.outcomes[other].failure
+            if failure is not None:
+                failure = Failure("dependency_failed", retryable=failure.retryable)
+                self.settle(Outcome(name, None, failure, 0.0, "loader"))
+                return True
+        return False
