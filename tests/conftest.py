@@ -43,7 +43,11 @@ CODECS = [
 # How pytest runs
 
 #: Fixtures of tests that use the project's database.
-DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
+DATABASE_FIXTURES = {
+    *("db", "transactional_db", "django_db_reset_sequences"),
+    # Those of projects in processes of their own.
+    *("database", "postgresql_url", "project"),
+}
 
 
 def pytest_xdist_auto_num_workers(config):
