@@ -78,8 +78,8 @@ def printable(data):
         return data.encode("utf-8", "backslashreplace").decode()
     if isinstance(data, dict):
         return {printable(key): printable(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [printable(value) for value in data]
+    if type(data) in (list, tuple):
+        return type(data)(map(printable, data))
     return data
 
 
