@@ -124,7 +124,7 @@ class Flight:
                 return
         callback(self)
 
-    def leave(self, callback: Callable[[Flight], None]) -> bool:
+    def leave(self, callback: Callable[[Flight], None] | None) -> bool:
         """Stop waiting, and let the result wait for the next caller instead.
 
         Returns:
@@ -133,8 +133,7 @@ class Flight:
         with self._lock:
             if self._ended:
                 return False
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+            self._callbacks = [known for known in self._callbacks if known is not callback]
             self.left = True
             return True
 

@@ -232,7 +232,7 @@ class SingleFlight:
         self._renewal.watch(flight)
 
     def leave(
-        self, flights: Iterable[tuple[Flight, Callable[[Flight], None]]], ttl: int
+        self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
     ) -> list[Flight]:
         """Let others have what comes of running flights, here or in another process.
 
@@ -275,6 +275,16 @@ get_single_flight: Kept[SingleFlight] = Kept(
 )
 
 
+def end_flight(
+    flight: Flight, result: Any, *, value: bytes | None = None, failed: bool = False
+) -> None:
+    """`SingleFlight.end`, also for a flight without a key."""
+    if flight.key is None:
+        flight.end(result)
+    else:
+        get_single_flight().end(flight, result, value=value, failed=failed)
+
+
 # The protocol
 
 
@@ -285,35 +295,27 @@ class Ask(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A step: wait until this flight has ended."""
+    """A step: wait until the flight has ended."""
 
     flight: Flight
 
 
 class Poll(NamedTuple):
-    """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of this flight."""
+    """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of the flight."""
 
     flight: Flight
 
 
 class Joined(NamedTuple):
-    """An outcome: another caller in this process made the value, or failed to.
-
-    Attributes:
-        result: What the flight was ended with.
-    """
+    """The end: another caller's flight ended with this result."""
 
     result: Any
 
 
 class Run(NamedTuple):
-    """An outcome: the caller makes the value.
+    """The end: the caller makes the value, and ends the flight with it."""
 
-    Attributes:
-        flight: The flight that the caller ends then; None: nobody waits for the value.
-    """
-
-    flight: Flight | None
+    flight: Flight
 
 
 Step = Ask | Wait | Poll
@@ -346,8 +348,8 @@ def obtain(
         What to do next.
 
     Returns:
-        What came of it. A caller that got `Joined` with LOST has to start again itself, which
-        happens only where it knew its turn.
+        What came of it. `Joined` with LOST, which only a caller gets who knew its turn, says that
+        the caller has to start again.
     """
     caller = current_caller()
     while True:
@@ -359,7 +361,7 @@ def obtain(
         if own:
             break
         if flight.is_nested(caller):
-            return Run(None)
+            return Run(Flight())
         yield Wait(flight)
         if flight.result is not LOST or turn is not None:
             return Joined(flight.result)

@@ -28,7 +28,6 @@ from partstream.caching.single_flight import (
     Ask,
     Joined,
     Poll,
-    SingleFlight,
     Step,
     get_single_flight,
     obtain,
@@ -126,25 +125,22 @@ def _steps(call: DirectCall) -> Steps:
         found = found.result
     if isinstance(found, bytes):
         return decode(found)
-    if found.flight is None:
+    flight = found.flight
+    if flight.key is None:  # A loader that asks for itself.
         return (yield Make())[0]
     try:
-        data, error = yield Make()
+        data, failure = yield Make()
         value = yield Ask(partial(encode, data))
-        yield Ask(partial(_end, flights, found.flight, value, error))
+        if failure is None:
+            yield Ask(partial(flights.end, flight, value, value=value))
+        else:
+            # The fallback is this caller's alone.
+            yield Ask(partial(flights.end, flight, failure, failed=True))
     except BaseException as error:
         result = error if isinstance(error, Exception) else LOST
-        flights.end(found.flight, result, failed=True, pool=pool)
+        flights.end(flight, result, failed=True, pool=pool)
         raise
     return decode(value)
-
-
-def _end(flights: SingleFlight, flight: Flight, value: bytes, error: Exception | None) -> None:
-    """End the flight with what was made; a fallback is this caller's alone."""
-    if error is not None:
-        flights.end(flight, error, failed=True)
-    else:
-        flights.end(flight, value, value=value)
 
 
 # The drivers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from threading import get_ident
 from time import monotonic, perf_counter
 from types import CoroutineType
@@ -99,16 +99,16 @@ class Boundary:
             value: Its value.
             atomic: Aliases of databases in an atomic block: the value may be a QuerySet.
         """
-        fragment, failure, raised = None, None, None
         started = perf_counter()
         try:
-            with savepoints(atomic):
+            with savepoints(atomic) if atomic else nullcontext():
                 fragment = encode(value)
         except BaseException as error:
             if not is_failure(error):
                 raise
-            raised, failure = error, self._failure_of(name, error)
-        return Outcome(name, fragment, failure, perf_counter() - started, "immediate", raised)
+            failure = self._failure_of(name, error)
+            return Outcome(name, None, failure, perf_counter() - started, "immediate", error)
+        return Outcome(name, fragment, None, perf_counter() - started, "immediate")
 
     def fail(
         self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0

@@ -15,7 +15,6 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.caching.cache_keys import Scope
 from partstream.conf import get_settings
 from partstream.isolation.connections import give_back_pooled
-from partstream.isolation.context import SavedContext
 from partstream.isolation.transactions import atomic_aliases
 from partstream.parts.declaration import LazyPart, PartList
 from partstream.parts.outcome import Outcome, worth_keeping
@@ -23,7 +22,6 @@ from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
-from .job import NO_DEPENDENCIES, Job
 from .launcher import Launcher
 from .request_parts import RequestParts
 from .schedule import MovingWork, Schedule
@@ -104,57 +102,42 @@ class Resolver:
         # A part that an earlier chunk left running needs its dependencies no more.
         running = [] if moving is None else sorted(moving.running, key=layout.index.__getitem__)
         others = [name for name in names if name not in running] if running else names
-        order = [*running, *layout.closure(others, outcomes.keys() | running)]
+        order = layout.closure(others, outcomes.keys() | running)
         elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
-        atomic, context = None if elsewhere else atomic_aliases(), None
+        atomic = None if elsewhere else atomic_aliases()
+        launcher = Launcher(parts, self.boundary, self.executor, self.hooks, atomic)
         for position, name in enumerate(order):
             part = parts[name]
             if not isinstance(part, LazyPart):
-                atomic = atomic_aliases() if atomic is None else atomic
-                parts.settle(self.boundary.settle_value(name, part, atomic))
+                parts.settle(self.boundary.settle_value(name, part, launcher.atomic))
                 continue
             loader = None if elsewhere else parts.loader_of(name, part)
-            if loader is None or atomic is None or not loader.is_plain:
-                self._run(order[position:], names, atomic, moving, budget)
+            if loader is None or not loader.is_plain:
+                rest = order[position:]
                 break
             # The short path of most parts: here, and now.
-            if layout.gated and parts.depends_on_failure(name):
-                continue
-            context = context or SavedContext()
-            dependencies: Mapping[str, Any] = NO_DEPENDENCIES
-            if part.depends_on:
-                try:
-                    dependencies = parts.data_of(part.depends_on)
-                except Exception as error:  # noqa: BLE001 - fail() logs
-                    parts.settle(self.boundary.fail(name, loader, error))
-                    continue
-            job = Job(self.boundary.settle, name, part, loader, dependencies, None)
-            job.atomic = atomic
-            parts.settle(job())
-            context.restore()
+            if not (layout.gated and parts.depends_on_failure(name)):
+                job = launcher.prepare(name, part, loader)
+                parts.settle(job if isinstance(job, Outcome) else launcher.run_here(job))
+        else:
+            rest = []
+        if rest or running:
+            boundary, executor, cached = self.boundary, self.executor, self._cached
+            schedule = Schedule(parts, boundary, executor, launcher, cached, rest, moving)
+            schedule.join_running(running)
+            self._drive(schedule, frozenset(names), None if moving is None else budget)
         return [outcomes[name] for name in names if name in outcomes]
 
-    def _run(
-        self,
-        order: Sequence[str],
-        names: Sequence[str],
-        atomic: list[str] | None,
-        moving: MovingWork | None,
-        budget: float | None,
-    ) -> None:
+    def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent; this thread waits."""
-        parts, boundary, executor, hooks = self.parts, self.boundary, self.executor, self.hooks
-        launcher = Launcher(parts, boundary, executor, hooks, atomic)
-        schedule = Schedule(parts, boundary, executor, launcher, self._cached, order, moving)
-        ends = None if moving is None or budget is None else monotonic() + budget
-        renew = None if hooks is None else hooks.before
-        wanted, can_be_sent = frozenset(names), False
+        ends = None if budget is None else monotonic() + budget
+        renew = None if self.hooks is None else self.hooks.before
+        can_be_sent = False
         try:
             for until in schedule.steps():
                 if ends is not None:
-                    can_be_sent = can_be_sent or any(
-                        outcome.name in wanted for outcome in schedule.take()
-                    )
+                    settled = [outcome.name for outcome in schedule.take()]
+                    can_be_sent = can_be_sent or any(name in wanted for name in settled)
                     if can_be_sent:
                         if monotonic() >= ends:
                             schedule.leave()
