@@ -23,15 +23,8 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Caching, Scope
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.single_flight import (
-    POLL_SECONDS,
-    Ask,
-    Joined,
-    Poll,
-    Step,
-    get_single_flight,
-    obtain,
-)
+from partstream.caching.protocol import Ask, Joined, Poll, Step, obtain
+from partstream.caching.single_flight import POLL_SECONDS, get_single_flight
 from partstream.exceptions import Misuse
 from partstream.identity import get_dimension, get_identity, with_dimension
 from partstream.isolation.connections import give_back_pooled

@@ -24,35 +24,15 @@ class Job:
     It is made before the place where it runs is chosen. Choosing the place sets ``atomic`` and one
     of the two limits.
 
-    Args:
-        settle: Runs the job inside the error boundary.
-        name: The part.
-        part: The lazy part.
-        loader: Its loader.
+    Attributes:
         dependencies: What the function gets beside the request.
         timeout: Seconds that the part may take; None: it has no timeout.
-
-    Attributes:
         function: What makes the data, called with the request and the dependencies.
         atomic: Aliases of databases in an atomic block: each attempt gets a savepoint there.
         deadline: In a worker: when nobody waits for the job any more, on the monotonic clock.
         limit: In a transaction: seconds after which the database ends its statements, if it can.
         spent: Seconds that were spent on the part before the job runs.
     """
-
-    __slots__ = (
-        "_settle",
-        "atomic",
-        "deadline",
-        "dependencies",
-        "function",
-        "limit",
-        "loader",
-        "name",
-        "part",
-        "spent",
-        "timeout",
-    )
 
     def __init__(
         self,
@@ -86,13 +66,7 @@ class Job:
         return self.function(request, **self.dependencies)
 
     def finish(self, began: float, data: Any, error: BaseException | None) -> Outcome:
-        """The outcome of what the coroutine returned or raised.
-
-        Args:
-            began: When the coroutine was submitted, on the monotonic clock.
-            data: What it returned.
-            error: What it raised, if it did.
-        """
+        """The outcome of what the coroutine returned or raised, which ``began`` then."""
         return self.returned(data, error, monotonic() - began)()
 
     def returned(self, data: Any, error: BaseException | None, spent: float) -> Job:

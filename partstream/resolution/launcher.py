@@ -32,10 +32,6 @@ class Launcher:
     """Begins jobs: in the request's thread, in the pool, in the loop thread.
 
     Args:
-        parts: The parts of the request.
-        boundary: The error boundary of the request.
-        executor: Where loaders run.
-        hooks: What the executor has to be called with around a part in another thread, if anything.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: nobody has
             looked yet.
     """
@@ -77,16 +73,13 @@ class Launcher:
     def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
         """Run a job, or begin to run it elsewhere.
 
-        Args:
-            job: The job.
-            patient: Whether the request would rather wait than run it in its own thread.
-
         Returns:
             Its outcome; the call that will return it; or None for a coroutine loader that is to run
             in the request's thread beside others of its kind, see `gather`.
 
         Raises:
-            NoCapacity: When a patient request has to wait.
+            NoCapacity: When the request has to wait, and is ``patient``: it would rather wait than
+                run the job in its own thread.
         """
         loader, concurrent = job.loader, self._executor.concurrent
         if loader.is_async:
@@ -157,9 +150,6 @@ class Launcher:
         """Run coroutine loaders together, under one event loop that keeps the connection.
 
         A loader with a timeout runs in the loop thread: here nobody could stop waiting for it.
-
-        Returns:
-            The outcome of each, or the call that will return it.
         """
         found: dict[str, Outcome | Call] = {}
         here: list[Job] = []

@@ -8,9 +8,12 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from partstream.caching.flight import Flight
-from partstream.caching.single_flight import Found, Step
+from partstream.backends.executors.calls import Call
+from partstream.caching.flight import LOST, Flight
+from partstream.caching.protocol import Found, Step
+from partstream.exceptions import PartTimeout
 from partstream.parts.loader import Loader
+from partstream.parts.outcome import Outcome, worth_keeping
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,19 @@ class Entry:
     deadline: float | None = None
     started: float = field(default_factory=monotonic)
     callback: Callable[[Flight], None] | None = None
+
+    def end_with(self, outcome: Outcome) -> None:
+        """End the flight with what the loader brought."""
+        value = worth_keeping(outcome)
+        self.flight.finish(outcome, value=value, failed=value is None)
+
+    def end_with_call(self, call: Call) -> None:
+        """End the flight with its call, in the thread that ran the call."""
+        error = call.error
+        if error is None:
+            self.end_with(call.result)
+        else:
+            self.flight.finish(error if isinstance(error, PartTimeout) else LOST, failed=True)
 
 
 class Pending:

@@ -25,17 +25,10 @@ class RequestParts:
     """The parts of one request of one view. Each permission is asked at most once.
 
     Args:
-        view: The view, for its methods and for permissions.
-        request: The request that loaders get.
-        declared: The declared parts.
-        described: What ``get_parts_manifest()`` adds to the manifest.
-        get_scope: Makes what the keys of caches depend on; called at first need, in the request's
-            thread.
         timeout: Seconds that a part may take where its loader does not say; None: no limit.
         watches_time: Whether timeouts hold at all.
 
     Attributes:
-        layout: What is the same for all requests with these names.
         outcomes: Name -> what became of the part.
         settled: The outcomes in order of completion.
     """

@@ -24,7 +24,7 @@ from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
 from .launcher import Launcher
 from .request_parts import RequestParts
-from .schedule import MovingWork, Schedule
+from .schedule import Schedule
 
 
 class Resolver:
@@ -94,13 +94,12 @@ class Resolver:
                 ``walk`` and a concurrent executor.
         """
         parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
-        moving = None
-        if walk is not None and budget is not None and self.executor.watches_time:
-            moving = MovingWork(walk.key_of, walk.ttl, set())
+        if walk is None or not self.executor.watches_time:
+            budget = None
+        running: list[str] = []
         if walk is not None and walk.reads:
-            self._read(walk, layout.closure(names), moving)
+            running = self._read(walk, layout.closure(names), moves=budget is not None)
         # A part that an earlier chunk left running needs its dependencies no more.
-        running = [] if moving is None else sorted(moving.running, key=layout.index.__getitem__)
         others = [name for name in names if name not in running] if running else names
         order = layout.closure(others, outcomes.keys() | running)
         elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
@@ -123,9 +122,10 @@ class Resolver:
             rest = []
         if rest or running:
             boundary, executor, cached = self.boundary, self.executor, self._cached
+            moving = None if budget is None else walk
             schedule = Schedule(parts, boundary, executor, launcher, cached, rest, moving)
             schedule.join_running(running)
-            self._drive(schedule, frozenset(names), None if moving is None else budget)
+            self._drive(schedule, frozenset(names), budget)
         return [outcomes[name] for name in names if name in outcomes]
 
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
@@ -149,8 +149,8 @@ class Resolver:
             schedule.drop()
             raise
 
-    def _read(self, walk: WalkCache, names: Iterable[str], moving: MovingWork | None) -> None:
-        """Take what the walk has kept, and note what it has left running."""
+    def _read(self, walk: WalkCache, names: Iterable[str], *, moves: bool) -> list[str]:
+        """Take what the walk has kept; returns what it has left running, if work moves at all."""
         parts = self.parts
         lazy = [
             name
@@ -158,10 +158,11 @@ class Resolver:
             if name not in parts.outcomes and isinstance(parts[name], LazyPart)
         ]
         if not lazy:
-            return
-        kept = walk.read(lazy, None if moving is None else moving.running)
+            return []
+        kept, running = walk.read(lazy, moves=moves)
         for name, fragment in kept.items():
             parts.settle(Outcome(name, fragment, None, 0.0, "cache"))
+        return running
 
     def kept(self, remaining: Collection[int], slower_than: float | None) -> dict[str, bytes]:
         """The fragments among the outcomes that may be read again on this walk.

@@ -6,32 +6,20 @@ nothing can happen; its driver waits, in a thread or in an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.single_flight import (
-    POLL_SECONDS,
-    Found,
-    Joined,
-    Poll,
-    Run,
-    Turn,
-    Wait,
-    end_flight,
-    get_single_flight,
-    obtain,
-    proceed,
-)
+from partstream.caching.protocol import Found, Joined, Poll, Run, Wait, obtain, proceed
+from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flight
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
 from partstream.parts.failures import is_denial
-from partstream.parts.outcome import Outcome, worth_keeping
+from partstream.parts.outcome import Outcome
+from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary
 from .cached_parts import CachedParts
@@ -41,33 +29,14 @@ from .pending import Entry, Pending
 from .request_parts import RequestParts
 
 
-@dataclass(frozen=True)
-class MovingWork:
-    """How the next chunk of a walk joins the work that this one leaves running.
-
-    Attributes:
-        key_of: Makes the key of a part in this walk.
-        ttl: Seconds that the store keeps what comes of the work.
-        running: The parts that an earlier chunk has left running.
-    """
-
-    key_of: Callable[[str], str]
-    ttl: int
-    running: set[str]
-
-
 class Schedule:
     """Brings parts to their outcomes, in the request's thread.
 
     Args:
-        parts: The parts of the request.
-        boundary: Its error boundary.
-        executor: Where loaders run.
-        launcher: Begins loaders.
-        cached: What `cached_for` has kept.
         order: The parts to settle, each behind its dependencies.
-        moving: How work that is left running is joined; None: no work is left. With it a part
-            that finds the pool full waits for room, instead of running in the request's thread.
+        walk: The cache of the walk whose next chunk joins the work that is left running; None: no
+            work is left. With it a part that finds the pool full waits for room, instead of running
+            in the request's thread.
 
     Attributes:
         pending: What is under way; the driver waits for its next end.
@@ -81,7 +50,7 @@ class Schedule:
         launcher: Launcher,
         cached: CachedParts,
         order: Iterable[str],
-        moving: MovingWork | None = None,
+        walk: WalkCache | None = None,
     ) -> None:
         self.pending = Pending()
         self._parts = parts
@@ -91,7 +60,7 @@ class Schedule:
         self._executor = executor
         self._launcher = launcher
         self._cached = cached
-        self._moving = moving
+        self._walk = walk
         self._waiting = list(order)
         self._batch: list[tuple[Job, Entry]] = []
         self._polled_at = 0.0
@@ -181,16 +150,16 @@ class Schedule:
                 get_single_flight(), key, ttl=caching.ttl, fresh=self._cached.fresh, looks=False
             )
             self._go_on(entry, proceed(entry.steps))
-        elif self._moving is not None:
+        elif self._walk is not None:
             self._obtain_of_walk(entry, Turn.RUN)
         else:
             self._launch(entry, entry.flight)
 
     def _obtain_of_walk(self, entry: Entry, turn: Turn) -> None:
         """Make a part under its key in the walk, unless the walk makes it already."""
-        if self._moving is not None:
+        if self._walk is not None:
             entry.of_walk = True
-            key = self._moving.key_of(entry.name)
+            key = self._walk.key_of(entry.name)
             entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
             self._go_on(entry, proceed(entry.steps))
 
@@ -206,7 +175,7 @@ class Schedule:
             if self._can_run(entry.name):
                 self._launch(entry, result.flight)
             else:
-                end_flight(result.flight, LOST)
+                result.flight.finish(LOST)
                 self._begin_again(entry.name)
         elif result is LOST:
             self._lost(entry)
@@ -244,15 +213,15 @@ class Schedule:
             job = self._launcher.prepare(name, self._parts[name], entry.loader)
             begun: Outcome | Call | None = job if isinstance(job, Outcome) else None
             if isinstance(job, Job):
-                begun = self._launcher.begin(job, patient=self._moving is not None)
+                begun = self._launcher.begin(job, patient=self._walk is not None)
                 if begun is None:
                     self._batch.append((job, entry))
                     return
         except NoCapacity:  # It will be tried again.
-            end_flight(flight, LOST)
+            flight.finish(LOST)
             self._waiting.append(name)
         except BaseException:
-            end_flight(flight, LOST, failed=True)
+            flight.finish(LOST, failed=True)
             raise
         else:
             self._note(entry, begun)
@@ -263,7 +232,7 @@ class Schedule:
             results = self._launcher.gather([job for job, _ in batch])
         except BaseException:
             for _, entry in batch:
-                end_flight(entry.flight, LOST, failed=True)
+                entry.flight.finish(LOST, failed=True)
             raise
         for (_, entry), result in zip(batch, results, strict=True):
             self._note(entry, result)
@@ -273,10 +242,10 @@ class Schedule:
         if isinstance(begun, Call):
             entry.flight.call = begun
             self.pending.add(entry, entry.flight, None)
-            begun.on_done(partial(_end_with_call, entry.flight))
+            begun.on_done(entry.end_with_call)
         elif begun is not None:
             self._parts.settle(begun)
-            _end_with(entry.flight, begun)
+            entry.end_with(begun)
 
     # Waiting
 
@@ -327,7 +296,7 @@ class Schedule:
             entry.deadline = None
             error = flight.give_up()
             if error is not None:
-                end_flight(flight, error, failed=True)
+                flight.finish(error, failed=True)
             return  # Its end is on the way.
         self.pending.discard(entry)
         if entry.steps is not None:
@@ -348,7 +317,7 @@ class Schedule:
 
     def leave(self) -> None:
         """Leave the work that runs to the next chunk of the walk."""
-        moving, flights, left = self._moving, get_single_flight(), []
+        flights, left = get_single_flight(), []
         for entry in self.pending:
             if entry.of_walk and not entry.polls:
                 left.append((entry.flight, entry.callback))
@@ -356,7 +325,7 @@ class Schedule:
                 entry.steps.close()
             else:
                 flights.watch(entry.flight)
-        ended = flights.leave(left, moving.ttl) if moving is not None else []
+        ended = flights.leave(left, self._walk.ttl) if self._walk is not None else []
         for entry in self.pending:
             if entry.flight in ended:
                 self._arrived(entry)
@@ -368,21 +337,6 @@ class Schedule:
             if entry.steps is not None:
                 entry.steps.close()
             elif call is not None and entry.flight.waiting < 2 and call.cancel():
-                end_flight(entry.flight, LOST)
+                entry.flight.finish(LOST)
         for _, entry in self._batch:
-            end_flight(entry.flight, LOST)
-
-
-def _end_with(flight: Flight, outcome: Outcome) -> None:
-    """End a flight with what the loader brought."""
-    value = worth_keeping(outcome)
-    end_flight(flight, outcome, value=value, failed=value is None)
-
-
-def _end_with_call(flight: Flight, call: Call) -> None:
-    """End a flight with its call, in the thread that ran the call."""
-    error = call.error
-    if error is None:
-        _end_with(flight, call.result)
-    else:
-        end_flight(flight, error if isinstance(error, PartTimeout) else LOST, failed=True)
+            entry.flight.finish(LOST)

@@ -37,33 +37,30 @@ class WalkCache:
         """The key of a part in this walk."""
         return self._prefix + name
 
-    def read(self, names: Iterable[str], running: set[str] | None) -> dict[str, bytes]:
-        """What is kept of these parts, in one round trip.
+    def read(self, names: Iterable[str], *, moves: bool) -> tuple[dict[str, bytes], list[str]]:
+        """What is kept of these parts, and which of them an earlier chunk has left running.
+
+        It takes one round trip to the store.
 
         Args:
             names: Names of lazy parts.
-            running: Gets the names of those that an earlier chunk left running, here or in another
-                process; None: no chunk leaves work.
+            moves: Whether a chunk may leave work running, here or in another process.
 
         Returns:
-            Name -> fragment.
+            Name -> fragment, and the names of those that run.
         """
         keys = {name: self.key_of(name) for name in names}
-        locks: dict[str, str] = {}
-        if running is not None:
-            running.update(name for name, key in keys.items() if self._flights.is_under_way(key))
-            for name in running:
-                del keys[name]
-            if self._flights.store.shared:
-                locks = {name: Flight(key).lock_key for name, key in keys.items()}
+        flights, locks = self._flights, {}
+        here = [name for name, key in keys.items() if moves and flights.is_under_way(key)]
+        for name in here:
+            del keys[name]
+        if moves and flights.store.shared:
+            locks = {name: Flight(key).lock_key for name, key in keys.items()}
         asked = [*keys.values(), *locks.values()]
-        entries = self._flights.store.get_many(asked) if asked else {}
+        entries = flights.store.get_many(asked) if asked else {}
         kept = {name: entries[key] for name, key in keys.items() if key in entries}
-        if running is not None:
-            running.update(
-                name for name, lock in locks.items() if name not in kept and lock in entries
-            )
-        return kept
+        elsewhere = [name for name, lock in locks.items() if name not in kept and lock in entries]
+        return kept, [*here, *elsewhere]
 
     def keep(self, fragments: Mapping[str, bytes]) -> None:
         """Keep these, in one round trip."""
