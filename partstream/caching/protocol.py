@@ -7,8 +7,9 @@ request's schedule drives it, and so do direct calls of loaders, sync and async.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from partstream.backends.executors.pool import WorkerPool
 
@@ -16,31 +17,36 @@ from .flight import LOST, Flight, current_caller
 from .single_flight import SingleFlight, Turn
 
 
-class Ask(NamedTuple):
+@dataclass
+class Ask:
     """A step: call this, a round trip to the store, and send what it returns."""
 
     store: Callable[[], Any]
 
 
-class Wait(NamedTuple):
+@dataclass
+class Wait:
     """A step: wait until the flight has ended."""
 
     flight: Flight
 
 
-class Poll(NamedTuple):
+@dataclass
+class Poll:
     """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of the flight."""
 
     flight: Flight
 
 
-class Joined(NamedTuple):
+@dataclass
+class Joined:
     """The end: another caller's flight ended with this result."""
 
     result: Any
 
 
-class Run(NamedTuple):
+@dataclass
+class Run:
     """The end: the caller makes the value, and ends the flight with it."""
 
     flight: Flight

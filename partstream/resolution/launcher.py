@@ -67,8 +67,7 @@ class Launcher:
             except Exception as error:  # noqa: BLE001 - fail() logs
                 # Data so deeply nested that this thread's stack does not hold it.
                 return self._boundary.fail(name, loader, error)
-        timeout = self._parts.timeout_of(loader)
-        return Job(self._boundary.settle, name, part, loader, dependencies, timeout)
+        return Job(self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader))
 
     def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
         """Run a job, or begin to run it elsewhere.
@@ -104,9 +103,9 @@ class Launcher:
 
     def run_here(self, job: Job) -> Outcome:
         """Run a job in the request's thread, when no other thread will."""
-        loader = job.loader
-        job.function = async_to_sync(loader.function) if loader.is_async else loader.function
-        job.atomic, job.deadline, job.limit = self.atomic, None, None
+        if job.loader.is_async:
+            job.function = async_to_sync(job.loader.function)
+        job.atomic = self.atomic
         outcome = job()
         self._context.restore()
         return outcome
@@ -168,7 +167,7 @@ class Launcher:
             results = [(None, refusal, 0.0)] * len(starts)
         for job, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.
-            found[job.name] = job.returned(data, error, seconds)()
+            found[job.name] = job.returned(data, error, seconds)
             self._context.restore()
         return [found[job.name] for job in jobs]
 

@@ -34,7 +34,7 @@ class Entry:
 
     name: str
     loader: Loader
-    flight: Flight = field(default_factory=Flight)
+    flight: Flight = field(init=False)
     steps: Generator[Step, Any, Found] | None = None
     of_walk: bool = False
     polls: bool = False

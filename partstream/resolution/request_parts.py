@@ -29,8 +29,7 @@ class RequestParts:
         watches_time: Whether timeouts hold at all.
 
     Attributes:
-        outcomes: Name -> what became of the part.
-        settled: The outcomes in order of completion.
+        outcomes: Name -> what became of the part, in order of completion.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class RequestParts:
         self.layout: Layout = declared.layout
         self.timeout = timeout if watches_time else None
         self.outcomes: dict[str, Outcome] = {}
-        self.settled: list[Outcome] = []
         self._get_scope = get_scope
         self._watches_time = watches_time
         self._visible: Sequence[int] | None = None
@@ -124,11 +122,6 @@ class RequestParts:
 
     # What became of them
 
-    def settle(self, outcome: Outcome) -> None:
-        """Note what became of a part."""
-        self.outcomes[outcome.name] = outcome
-        self.settled.append(outcome)
-
     def depends_on_failure(self, name: str) -> bool:
         """Whether a dependency failed; if so, the part is settled by that."""
         layout = self.layout
@@ -136,6 +129,6 @@ class RequestParts:
             failure = self.outcomes[other].failure
             if failure is not None:
                 failure = Failure("dependency_failed", retryable=failure.retryable)
-                self.settle(Outcome(name, None, failure, 0.0, "loader"))
+                self.outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
                 return True
         return False

@@ -22,6 +22,7 @@ from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
+from .job import Job
 from .launcher import Launcher
 from .request_parts import RequestParts
 from .schedule import Schedule
@@ -94,6 +95,7 @@ class Resolver:
                 ``walk`` and a concurrent executor.
         """
         parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
+        declared = parts.declared
         if walk is None or not self.executor.watches_time:
             budget = None
         running: list[str] = []
@@ -106,18 +108,18 @@ class Resolver:
         atomic = None if elsewhere else atomic_aliases()
         launcher = Launcher(parts, self.boundary, self.executor, self.hooks, atomic)
         for position, name in enumerate(order):
-            part = parts[name]
+            part = declared[name]
             if not isinstance(part, LazyPart):
-                parts.settle(self.boundary.settle_value(name, part, launcher.atomic))
+                outcomes[name] = self.boundary.settle_value(name, part, launcher.atomic)
                 continue
-            loader = None if elsewhere else parts.loader_of(name, part)
+            loader = None if elsewhere else declared.loader_of(name, part, parts.view)
             if loader is None or not loader.is_plain:
                 rest = order[position:]
                 break
             # The short path of most parts: here, and now.
             if not (layout.gated and parts.depends_on_failure(name)):
                 job = launcher.prepare(name, part, loader)
-                parts.settle(job if isinstance(job, Outcome) else launcher.run_here(job))
+                outcomes[name] = launcher.run_here(job) if isinstance(job, Job) else job
         else:
             rest = []
         if rest or running:
@@ -161,7 +163,7 @@ class Resolver:
             return []
         kept, running = walk.read(lazy, moves=moves)
         for name, fragment in kept.items():
-            parts.settle(Outcome(name, fragment, None, 0.0, "cache"))
+            parts.outcomes[name] = Outcome(name, fragment, None, 0.0, "cache")
         return running
 
     def kept(self, remaining: Collection[int], slower_than: float | None) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ nothing can happen; its driver waits, in a thread or in an event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -81,9 +82,12 @@ class Schedule:
 
     def take(self) -> list[Outcome]:
         """The outcomes that are new since the last call, in order of completion."""
-        found = self._parts.settled[self._taken :]
+        found = list(islice(self._outcomes.values(), self._taken, None))
         self._taken += len(found)
         return found
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.name] = outcome
 
     # Starting
 
@@ -136,7 +140,7 @@ class Schedule:
     def _begin(self, name: str) -> None:
         part = self._parts[name]
         if not isinstance(part, LazyPart):
-            self._parts.settle(self._boundary.settle_value(name, part, self._launcher.atomic))
+            self._settle(self._boundary.settle_value(name, part, self._launcher.atomic))
             return
         if self._layout.gated and self._parts.depends_on_failure(name):
             return
@@ -153,7 +157,7 @@ class Schedule:
         elif self._walk is not None:
             self._obtain_of_walk(entry, Turn.RUN)
         else:
-            self._launch(entry, entry.flight)
+            self._launch(entry, Flight())
 
     def _obtain_of_walk(self, entry: Entry, turn: Turn) -> None:
         """Make a part under its key in the walk, unless the walk makes it already."""
@@ -166,11 +170,11 @@ class Schedule:
     def _go_on(self, entry: Entry, found: Wait | Poll | Found) -> None:
         """Do what single flight says of a part."""
         result: Any = found.result if isinstance(found, Joined) else found
-        if isinstance(result, Wait | Poll):
+        if isinstance(result, (Wait, Poll)):
             timeout = self._parts.timeout_of(entry.loader)
             self.pending.add(entry, result.flight, timeout, polls=isinstance(result, Poll))
         elif isinstance(result, bytes):
-            self._parts.settle(Outcome(entry.name, result, None, 0.0, "cache"))
+            self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
         elif isinstance(result, Run):
             if self._can_run(entry.name):
                 self._launch(entry, result.flight)
@@ -182,12 +186,12 @@ class Schedule:
         elif isinstance(result, Exception):
             self._fail(entry, result)
         elif result.error is None or entry.of_walk or entry.steps is None:
-            self._parts.settle(result)
+            self._settle(result)
         elif is_denial(result.error):
             self._launch(entry, Flight())  # Another caller was denied, not this one.
         else:
             # The fallback is this request's own.
-            self._parts.settle(self._boundary.fail(entry.name, entry.loader, result.error))
+            self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 
     def _can_run(self, name: str) -> bool:
         """Whether all dependencies are there: a part that joins running work does without."""
@@ -244,7 +248,7 @@ class Schedule:
             self.pending.add(entry, entry.flight, None)
             begun.on_done(entry.end_with_call)
         elif begun is not None:
-            self._parts.settle(begun)
+            self._settle(begun)
             entry.end_with(begun)
 
     # Waiting
@@ -283,12 +287,12 @@ class Schedule:
             self._fail(entry, error)
         else:
             job = self._launcher.prepare(entry.name, self._parts[entry.name], entry.loader)
-            self._parts.settle(job if isinstance(job, Outcome) else self._launcher.run_here(job))
+            self._settle(job if isinstance(job, Outcome) else self._launcher.run_here(job))
 
     def _fail(self, entry: Entry, error: Exception) -> None:
         """Settle a part that never came to its end."""
         seconds = monotonic() - entry.started
-        self._parts.settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
+        self._settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
 
     def _time_out(self, entry: Entry, now: float) -> None:
         flight = entry.flight
