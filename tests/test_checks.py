@@ -92,7 +92,7 @@ def test_e001__an_unknown_setting(settings):
             {"CURSOR_KEYS": ["hunter2"]},
             "DJANGO_PARTSTREAM['CURSOR_KEYS'] has an entry that is not a string of 32 characters "
             "or more.",
-            'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+            'Make each with `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
         ),
         ([], "DJANGO_PARTSTREAM must be a dictionary.", 'Write {"DEFAULT_CHUNK_SIZE": 2}.'),
     ],
