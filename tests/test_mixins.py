@@ -397,7 +397,7 @@ def test_manifest__merges_what_the_view_says_more(serve, client):
     ("described", "says"),
     [
         ({"first": {"dependencies": ["lost"]}}, "part 'first' depends on 'lost', which is not a"),
-        ({"first": {"dependencies": ["first"]}}, "in a circle, first -> first."),
+        ({"first": {"dependencies": ["first"]}}, "in a circle: first -> first."),
         ({"first": {"dependencies": "third"}}, "get_parts_manifest()['first'] is {'dependencies'"),
         (
             {"first": "small"},
