@@ -242,7 +242,7 @@ def test_parts__a_list_that_its_owner_changes_later_shifts_no_name(serve, client
 
 
 def test_order__apiview_before_the_mixins_is_misuse():
-    with pytest.raises(Misuse, match="class Wrong: APIView stands before the mixins"):
+    with pytest.raises(Misuse, match="class Wrong: APIView comes before the mixins"):
         type("Wrong", (APIView, CursorMixin), {})
 
 
@@ -273,7 +273,7 @@ def test_get_parts__that_queries_is_warned_of_under_debug(serve, settings, caplo
     assert get_json(client, url)["results"] == [{"count": 0}]
     messages = [record.getMessage() for record in caplog.records]
     assert (
-        "ServedView.get_parts() ran 1 queries, and will on every request. "
+        "ServedView.get_parts() ran 1 queries, and will run them on every request. "
         "Put them into a loader: lazy(...). (request r1)" in messages
     ) is warned
 

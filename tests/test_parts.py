@@ -157,7 +157,7 @@ def test_name__is_refused(name):
 
 @pytest.mark.parametrize("name", [1, None, b"a", ("a",), ["a"], {}])
 def test_name__of_another_kind_is_refused(name):
-    with pytest.raises(Misuse, match="is not a valid name. A part's name must be a str"):
+    with pytest.raises(Misuse, match=r"is not a valid name\. A part's name must be a str"):
         PartList([("good", 1), (name, 2)], owner=View)
 
 

@@ -103,7 +103,7 @@ class MemoryRateLimitStore(RateLimitStore):
     ) -> None:
         super().__init__()
         if type(max_keys) is not int or max_keys < 1:
-            raise Misuse(f"max_keys is {max_keys!r}. Give a whole number of 1 or more.")
+            raise Misuse(f"max_keys is {max_keys!r}. Write a whole number of 1 or more.")
         self._max_keys = max_keys
         self._clock = clock
         self._lock = threading.Lock()
