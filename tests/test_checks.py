@@ -132,7 +132,7 @@ def test_e002__every_fault_has_its_own_message(settings):
                 "BACKEND": "partstream.backends.cursors.signed.SignedCursorCodec",
                 "OPTIONS": {"x": 1},
             },
-            "does not take its OPTIONS",
+            "does not accept its OPTIONS",
         ),
         ({"BACKEND": "nodots"}, "nodots"),
         ({"BACKEND": ".relative.Codec"}, ".relative.Codec"),
@@ -349,7 +349,7 @@ def test_budget__that_has_what_it_needs_is_silent(mount, shared_store):
         ({"executor": None}, "InlineExecutor runs parts one after another."),
         (
             {"enable_caching": False},
-            "no walk cache to keep what moves to the next chunk. Set enable_caching = True.",
+            "no walk cache to keep the parts that move on. Set enable_caching = True.",
         ),
     ],
     ids=["executor", "default executor", "caching"],
@@ -429,7 +429,7 @@ def test_e004__of_a_budget_or_a_switch_that_is_none(mount, shared_store, attribu
     [
         ("no.such.Executor", "cannot be imported"),
         ("django.test.Client", "is not a Executor"),
-        ({"BACKEND": THREADS, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
+        ({"BACKEND": THREADS, "OPTIONS": {"x": 1}}, "does not accept its OPTIONS ['x']"),
         ({"BACKEND": THREADS, "OPTIONS": {"max_workers": 0}}, "max_workers=0"),
     ],
     ids=["path", "class", "options", "value"],
