@@ -195,7 +195,7 @@ def rows(blocks):
             return "drf"
 
     class Full(DRFThrottle):
-        """The same, whose window of a thousand is full."""
+        """The same, with a full window of a thousand."""
 
         rate = "1000/min"
 

@@ -85,7 +85,7 @@ class ManyParts(ProgressiveView):
 
 
 class ManyPartsMadeEachTime(ProgressiveView):
-    """A thousand parts, declared anew for each request."""
+    """A thousand parts, declared again for each request."""
 
     def get_parts(self):
         """The parts."""
@@ -93,7 +93,7 @@ class ManyPartsMadeEachTime(ProgressiveView):
 
 
 class TenPartsMadeEachTime(ProgressiveView):
-    """Ten parts, declared anew for each request."""
+    """Ten parts, declared again for each request."""
 
     def get_parts(self):
         """The parts."""

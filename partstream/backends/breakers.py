@@ -73,7 +73,7 @@ class Breaker:
         self._retry_at: float | None = None
         #: Held by the one call that tries to get a connection; others wait for the lock.
         self._queue = threading.Lock()
-        #: No call waits for a connection until then, because one has waited in vain.
+        #: No call waits for a connection until then, because a previous wait was unsuccessful.
         self._no_wait_until = float("-inf")
         #: When each kind of exception may be logged again.
         self._quiet_until: dict[type[Exception], float] = {}

@@ -223,7 +223,7 @@ class PartList:
             raise Misuse(f"{self._where}part {name!r}: {error}") from error
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
-            raise Misuse(f"{self._where}{_misfit(name, part, loader, problem)}")
+            raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")
         return loader
 
 
@@ -244,7 +244,7 @@ class _Unbound:
         return bind(self, self._owner) if bind is not None else found
 
 
-def _misfit(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
+def _mismatch(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
     """The error message for a loader that cannot be called with its arguments."""
     function = loader.function
     if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):

@@ -22,8 +22,8 @@ _kept_digest = lru_cache(maxsize=256)(_digest)
 class Binding:
     """What a cursor is bound to: view, host, path, query, identity and the user's login.
 
-    It is made once per request, before any loader runs, so that a loader that changes the session
-    does not change whose walk this is.
+    It is made once per request, before any loader runs, so a loader that changes the session does
+    not change the binding.
 
     Args:
         request: The request.

@@ -89,13 +89,13 @@ class PartsResponse(Response):
     @property
     def rendered_content(self) -> Any:
         """The bytes for the negotiated renderer: the original ones if they still fit."""
-        if self._serves_as_born():
+        if self._can_serve_body():
             return self._body
         if self._data is not _UNREAD:
             self.headers.pop("ETag", None)  # It belonged to the data as it was.
         return super().rendered_content
 
-    def _serves_as_born(self) -> bool:
+    def _can_serve_body(self) -> bool:
         return self._data is _UNREAD and (not self._body or self._is_plain_json())
 
     def _is_plain_json(self) -> bool:

@@ -1,4 +1,4 @@
-"""The questions that a shop's dashboard asks, each one a loader: `func(request) -> data`.
+"""The parts of the shop's dashboard, each one a loader: `func(request) -> data`.
 
 They do not depend on partstream: a plain view can call a loader too, and `BlockingDashboardView`
 does. The slow ones are slow because of their queries. All amounts are whole cents of euros.
@@ -286,10 +286,10 @@ def get_slow_stock(request: Request) -> dict[str, Any]:
 
 
 def get_customers_at_risk(request: Request) -> dict[str, Any]:
-    """Good customers who have gone quiet: no order for more than twice as long as usual.
+    """Good customers who have stopped buying: no order for more than twice their usual gap.
 
-    Asked of those with four orders or more whose last is 60 to 365 days ago. What they spent, and
-    on which shelf they bought most, is looked up customer by customer.
+    Only customers with four or more orders are considered, and only if the last order was 60 to 365
+    days ago. Their spending and favourite shelf are looked up customer by customer.
     """
     now = get_now()
     kept = ~Q(orders__status=Order.Status.CANCELLED)

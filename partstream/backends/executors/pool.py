@@ -114,7 +114,7 @@ class WorkerPool:
                 raise NoCapacity(f"{waiting} calls wait for a thread")
             self._pending += 1
             try:
-                self._staff()
+                self._add_thread()
             except NoThread:
                 self._pending -= 1
                 if self._workers:
@@ -152,14 +152,14 @@ class WorkerPool:
         with self._lock:
             self._pending += 1
             try:
-                self._staff()
+                self._add_thread()
             except NoThread:
                 if not self._workers:
                     self._pending -= 1
                     raise
             self._queue.put(call)
 
-    def _staff(self) -> None:
+    def _add_thread(self) -> None:
         """Start a thread if calls wait for one and the pool has room for it."""
         if self._workers < min(self._pending, self.max_workers):
             try:
@@ -233,7 +233,7 @@ class WorkerPool:
                 self._workers -= 1
                 self._pending -= 1
                 try:
-                    self._staff()
+                    self._add_thread()
                 except NoThread:
                     if not self._workers:
                         stranded = self._take_queue()
