@@ -1,4 +1,4 @@
-"""Django REST Framework views that deliver their parts as they become ready.
+"""Views that deliver their parts as they become ready: by cursor, by key, or as a stream.
 
 Each name is imported at its first use, so ``import partstream`` is cheap and works before Django
 is configured.

@@ -26,7 +26,7 @@ class State(Enum):
 
 
 def timeout_error(state: State) -> Exception | None:
-    """What a call failed with that was given up in this state; None: it had ended by itself."""
+    """The error of a call that was given up in this state; None: it had already ended."""
     if state is State.ABANDONED:
         return PartTimeout("it took longer than its timeout")
     if state is State.CANCELLED:
