@@ -27,7 +27,7 @@ class DjangoCacheStore(CacheStore):
     """Uses ``django.core.cache``, with its key prefix, version and key function.
 
     It makes as few round trips as the cache's own ``get_many`` and ``set_many``. The cache must
-    support bytes: all of Django's do, and those that others can see pickle their values.
+    support bytes: all of Django's do, and those that processes share pickle their values.
 
     A small cache evicts the application's entries in favour of the store's (a ``LocMemCache`` holds
     300 by default): use an alias just for the store, or raise ``MAX_ENTRIES``.

@@ -30,7 +30,7 @@ def start_daemon(target: Callable[..., Any], *args: Any, name: str) -> threading
 
 
 def is_out_of_threads(error: BaseException) -> bool:
-    """Whether this is Python's error for a thread that the system could not start.
+    """Whether this is Python's error for a thread that could not be started, in any library.
 
     asgiref starts a thread to await a coroutine from synchronous code.
     """
