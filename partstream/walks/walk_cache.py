@@ -1,4 +1,4 @@
-"""The walk cache: what one walk keeps, because it may be read again."""
+"""The walk cache: fragments that one walk keeps because it may need them again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from partstream.caching.single_flight import SingleFlight, get_single_flight
 
 
 class WalkCache:
-    """The fragments that a walk keeps, under its random id, for this identity alone.
+    """The fragments that a walk keeps, under its random id and for its identity only.
 
-    A walk begins with nothing, so a new walk sees new data.
+    A walk begins with an empty cache, so a new walk sees new data.
 
     Args:
-        get_prefix: Makes the beginning of the keys; called at first need.
-        ttl: Seconds that fragments are kept.
-        reads: Whether there may be any: the request came with a cursor.
+        get_prefix: Makes the prefix of the keys; called when it is first needed.
+        ttl: Seconds for which fragments are kept.
+        reads: Whether the cache may have fragments: the request came with a cursor.
     """
 
     def __init__(self, get_prefix: Callable[[], str], *, ttl: int, reads: bool) -> None:
@@ -38,7 +38,7 @@ class WalkCache:
         return self._prefix + name
 
     def read(self, names: Iterable[str], *, moves: bool) -> tuple[dict[str, bytes], list[str]]:
-        """What is kept of these parts, and which of them an earlier chunk has left running.
+        """The cached fragments of these parts, and the parts that an earlier chunk left running.
 
         It takes one round trip to the store.
 
@@ -47,7 +47,7 @@ class WalkCache:
             moves: Whether a chunk may leave work running, here or in another process.
 
         Returns:
-            Name -> fragment, and the names of those that run.
+            Name -> fragment, and the names of the running parts.
         """
         keys = {name: self.key_of(name) for name in names}
         flights, locks = self._flights, {}
@@ -63,7 +63,7 @@ class WalkCache:
         return kept, [*here, *elsewhere]
 
     def keep(self, fragments: Mapping[str, bytes]) -> None:
-        """Keep these, in one round trip."""
+        """Store these fragments, in one round trip."""
         if fragments:
             self._flights.store.set_many(
                 {self.key_of(name): fragment for name, fragment in fragments.items()}, self.ttl

@@ -83,7 +83,7 @@ class CountsOverDjango(OverDjango):
         caches["default"].set(f"{strange.key}:{int(BEGIN) // 60}", ["7"])
         assert store.take([denied, strange]) is None
         assert store.undecided == 1
-        assert "TypeError: The cache gave ['7'] for a counter." in self.traceback
+        assert "TypeError: The counter in the cache is ['7']." in self.traceback
         # The others are counted as before.
         assert store.take([window(f"{key}:other", 9, 60)]).admitted
 
@@ -106,7 +106,7 @@ class TestLocMemCache(CountsOverDjango):
 
     def test_check__tells_of_the_entries_that_are_driven_out(self, store):
         (warning,) = store.check()
-        assert "is a LocMemCache: each process counts requests by itself" in warning.msg
+        assert "is a LocMemCache: each process counts requests separately" in warning.msg
         assert "a flood of clients drives out counters" in warning.msg
         assert "MemoryRateLimitStore" in warning.hint
         assert "RedisRateLimitStore" in warning.hint
@@ -182,7 +182,7 @@ class TestDummyCache(OverDjango):
 
     def test_check__tells_nothing_of_entries(self, store):
         (warning,) = store.check()
-        assert "is a DummyCache: each process counts requests by itself" in warning.msg
+        assert "is a DummyCache: each process counts requests separately" in warning.msg
         assert "drives out" not in warning.msg
 
 
@@ -233,8 +233,8 @@ class TestDjangoRedisCache(BearsFaultsOfRedis, CountsOverDjango):
         store = self.make()
         assert store.take([window(key, 1, 60)]) is None
         assert len(lines()) == 1
-        assert "failed, and is left alone" in lines()[0]
-        assert "ServiceFault: The cache gave None for a counter." in self.traceback
+        assert "failed, and is not used" in lines()[0]
+        assert "ServiceFault: The counter in the cache is None." in self.traceback
 
 
 class ClosingStore(DjangoCacheRateLimitStore):
@@ -370,7 +370,7 @@ def test_alias__that_is_unknown_is_misuse(two_caches):
     with pytest.raises(Misuse) as caught:
         DjangoCacheRateLimitStore(alias="nothing")
     assert "The rate-limit store's alias is 'nothing'" in str(caught.value)
-    assert "Name a cache of CACHES, which has 'default', 'other'." in str(caught.value)
+    assert "Write one of those in CACHES: 'default', 'other'." in str(caught.value)
 
 
 def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):
@@ -380,7 +380,7 @@ def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):
 
 
 def test_retry_after__that_is_no_time_is_misuse(two_caches):
-    with pytest.raises(Misuse, match="Give seconds above 0"):
+    with pytest.raises(Misuse, match="Write seconds above 0"):
         DjangoCacheRateLimitStore(retry_after=0)
 
 
@@ -429,5 +429,5 @@ def test_raised__counts_the_request_once(counters, added, counter):
 def test_raised__what_is_no_counter_is_a_fault(misses, junk):
     # A cache that is told to ignore its faults answers 0.
     cache = Scripted([None] * misses + [junk], [False] * misses)
-    with pytest.raises(TypeError if junk else ServiceFault, match="for a counter"):
+    with pytest.raises(TypeError if junk else ServiceFault, match="The counter in the cache is"):
         _raised(cache, "counter", 70)
