@@ -22,8 +22,8 @@ from threading import Barrier
 import subjects
 
 from tests import postgresql
-from tests.databases import database
-from tests.wsgi import ask
+from tests.support.databases import database
+from tests.support.wsgi import ask
 
 CLIENTS = 8
 PARTS = 4

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from django.core.cache import caches
 from django.urls import include, path
 from django.utils import timezone, translation
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
 from partstream import HybridProgressiveView, ProgressiveView
 from partstream.backends.executors import pool
@@ -16,24 +15,20 @@ from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_single_flight
+from tests.support import databases, hypothesis_profiles, memcached, redis, redis_cluster
+from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
-from . import databases, memcached, redis, redis_cluster
-from .holding import Held, HeldCoroutine, wait_until
-
-# New examples are for those who can look at them; CI tries the same ones each time.
-hypothesis_settings.register_profile(
-    "partstream",
-    derandomize=bool(os.environ.get("CI")),
-    deadline=None,  # How long an example takes is the machine's business.
-    suppress_health_check=[HealthCheck.too_slow],
-)
-hypothesis_settings.load_profile("partstream")
+hypothesis_profiles.load_default()
 
 pytest.register_assert_rewrite(
-    "tests.backends.caches.contract",
-    "tests.backends.cursors.contract",
-    "tests.backends.executors.contract",
-    "tests.walking",
+    "tests.support.contracts.cache_store",
+    "tests.support.contracts.cache_store_over_django",
+    "tests.support.contracts.cursor_codec",
+    "tests.support.contracts.rate_limit_store",
+    "tests.support.contracts.rate_limit_store_over_django",
+    "tests.support.contracts.redis_faults",
+    "tests.support.contracts.executor",
+    "tests.support.walk_client",
 )
 
 needs_jwt = pytest.mark.skipif(find_spec("jwt") is None, reason="the extra jwt is not installed")
@@ -43,6 +38,65 @@ CODECS = [
     pytest.param("partstream.backends.cursors.jwt.JWTCursorCodec", id="jwt", marks=needs_jwt),
     pytest.param("partstream.backends.cursors.signed.SignedCursorCodec", id="signed"),
 ]
+
+
+# How pytest runs
+
+#: Fixtures of tests that use the project's database.
+DATABASE_FIXTURES = {
+    *("db", "transactional_db", "django_db_reset_sequences"),
+    # Those of projects in processes of their own.
+    *("database", "postgresql_url", "project"),
+}
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run in this process what is chosen by name or by file: workers would take longer to start."""
+    chosen = config.option.keyword or config.option.capture == "no" or config.option.collectonly
+    files = [path for path in config.args if not Path(path).is_dir()]
+    # Half of the time the tests wait, so there are more workers than cores.
+    return 0 if chosen or files else 3 * (os.cpu_count() or 2) // 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what uses the database, however it asks for it: `-m database` runs these alone."""
+    for item in items:
+        if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(item.fixturenames):
+            item.add_marker("database")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Let reports of tests with lone surrogates travel between the processes of pytest-xdist."""
+    return printable((yield))
+
+
+def printable(data):
+    """The same data, with each character that has no UTF-8 as an escape."""
+    if isinstance(data, str):
+        return data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {printable(key): printable(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [printable(value) for value in data]
+    return data
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end which tests failed at first and were run again."""
+    repeated = sorted({report.nodeid for report in terminalreporter.stats.get("rerun", [])})
+    if not repeated:
+        return
+    terminalreporter.section("tests that were run again", yellow=True)
+    for nodeid in repeated:
+        terminalreporter.line(nodeid)
+    if path := os.environ.get("PARTSTREAM_TEST_REPEATED"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{nodeid}\n" for nodeid in repeated)
+
+
+# Fixtures
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +234,7 @@ def empty_cache():
 @pytest.fixture
 def store(settings, empty_cache):
     """The project's store of fragments, which notes what it is asked."""
-    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.stores.NotingStore"}
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "tests.support.stores.NotingStore"}
     return get_cache_store()
 
 

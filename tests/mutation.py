@@ -138,7 +138,7 @@ def entries(text: str) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run it; 1 where a mutant survived that is not in the list, or nothing was tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("names", nargs="*", help='such as "partstream.cursors.*" (all)')
+    parser.add_argument("names", nargs="*", help='such as "partstream.walks.cursor.*" (all)')
     parser.add_argument("--processes", default=str(os.cpu_count() or 2))
     parser.add_argument("--directory", type=Path, help="to work in, to keep, and to go on in")
     given = parser.parse_args(arguments)

@@ -67,7 +67,9 @@ class Launcher:
             except Exception as error:  # noqa: BLE001 - fail() logs
                 # Data so deeply nested that this thread's stack does not hold it.
                 return self._boundary.fail(name, loader, error)
-        return Job(self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader))
+        return Job(
+            self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader)
+        )
 
     def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
         """Run a job, or begin to run it elsewhere.

@@ -35,8 +35,8 @@ from partstream.security import audit, client_ip, validation
 from partstream.walks import cursor
 from partstream.walks.cursor import Cursor
 from partstream.wire import errors, schemas
+from tests.support.redis import needs_redis
 
-from ..redis import needs_redis
 from .markdown import DOCS, PAGES, README, TREE, blocks, rows, sections
 
 SETTINGS = DOCS / "settings.md"

@@ -39,6 +39,7 @@ def open_page(tmp_path, monkeypatch, db, django_user_model):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.database
 def test_page__says_what_is_so(open_page, path):
     open_page(path).run()
 

@@ -252,15 +252,15 @@ def codec_parts(name: str) -> tuple[type[Any], type[Any]]:
     """The class of a codec, and the tests of it, which know how its tokens are forged."""
     if name == "fernet":
         from partstream.backends.cursors.fernet import FernetCursorCodec
-        from tests.backends.cursors.test_fernet import TestFernetCursorCodec
+        from tests.unit.backends.cursors.test_fernet import TestFernetCursorCodec
 
         return FernetCursorCodec, TestFernetCursorCodec
     if name == "jwt":
         from partstream.backends.cursors.jwt import JWTCursorCodec
-        from tests.backends.cursors.test_jwt import TestJWTCursorCodec
+        from tests.unit.backends.cursors.test_jwt import TestJWTCursorCodec
 
         return JWTCursorCodec, TestJWTCursorCodec
     from partstream.backends.cursors.signed import SignedCursorCodec
-    from tests.backends.cursors.test_signed import TestSignedCursorCodec
+    from tests.unit.backends.cursors.test_signed import TestSignedCursorCodec
 
     return SignedCursorCodec, TestSignedCursorCodec

@@ -1,7 +1,0 @@
-from __future__ import annotations
-
-import pytest
-
-pytest.register_assert_rewrite(
-    "tests.backends.rate_limits.contract", "tests.backends.rate_limits.faults"
-)
