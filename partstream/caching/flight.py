@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from partstream.backends.executors.calls import Call, timeout_error
 from partstream.logs import get_logger
@@ -34,15 +34,6 @@ class Lost(Enum):
 LOST: Final = Lost.LOST
 
 
-class Registry(Protocol):
-    """What keeps the flights that have a key."""
-
-    def end(
-        self, flight: Flight, result: Any, *, value: bytes | None = None, failed: bool = False
-    ) -> None:
-        """End a flight, with its value and its lock."""
-
-
 class Flight:
     """One making of a value, and the callers in this process who wait for it.
 
@@ -65,7 +56,7 @@ class Flight:
         ttl: int | None = None,
         fresh: bool = False,
         owner: Caller | None = None,
-        registry: Registry | None = None,
+        end_at: Callable[..., None] | None = None,
     ) -> None:
         self.key = key
         self.ttl = ttl
@@ -78,7 +69,7 @@ class Flight:
         self.result: Any = None
         #: Whether it is over: nobody will lock it, or watch it, any more.
         self.has_ended = False
-        self._registry = registry
+        self._end_at = end_at
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Flight], None]] = []
 
@@ -122,11 +113,11 @@ class Flight:
             return True
 
     def finish(self, result: Any, *, value: bytes | None = None, failed: bool = False) -> None:
-        """End it where it is kept, see `SingleFlight.end`."""
-        if self._registry is None:
+        """End it where others can find it, see `SingleFlight.end`."""
+        if self._end_at is None:
             self.end(result)
         else:
-            self._registry.end(self, result, value=value, failed=failed)
+            self._end_at(self, result, value=value, failed=failed)
 
     def end(self, result: Any, prepare: Callable[[int], None] | None = None) -> bool:
         """Hand the result to all who wait; False where it has ended before.

@@ -26,16 +26,14 @@ class Ask:
 
 @dataclass
 class Wait:
-    """A step: wait until the flight has ended."""
+    """A step: wait until the flight has ended.
+
+    Where another process makes the value (``polls``), wait for `POLL_SECONDS` instead, and send
+    what `SingleFlight.poll` says of the flight.
+    """
 
     flight: Flight
-
-
-@dataclass
-class Poll:
-    """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of the flight."""
-
-    flight: Flight
+    polls: bool = False
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Run:
     flight: Flight
 
 
-Step = Ask | Wait | Poll
+Step = Ask | Wait
 #: The value, from the store; or what another caller made; or that it has to be made.
 Found = bytes | Joined | Run
 
@@ -98,7 +96,7 @@ def obtain(
         if turn is None:
             turn = yield Ask(partial(flights.claim, flight))
         while turn is Turn.WAIT:
-            turn = yield Poll(flight)
+            turn = yield Wait(flight, polls=True)
         if turn is not Turn.RUN:
             yield Ask(partial(flights.end, flight, turn))
     except BaseException:
@@ -108,7 +106,7 @@ def obtain(
     return Run(flight) if turn is Turn.RUN else bytes(turn or b"")
 
 
-def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Poll | Found:
+def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Found:
     """Reply to a step of `obtain`, and go on to the next that takes time, past those of `Ask`."""
     try:
         step = steps.send(reply)

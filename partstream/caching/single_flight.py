@@ -95,7 +95,7 @@ class SingleFlight:
             if flight is not None:
                 return flight, False
             flight = self._flights[key] = Flight(
-                key, ttl=ttl, fresh=fresh, owner=owner, registry=self
+                key, ttl=ttl, fresh=fresh, owner=owner, end_at=self.end
             )
             return flight, True
 

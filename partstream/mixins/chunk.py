@@ -133,7 +133,7 @@ class ChunkMixin(PartsMixin):
             remaining = {*remaining, *retried}
         # The first request of a walk has no cursor, so it cannot be repeated.
         slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
-        cache.keep(resolver.kept(remaining, slow))
+        cache.keep(resolver.parts.outcomes.values(), layout, remaining, slow)
 
     def _whole_response(self, request: Request) -> Response:
         """Every part in one response, for a view without cursors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
@@ -12,13 +12,12 @@ from asgiref.sync import async_to_sync
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
-from partstream.backends.executors.daemon_threads import patched_by
 from partstream.backends.executors.hooks import CallHooks
-from partstream.exceptions import Misuse, NoCapacity, NoThread
+from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
 from partstream.isolation.transactions import atomic_aliases
-from partstream.parts.coroutines import timed
+from partstream.parts.coroutines import refuse_green_threads, timed
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
@@ -84,7 +83,8 @@ class Launcher:
         """
         loader, concurrent = job.loader, self._executor.concurrent
         if loader.is_async:
-            self._refuse_green_threads(job.name)
+            view = type(self._parts.view).__name__
+            refuse_green_threads(f"{view}: the loader of part {job.name!r}")
             if not concurrent and not self.atomic:
                 return None
         try:
@@ -111,16 +111,6 @@ class Launcher:
         outcome = job()
         self._context.restore()
         return outcome
-
-    def _refuse_green_threads(self, name: str) -> None:
-        package = patched_by()
-        if package is not None:
-            raise Misuse(
-                f"{type(self._parts.view).__name__}: the loader of part {name!r} is a "
-                f"coroutine function, and {package} has patched threads in this process: an event "
-                "loop would stop every ORM query of it. Write a plain function, def instead of "
-                "async def, or run the process without monkey-patching."
-            )
 
     def _submit(self, job: Job) -> Outcome | Call:
         timeout = job.timeout
@@ -162,7 +152,8 @@ class Launcher:
                 found[job.name] = self._submit_coroutine(job)
             except NoCapacity as refusal:
                 found[job.name] = self._boundary.fail(job.name, job.loader, refusal)
-        starts = [partial(_measured, partial(job.start, self._parts.request)) for job in here]
+        starts = [partial(job.start, self._parts.request) for job in here]
+        results: list[_Measured]
         try:
             results = async_to_sync(_gather)(starts) if starts else []
         except RuntimeError as refusal:  # This thread runs an event loop already.
@@ -180,21 +171,17 @@ async def _timed_call(
     return await timed(function(*args, **kwargs), timeout)
 
 
-async def _measured(
-    call: Callable[[], Awaitable[Any]],
-) -> tuple[Any, BaseException | None, float]:
+_Measured = tuple[Any, BaseException | None, float]
+
+
+async def _gather(starts: Iterable[Callable[[], Awaitable[Any]]]) -> list[_Measured]:
+    return await asyncio.gather(*map(_measured, starts))
+
+
+async def _measured(start: Callable[[], Awaitable[Any]]) -> _Measured:
     """What a coroutine loader returned or raised, and the seconds it took."""
     started = perf_counter()
     try:
-        return await call(), None, perf_counter() - started
-    except Exception as error:  # noqa: BLE001 - settled in the request's thread
+        return await start(), None, perf_counter() - started
+    except BaseException as error:  # noqa: BLE001 - settled in the request's thread
         return None, error, perf_counter() - started
-
-
-async def _gather(
-    calls: Sequence[Callable[[], Awaitable[tuple[Any, BaseException | None, float]]]],
-) -> list[tuple[Any, BaseException | None, float]]:
-    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
-    return [
-        (None, result, 0.0) if isinstance(result, BaseException) else result for result in results
-    ]

@@ -17,7 +17,7 @@ from partstream.conf import get_settings
 from partstream.isolation.connections import give_back_pooled
 from partstream.isolation.transactions import atomic_aliases
 from partstream.parts.declaration import LazyPart, PartList
-from partstream.parts.outcome import Outcome, worth_keeping
+from partstream.parts.outcome import Outcome
 from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary, HookedBoundary
@@ -165,26 +165,3 @@ class Resolver:
         for name, fragment in kept.items():
             parts.outcomes[name] = Outcome(name, fragment, None, 0.0, "cache")
         return running
-
-    def kept(self, remaining: Collection[int], slower_than: float | None) -> dict[str, bytes]:
-        """The fragments among the outcomes that may be read again on this walk.
-
-        Args:
-            remaining: Positions of the parts still to come.
-            slower_than: Seconds; parts that took longer are kept in any case. None: they are not.
-        """
-        layout = self.parts.layout
-        found = {}
-        for name, outcome in self.parts.outcomes.items():
-            fragment = worth_keeping(outcome)
-            if fragment is None:
-                continue
-            if (slower_than is not None and outcome.duration > slower_than) or (
-                layout.gated
-                and any(
-                    position in remaining
-                    for position in (layout.index[name], *layout.dependents[name])
-                )
-            ):
-                found[name] = fragment
-        return found

@@ -14,7 +14,7 @@ from typing import Any
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.protocol import Found, Joined, Poll, Run, Wait, obtain, proceed
+from partstream.caching.protocol import Found, Joined, Run, Wait, obtain, proceed
 from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flight
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
@@ -167,12 +167,12 @@ class Schedule:
             entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
             self._go_on(entry, proceed(entry.steps))
 
-    def _go_on(self, entry: Entry, found: Wait | Poll | Found) -> None:
+    def _go_on(self, entry: Entry, found: Wait | Found) -> None:
         """Do what single flight says of a part."""
         result: Any = found.result if isinstance(found, Joined) else found
-        if isinstance(result, (Wait, Poll)):
+        if isinstance(result, Wait):
             timeout = self._parts.timeout_of(entry.loader)
-            self.pending.add(entry, result.flight, timeout, polls=isinstance(result, Poll))
+            self.pending.add(entry, result.flight, timeout, polls=result.polls)
         elif isinstance(result, bytes):
             self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
         elif isinstance(result, Run):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 
 from partstream.caching.flight import Flight
 from partstream.caching.single_flight import SingleFlight, get_single_flight
+from partstream.parts.layout import Layout
+from partstream.parts.outcome import Outcome, worth_keeping
 
 
 class WalkCache:
@@ -62,9 +64,34 @@ class WalkCache:
         elsewhere = [name for name, lock in locks.items() if name not in kept and lock in entries]
         return kept, [*here, *elsewhere]
 
-    def keep(self, fragments: Mapping[str, bytes]) -> None:
-        """Store these fragments, in one round trip."""
-        if fragments:
-            self._flights.store.set_many(
-                {self.key_of(name): fragment for name, fragment in fragments.items()}, self.ttl
-            )
+    def keep(
+        self,
+        outcomes: Iterable[Outcome],
+        layout: Layout,
+        remaining: Collection[int],
+        slower_than: float | None,
+    ) -> None:
+        """Store what may be read again on this walk, in one round trip.
+
+        Args:
+            outcomes: The outcomes of a chunk.
+            layout: The declared parts.
+            remaining: Positions of the parts still to come.
+            slower_than: Seconds; parts that took longer are always stored. None: they are not.
+        """
+        entries = {}
+        for outcome in outcomes:
+            fragment, name = worth_keeping(outcome), outcome.name
+            if fragment is None:
+                continue
+            is_slow = slower_than is not None and outcome.duration > slower_than
+            if is_slow or (
+                layout.gated
+                and any(
+                    position in remaining
+                    for position in (layout.index[name], *layout.dependents[name])
+                )
+            ):
+                entries[self.key_of(name)] = fragment
+        if entries:
+            self._flights.store.set_many(entries, self.ttl)
