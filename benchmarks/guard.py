@@ -1,9 +1,9 @@
-"""What the guard costs: a limit's check, a cursor with every check, the middleware.
+"""The cost of the guard: checking limits, a cursor with every check, and the middleware.
 
-Run it with the versions to be measured installed: ``python benchmarks/guard.py``. Cases that are
-compared run in alternating blocks of one process. Redis is a throw-away server behind a Unix
-socket, as in the tests, and a PING goes the same way as a check: by the same client and the same
-kind of connection. ``--markdown`` prints the table for the docs.
+Install the versions to be measured, then run ``python benchmarks/guard.py``. Cases that are
+compared run in alternating blocks in one process. Redis is a temporary server behind a Unix
+socket, as in the tests, and a PING uses the same client and kind of connection as a check.
+``--markdown`` prints the table for the docs.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def set_up(redis_url):
         DJANGO_PARTSTREAM={"RATE_LIMIT_STORE": MEMORY},
         LOGGING_CONFIG=None,
     )
-    # A line for each request that is refused would bury the table.
+    # A line for each refused request would hide the table.
     logging.getLogger("partstream.audit").addHandler(logging.NullHandler())
     django.setup()
 
 
 def of_throttle(view, throttle):
-    """A case: a throttle made and asked, as DRF does for each request."""
+    """A case: a throttle made and called, as DRF does for each request."""
     from django.test import RequestFactory
     from rest_framework.request import Request
 
@@ -93,7 +93,7 @@ def of_view(limiting):
 
 
 def of_codec(codec):
-    """A case: a token through the grammar, decoded, looked at, and the next one encoded."""
+    """A case: a token validated, decoded and verified, and the next one encoded."""
     from partstream.security.validation import validate_token
     from partstream.walks.cursor import Cursor
 
@@ -120,7 +120,7 @@ def of_handler(middleware):
 
 
 def plain(request):
-    """A view that is not ours."""
+    """A view that is not partstream's."""
     from django.http import HttpResponse
 
     return HttpResponse(b"plain")
@@ -144,7 +144,7 @@ def limited(store, rate, burst):
 
 
 def admitted(store, threads=16, requests=200, limit=100):
-    """How many of so many requests at once are answered under a limit a minute."""
+    """The number of simultaneous requests that are admitted under a limit per minute."""
     from django.test import RequestFactory
 
     from partstream import ProgressiveView
@@ -169,7 +169,7 @@ def admitted(store, threads=16, requests=200, limit=100):
 
 
 def rows(blocks):
-    """Each measure: its name, the target, what was found, in the order of the table."""
+    """Each measure: its name, target and result, in the order of the table."""
     from django.core.cache import caches
     from django.urls import path
     from redis import Redis
@@ -195,7 +195,7 @@ def rows(blocks):
             return "drf"
 
     class Full(DRFThrottle):
-        """The same, whose window of a thousand is full."""
+        """The same, with a full window of a thousand."""
 
         rate = "1000/min"
 

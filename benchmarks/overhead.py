@@ -1,8 +1,8 @@
-"""What progressive delivery costs beside a view that answers in one go.
+"""The cost of progressive delivery, compared with a view that responds at once.
 
-Run it with the versions to be measured installed: ``python benchmarks/overhead.py``. Cases that
-are compared run in alternating blocks of one process, and only their ratios mean anything: the
-machine's speed and its noise meet both sides alike. ``--markdown`` prints the table for the docs.
+Install the versions to be measured, then run ``python benchmarks/overhead.py``. Cases that are
+compared run in alternating blocks in one process. Only their ratios are meaningful, since the
+machine's speed and noise affect both sides alike. ``--markdown`` prints the table for the docs.
 
 The subject is the view alone, called as Django calls it and rendered: no middleware, no
 authentication, no throttle, SQLite in memory. A part is a list of three small objects.
@@ -63,29 +63,29 @@ requests = RequestFactory(headers={"host": "testserver"})
 
 
 def load(request):
-    """A loader that costs nothing, so that only the delivery is measured."""
+    """A loader that costs nothing, so that only delivery is measured."""
     return ITEMS
 
 
 def declare(count):
-    """So many parts."""
+    """The given number of parts."""
     return [(f"part_{number}", lazy(load)) for number in range(count)]
 
 
 class TenParts(ProgressiveView):
-    """Ten parts, two a chunk."""
+    """Ten parts, two per chunk."""
 
     parts = declare(10)
 
 
 class ManyParts(ProgressiveView):
-    """A thousand parts, two a chunk."""
+    """A thousand parts, two per chunk."""
 
     parts = declare(1000)
 
 
 class ManyPartsMadeEachTime(ProgressiveView):
-    """A thousand parts, declared anew for each request."""
+    """A thousand parts, declared again for each request."""
 
     def get_parts(self):
         """The parts."""
@@ -93,7 +93,7 @@ class ManyPartsMadeEachTime(ProgressiveView):
 
 
 class TenPartsMadeEachTime(ProgressiveView):
-    """Ten parts, declared anew for each request."""
+    """Ten parts, declared again for each request."""
 
     def get_parts(self):
         """The parts."""
@@ -104,7 +104,7 @@ FIRST = TenParts.as_view()(requests.get("/walk/")).data
 
 
 class Bare(APIView):
-    """A plain view that answers the same body as the first chunk."""
+    """A plain view that returns the same body as the first chunk."""
 
     def get(self, request):
         """The body."""
@@ -120,7 +120,7 @@ class GroupSerializer(ModelSerializer):
 
 
 class Pagination(CursorPagination):
-    """DRF's cursors, two rows a page."""
+    """DRF's cursors, two rows per page."""
 
     ordering = "id"
     page_size = 2
@@ -135,7 +135,7 @@ class Groups(ListAPIView):
 
 
 def of_view(view, url="/walk/"):
-    """A case: requests made beforehand, each answered and rendered."""
+    """A case: requests made in advance, each answered and rendered."""
     handler = view.as_view()
     return lambda count: [requests.get(url) for _ in range(count)], lambda r: handler(r).render()
 
@@ -174,7 +174,7 @@ def import_milliseconds(rounds=15):
 
 
 def rows(blocks):
-    """Each measure: its name, the target, what was found, in the order of the table."""
+    """Each measure: its name, target and result, in the order of the table."""
     call_command("migrate", verbosity=0)
     Group.objects.bulk_create(Group(name=f"group {number}") for number in range(10))
     second_page = Groups.as_view()(requests.get("/groups/")).data["next"]

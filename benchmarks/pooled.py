@@ -1,13 +1,13 @@
-"""What timed parts cost where Django's pool has fewer connections than there are clients.
+"""The cost of timed parts when Django's pool has fewer connections than there are clients.
 
-Run it with the versions to be measured installed, those of the tests and of PostgreSQL among them,
-on Django 5.1 or newer: ``python benchmarks/pooled.py``. It starts a PostgreSQL server of its own.
+Install the versions to be measured, including the dependencies of the tests and PostgreSQL, with
+Django 5.1 or newer, then run ``python benchmarks/pooled.py``. It starts its own PostgreSQL server.
 ``--markdown`` prints the table for the docs.
 
-Eight clients with a session each ask at once, again and again, by the project's WSGI application.
-The pool has four connections. The inline view has four parts without a timeout; the timed view has
-the same four with one, so that each runs in a worker, on another connection than the request's.
-Ratios are to the same figure of the inline view, with the time of the parts' queries added.
+Eight clients, each with a session, send requests at the same time, again and again, through the
+project's WSGI application. The pool has four connections. The inline view has four parts without a
+timeout. The timed view has the same four with one, so each runs in a worker, on its own connection.
+Ratios compare with the inline view's figure, with the time of the parts' queries added.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tests.support.wsgi import ask
 
 CLIENTS = 8
 PARTS = 4
-#: Milliseconds that the database takes for a part's query.
+#: Milliseconds that a part's query takes.
 QUERY = 10
-#: Requests of a client in one block.
+#: Requests of each client in one block.
 REQUESTS = 10
 
 
 def set_up(url):
-    """Configure Django, and make the tables and a session of each client; the value: cookies."""
+    """Configure Django, and make the tables and a session for each client; return the cookies."""
     import dj_database_url
     import django
     from django.conf import settings
@@ -115,7 +115,7 @@ def make_urls():
 
 
 def block(application, path, cookies):
-    """Seconds of each request that the clients send at once, again and again."""
+    """Seconds of each request; the clients send theirs at the same time, again and again."""
     start = Barrier(len(cookies))
 
     def client(cookie):

@@ -1,4 +1,4 @@
-"""Prints what a benchmark found: a table, and what it was measured with."""
+"""Prints a benchmark's results: a table, and the versions used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import django
 import rest_framework
 
-#: What was measured, its target, its figure.
+#: The measure, its target, its result.
 Row = tuple[str, str, str]
 
 
@@ -20,17 +20,17 @@ def report(
     *versions: str,
     blocks: int = 60,
 ) -> None:
-    """Measure, and print for a reader, or with ``--markdown`` for the docs.
+    """Measure, and print a table, with ``--markdown`` in the docs' format.
 
     Args:
-        description: What the benchmark is about.
-        get_rows: Measures in so many blocks a case.
-        versions: Name and version of what else took part.
-        blocks: The default.
+        description: The subject of the benchmark.
+        get_rows: Measures each case in the given number of blocks.
+        versions: Names and versions of other packages used.
+        blocks: The default number of blocks.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
-    parser.add_argument("--blocks", type=int, default=blocks, help=f"blocks a case ({blocks})")
+    parser.add_argument("--blocks", type=int, default=blocks, help=f"blocks per case ({blocks})")
     arguments = parser.parse_args()
     packages = ", ".join(
         [

@@ -1,8 +1,8 @@
-"""What executors, time budgets, caches and single flight bring, and what they cost.
+"""The benefits and costs of executors, time budgets, caches and single flight.
 
-Run it with the versions to be measured installed, those of the tests and of PostgreSQL among them:
-``python benchmarks/resolution.py``. It starts a Redis (or Valkey) and a PostgreSQL server of its
-own. ``--markdown`` prints the table for the docs.
+Install the versions to be measured, including the dependencies of the tests and PostgreSQL, then
+run ``python benchmarks/resolution.py``. It starts its own Redis (or Valkey) and PostgreSQL
+servers. ``--markdown`` prints the table for the docs.
 
 The subject is the view alone, called as Django calls it and rendered. Loaders that stand for slow
 queries sleep. Cases that are compared run in alternating blocks of one process.
@@ -21,7 +21,7 @@ import subjects
 
 from tests import postgresql, redis
 
-if __name__ == "__main__":  # Not in the processes that are started: they have their own.
+if __name__ == "__main__":  # Not in the processes that it starts: they have their own.
     subjects.set_up()
     logging.disable(logging.CRITICAL)
 
@@ -33,12 +33,12 @@ from partstream.backends.loader import get_cache_store
 
 SLOWEST = max(subjects.SLEEPS) / 1000
 ROUNDS = 7
-#: Rounds of callers before those that count: classes are laid out, connections opened.
+#: Rounds of callers before the measured ones, so that layouts exist and connections are open.
 WARM_UP = 5
 
 
 def fetch(name):
-    """A case of `measure`: a call of a view that is warm."""
+    """A case of `measure`: a call of a warmed-up view."""
     get = subjects.make_view(name)
     get()
     return (lambda count: ["/"] * count, get)
@@ -66,7 +66,7 @@ def side_by_side():
 
 
 def in_time(redis_url):
-    """The same, with a time budget: in one process, and by turns in two."""
+    """The same with a time budget: in one process, and in two by turns."""
     get = subjects.make_view("EightInTime")
     subjects.walk(get)
     walks, counts = [], set()
@@ -104,7 +104,7 @@ def in_time(redis_url):
 
 
 def walk_rows(where, walks, counts):
-    """What became of the walks of eight parts."""
+    """The results of walks of eight parts."""
     yield (
         f"a budget of 0.1 s, {where}: first chunk",
         "<= 0.115 s",
@@ -137,7 +137,7 @@ def hop(blocks):
 
 
 def cached(blocks, redis_url):
-    """A large cached fragment beside a tiny one, and a store beside the client it is built on."""
+    """A large cached fragment against a tiny one, and a store against the client it uses."""
     found = measure({"tiny": fetch("Tiny"), "large": fetch("Large")}, calls=50, blocks=blocks)
     yield (
         "a cached fragment of 226 KB against a tiny one, LocMem",
@@ -173,7 +173,7 @@ def cached(blocks, redis_url):
 
 
 def single_flight(redis_url):
-    """64 callers of a cold loader in four processes that are warm, each from when it calls."""
+    """64 callers of an uncached loader in four warm processes, each timed from its own call."""
     slowest, counts = [], []
     with subjects.processes(4, "Shared", redis_url=redis_url) as workers:
         from django_redis import get_redis_connection

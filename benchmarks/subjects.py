@@ -20,12 +20,12 @@ from django.conf import settings
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 REDIS_STORE = "partstream.backends.caches.redis.RedisCacheStore"
-#: Milliseconds that eight parts sleep.
+#: Milliseconds that each of the eight parts sleeps.
 SLEEPS = (0, 50, 100, 150, 250, 350, 500, 600)
-#: Threads of a process that call at once.
+#: Threads of a process that call at the same time.
 CALLERS = 16
 
-#: What was run in this process, in order.
+#: The loaders run in this process, in order.
 runs: list[str] = []
 lock = threading.Lock()
 
@@ -169,7 +169,7 @@ def walk(get):
     """Follow a walk to its end; `get` takes a path.
 
     Returns:
-        Seconds of the first answer, seconds of all, number of requests, names in order.
+        Seconds to the first response, seconds in total, number of requests, names in order.
     """
     started, path, seconds, names = time.perf_counter(), "/", [], []
     while path is not None:
@@ -188,7 +188,7 @@ def _serve(connection, set_up_with, name):
     set_up(**set_up_with)
     get = make_view(name)
     connection.send(None)
-    # As a server's: they are there before the requests, and their connections are open.
+    # As in a server: threads are started and connections opened before the requests.
     with ThreadPoolExecutor(CALLERS) as threads:
         while (order := connection.recv()) is not None:
             kind, given = order
@@ -200,7 +200,7 @@ def _serve(connection, set_up_with, name):
 
 
 def _call_at_once(get, threads, moment):
-    """The seconds that each of the threads waits for its answer; all start at a moment."""
+    """The seconds that each thread waits for its response; all start at the same time."""
 
     def call():
         time.sleep(max(0, moment - time.time()))
@@ -213,7 +213,7 @@ def _call_at_once(get, threads, moment):
 
 @contextmanager
 def processes(count, name, **set_up_with):
-    """So many processes that serve a view; each is a function of ("get", path)."""
+    """A number of processes that serve a view; each is a function of ("get", path)."""
     context = multiprocessing.get_context("spawn")
     started = []
     try:

@@ -1,4 +1,4 @@
-"""Times cases side by side: short blocks, interleaved, medians."""
+"""Times cases side by side: medians of short, interleaved blocks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import statistics
 from collections.abc import Callable
 from time import perf_counter
 
-#: Makes what one block consumes (untimed), and the function that is timed on each of them.
+#: Makes the inputs of one block (untimed), and the function that is timed on each input.
 Case = tuple[Callable[[int], list], Callable[[object], object]]
 
 
 def measure(cases: dict[str, Case], *, calls: int = 100, blocks: int = 60) -> dict[str, float]:
-    """Median microseconds a call of each case.
+    """Median microseconds per call of each case.
 
-    Blocks of all cases alternate in random order, so that a noisy moment of the machine meets all
-    of them alike; a ratio of two medians then says more than the medians themselves.
+    Blocks of all cases alternate in random order, so that a noisy moment of the machine affects
+    all of them alike. The ratio of two medians then says more than the medians themselves.
     """
     samples: dict[str, list[float]] = {name: [] for name in cases}
     order = list(cases)
@@ -33,6 +33,6 @@ def measure(cases: dict[str, Case], *, calls: int = 100, blocks: int = 60) -> di
                 call(one)
             seconds = perf_counter() - started
             gc.enable()
-            if block >= 3:  # The first ones warm up.
+            if block >= 3:  # The first blocks warm up.
                 samples[name].append(seconds / calls * 1e6)
     return {name: statistics.median(values) for name, values in samples.items()}

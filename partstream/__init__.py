@@ -1,14 +1,15 @@
-"""Views whose parts arrive as they are ready: by cursor, by key, or as a stream.
+"""Views that deliver their parts as they become ready: by cursor, by key, or as a stream.
 
-The names are loaded when they are first used, so importing this package costs nothing and needs
-no configured Django.
+Each name is imported at its first use, so ``import partstream`` is cheap and works before Django
+is configured.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-# Not from typing: type checkers know the name, and importing typing costs more than all the rest.
+# Not imported from typing: type checkers know this name, and importing typing costs more than the
+# rest of this module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

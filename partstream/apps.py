@@ -1,4 +1,4 @@
-"""The application, for ``INSTALLED_APPS``."""
+"""The Django app configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PartstreamConfig(AppConfig):
     verbose_name = "Partstream"
 
     def ready(self) -> None:
-        """Register the checks and the audit trail, once the applications are there."""
+        """Register the checks and connect the audit trail."""
         from . import checks
         from .security import audit
 

@@ -1,9 +1,9 @@
 """The settings: ``DJANGO_PARTSTREAM`` in the project's settings, and the environment.
 
-A setting is looked up, in this order, in an ``override_settings`` that is in force, in the
-environment as it stood at start-up (``PARTSTREAM_<NAME>``), in ``settings.py``, in the defaults
-below. An ``override_settings`` replaces the whole dictionary, so names that it leaves out fall
-back to the environment and then to the default.
+A setting is looked up in this order: an active ``override_settings``, the environment as it was
+when the process started (``PARTSTREAM_<NAME>``), ``settings.py``, and the defaults below.
+``override_settings`` replaces the whole dictionary, so names that it leaves out fall back to the
+environment and then to the default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .setting_kinds import BackendPath, Flag, FunctionPath, Kind, NetworkList, N
 SETTING = "DJANGO_PARTSTREAM"
 PREFIX = "PARTSTREAM_"
 
-#: The environment's variables are read once, when the process starts.
+#: Environment variables are read once, when the process starts.
 ENVIRONMENT: Mapping[str, str] = {
     name: value for name, value in os.environ.items() if name.startswith(PREFIX)
 }
@@ -32,7 +32,7 @@ ENVIRONMENT: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of the configuration: where it stands, what it is, what to do."""
+    """One fault of the configuration: its source, a message and a hint."""
 
     source: str
     message: str
@@ -43,28 +43,28 @@ class Problem:
         return f"{self.source}: {self.message} {self.hint}"
 
 
-#: Requests: the highest limit of a window. A store keeps one time for each.
+#: Requests: the highest limit of a window. A store keeps one timestamp for each.
 MAX_LIMIT = 100_000
 
 
 def _setting(default: Any, kind: Kind, *, variable: str = "") -> Any:
-    """A field of `Settings`: its default, its kind, and its variable's short name."""
+    """A field of `Settings`: its default, its kind, and the short name of its variable."""
     return field(default=default, metadata={"kind": kind, "variable": variable})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings in force. Get them by `get_settings()` at the moment of use."""
+    """The settings in force. Call `get_settings()` each time you need them."""
 
     #: Parts in one response of a walk. Environment: ``PARTSTREAM_CHUNK_SIZE``.
     DEFAULT_CHUNK_SIZE: int = _setting(2, Number(int), variable="CHUNK_SIZE")
-    #: Seconds that a cursor can be followed. Environment: ``PARTSTREAM_CURSOR_TTL``.
+    #: Seconds for which a cursor stays valid. Environment: ``PARTSTREAM_CURSOR_TTL``.
     DEFAULT_CURSOR_TTL: int = _setting(3600, Number(int), variable="CURSOR_TTL")
     #: The upper bound of every view's ``chunk_size``.
     MAX_PARTS_PER_REQUEST: int = _setting(50, Number(int, most=2000))
-    #: Characters of the longest token that is taken or given.
+    #: The maximum length of a token in characters, for those received and those issued.
     MAX_CURSOR_SIZE: int = _setting(1024, Number(int, least=128, most=8192))
-    #: Keys in one request by key.
+    #: The maximum number of keys in one request by key.
     MAX_KEYS_PER_REQUEST: int = _setting(10, Number(int, most=2000))
     #: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     CURSOR_CODEC: str | Mapping[str, Any] = _setting(
@@ -77,62 +77,62 @@ class Settings:
     PART_EXECUTOR: str | Mapping[str, Any] = _setting(
         "partstream.backends.executors.inline.InlineExecutor", BackendPath()
     )
-    #: Seconds that a part may take; None: as long as it needs.
+    #: Seconds that a part may take; None: no limit.
     PART_TIMEOUT: float | None = _setting(None, Number(float, least=0.001, optional=True))
-    #: Seconds after which a chunk goes out with what is ready; None: it waits for all its parts.
+    #: Seconds after which a chunk is sent with the parts that are ready; None: it waits for all.
     CHUNK_TIME_BUDGET: float | None = _setting(None, Number(float, least=0.001, optional=True))
-    #: Whether a walk keeps what may be read again.
+    #: Whether a walk caches parts that it may need again.
     ENABLE_CACHING: bool = _setting(True, Flag())
-    #: Seconds that a walk keeps it.
+    #: Seconds for which a walk caches them.
     CACHE_TTL: int = _setting(300, Number(int))
-    #: Seconds: a part that took longer is kept, for a client that repeats its cursor.
+    #: Seconds: a part that took longer is cached, in case a client repeats its cursor.
     CACHE_MIN_DURATION: float = _setting(0.25, Number(float, least=0))
-    #: Bytes of the longest fragment that is kept.
+    #: The maximum size in bytes of a cached fragment.
     MAX_FRAGMENT_SIZE: int = _setting(1 << 20, Number(int, least=1024, most=1 << 30))
-    #: Where fragments are kept: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
+    #: Where fragments are cached: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     CACHE_STORE: str | Mapping[str, Any] = _setting(
         "partstream.backends.caches.django_cache.DjangoCacheStore", BackendPath()
     )
-    #: The dotted path of a function ``(request) -> str | None``: what tells identities apart beside
-    #: what views say, such as a tenant. None: nothing does.
+    #: The dotted path of a function ``(request) -> str | None``. It adds a dimension, such as a
+    #: tenant, to the identity that views determine. None: no such dimension.
     IDENTITY: str | None = _setting(None, FunctionPath())
-    #: Whether requests are counted and limited.
+    #: Whether requests are counted and rate-limited.
     ENABLE_RATE_LIMITING: bool = _setting(True, Flag())
-    #: Requests of one client in a minute, over all views; None: no such limit.
+    #: Requests per client and minute, over all views; None: no such limit.
     RATE_LIMIT: int | None = _setting(100, Number(int, most=MAX_LIMIT, optional=True))
-    #: New walks, requests by key and streams of one client in ten seconds; None: no such limit.
+    #: New walks, requests by key and streams per client and ten seconds; None: no such limit.
     BURST_LIMIT: int | None = _setting(10, Number(int, most=MAX_LIMIT, optional=True))
     #: Where requests are counted: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     RATE_LIMIT_STORE: str | Mapping[str, Any] = _setting(
         "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore", BackendPath()
     )
-    #: What becomes of a request while that store is down: ``"local"`` counts it in this process,
-    #: ``"closed"`` answers 503, ``"open"`` lets it pass.
+    #: What happens to a request while that store is down: ``"local"`` counts it in this process,
+    #: ``"closed"`` answers 503, ``"open"`` admits it.
     RATE_LIMIT_ON_STORE_ERROR: str = _setting("local", Word(("local", "closed", "open")))
-    #: Networks whose ``X-Forwarded-For`` is believed, and ``"unix"`` for a server behind a socket.
+    #: Proxies whose ``X-Forwarded-For`` is trusted; ``"unix"`` for a server behind a Unix socket.
     TRUSTED_PROXIES: tuple[str, ...] = _setting((), NetworkList(("unix",)))
-    #: Networks of which alone requests are answered; empty: of all.
+    #: Only clients from these networks are admitted; empty: all clients.
     IP_ALLOWLIST: tuple[str, ...] = _setting((), NetworkList())
-    #: Networks whose requests are refused, those of the allowlist too.
+    #: Clients from these networks are refused, even if ``IP_ALLOWLIST`` has them.
     IP_BLOCKLIST: tuple[str, ...] = _setting((), NetworkList())
-    #: Whether refused requests are written to the logger ``partstream.audit``.
+    #: Whether refused requests are logged to ``partstream.audit``.
     ENABLE_AUDIT_LOGGING: bool = _setting(True, Flag())
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}
-#: Variable -> setting. A list is not a scalar and has none.
+#: Variable -> setting. Lists have no variable.
 VARIABLES = {
     PREFIX + (entry.metadata["variable"] or name): name
     for name, entry in _FIELDS.items()
     if entry.metadata["kind"].in_environment
 }
 _HINTS = {
-    "CURSOR_KEYS": 'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+    "CURSOR_KEYS": 'Make each with `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
 }
 
 
 def _read() -> tuple[dict[str, Any], list[Problem]]:
-    """Every value that is set, and every fault found on the way."""
+    """All values that are set, and all faults found while reading them."""
     values: dict[str, Any] = {}
     problems: list[Problem] = []
 
@@ -197,16 +197,16 @@ _settings = Kept(_make_settings, SETTING)
 
 
 def get_settings() -> Settings:
-    """The settings in force now.
+    """The settings that are in force now.
 
     Raises:
-        Misuse: While any setting is unknown or faulty; it names all of them.
+        Misuse: When any setting is unknown or invalid; the message names all of them.
     """
     return _settings()
 
 
 def get_source(name: str) -> str:
-    """Where a setting's value comes from: its variable, or its place in the settings module."""
+    """The source of a setting's value: its variable, or its place in the settings module."""
     variable = next((known for known, setting in VARIABLES.items() if setting == name), "")
     declared = getattr(django_settings, SETTING, {})
     if variable in ENVIRONMENT and not (_overrides and name in declared):
@@ -215,12 +215,12 @@ def get_source(name: str) -> str:
 
 
 def get_problems() -> list[Problem]:
-    """Every fault of the configuration, for ``manage.py check``."""
+    """All faults of the configuration, for ``manage.py check``."""
     return _read()[1]
 
 
 def misspelt_variables() -> Iterator[tuple[str, str]]:
-    """Variables of the environment that look like a misspelt setting, with the likely name."""
+    """Environment variables that look like a misspelt setting, with the likely name."""
     for variable in ENVIRONMENT:
         name = variable.removeprefix(PREFIX)
         if variable in VARIABLES:

@@ -1,4 +1,4 @@
-"""Functions of the project that settings and options name by their dotted paths."""
+"""Functions that settings and options name by dotted path."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .exceptions import Misuse
 
 
 def import_function(path: Any, where: str) -> Callable[[Any], Any]:
-    """The plain function of (request) that a setting or an option names.
+    """The function that a setting or an option names. It takes the request and is not async.
 
     Args:
         path: A dotted path, or the function itself.
-        where: What names it, for the errors.
+        where: The setting or option, for error messages.
 
     Raises:
-        Misuse: When it cannot be imported, is a coroutine function, or cannot be called with a
-            request alone.
+        Misuse: When the function cannot be imported, is a coroutine function, or cannot be called
+            with a request as its only argument.
     """
     where = f"{where} = {path!r:.120}"
     function = path
@@ -34,23 +34,23 @@ def import_function(path: Any, where: str) -> Callable[[Any], Any]:
         if function is None:
             raise Misuse(f"{where} cannot be imported: {module} has no {name!r}.")
     if not callable(function) or isinstance(function, type):
-        raise Misuse(f"{where} is not a function. Name one of (request).")
+        raise Misuse(f"{where} is not a function. Name a function that takes (request).")
     refuse_coroutine(function, where)
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:
         raise Misuse(f"{where} cannot be called as (request): {error}.") from error
     except ValueError:
-        pass  # Of those in C some have no signature.
+        pass  # Some C functions have no signature.
     found: Callable[[Any], Any] = function
     return found
 
 
 def refuse_coroutine(function: Any, where: str) -> None:
-    """Refuse a function that nobody would await.
+    """Refuse a coroutine function, since its result would never be awaited.
 
     Raises:
         Misuse: When it is a coroutine function.
     """
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
-        raise Misuse(f"{where} is a coroutine function. Write def in place of async def.")
+        raise Misuse(f"{where} is a coroutine function. Write def instead of async def.")

@@ -1,32 +1,32 @@
-"""What partstream raises.
+"""The exceptions that partstream raises.
 
 - PartstreamError
 
-  - PartError: a loader says, in its own words, why its part cannot be had
-  - PartTimeout: a loader took longer than it may
-  - NoCapacity: there was no room to run a loader
+  - PartError: a loader says in its own words why its part is unavailable
+  - PartTimeout: a loader exceeded its timeout
+  - NoCapacity: there was no free capacity to run a loader
 
-    - NoThread: the system had no thread to give
+    - NoThread: the system could not start a thread
 
-  - HookFailed: an executor's ``before_call()`` failed, so no loader was run
+  - HookFailed: an executor's ``before_call()`` failed, so no loader ran
 
-  - CursorError: a token that cannot be followed
+  - CursorError: a token that cannot be used
 
-    - InvalidCursor: not a cursor of this walk, whatever the reason
+    - InvalidCursor: not a cursor of this walk, for whatever reason
     - CursorExpired: older than its time to live
-    - StaleCursor: the declared parts changed since the walk began
+    - StaleCursor: the declared parts have changed since the walk began
 
-  - InvalidRequest: a request that breaks the grammar of the protocol's parameters
+  - InvalidRequest: a protocol parameter is malformed
 
     - InvalidKeys: the ``keys`` parameter
     - UnknownPart: a key that does not exist for this user
 
-  - AddressDenied: a client whose address is not admitted
-  - StoreUnavailable: a request that cannot be counted, and may not pass uncounted
+  - AddressDenied: the client's address is not admitted
+  - StoreUnavailable: the request cannot be counted, and uncounted requests are refused
 
-- Misuse (an ``ImproperlyConfigured``): a declaration that the developer has to mend
+- Misuse (an ``ImproperlyConfigured``): a declaration that the developer has to fix
 
-None of them knows of DRF: ``partstream.envelopes`` says which answer each becomes.
+These classes do not depend on DRF. ``partstream.wire.errors`` maps each to its response.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class PartstreamError(Exception):
-    """The base of what partstream raises while it answers a request."""
+    """The base class of the errors that partstream raises while it handles a request."""
 
 
 class PartError(PartstreamError):
-    """Raised in a loader: the only text of a loader that reaches a client.
+    """Raise it in a loader: its text is the only text from a loader that reaches the client.
 
     Args:
-        detail: What a person reads; a lazy translation is fine.
-        code: What a program reads: lower case, digits, underscores, up to 64 characters.
-        retryable: Whether asking again later may help.
+        detail: A text for people; it can be a lazy translation.
+        code: A code for programs: lower-case letters, digits and underscores, up to 64 characters.
+        retryable: Whether a later request may succeed.
 
     Raises:
-        Misuse: When an argument is not of that form.
+        Misuse: When an argument is invalid.
 
     Example:
         ``raise PartError("The warehouse is closed.", code="warehouse_closed", retryable=False)``
@@ -62,7 +62,7 @@ class PartError(PartstreamError):
     def __init__(self, detail: str, *, code: str = "part_failed", retryable: bool = True) -> None:
         if not isinstance(detail, (str, Promise)) or type(retryable) is not bool:
             raise Misuse(
-                "PartError(detail, code=..., retryable=...): a text, a code, True or False."
+                "PartError(detail, code=..., retryable=...): give text, a code, True or False."
             )
         if not _CODE.fullmatch(code):
             raise Misuse(
@@ -76,37 +76,37 @@ class PartError(PartstreamError):
 
 
 class PartTimeout(PartstreamError, TimeoutError):
-    """A loader took longer than its timeout. A fallback function may get it."""
+    """A loader exceeded its timeout. A fallback function may receive it."""
 
 
 class NoCapacity(PartstreamError):
-    """There was no room to run a loader: too many run already. A fallback function may get it."""
+    """Too many loaders run already. A fallback function may receive it."""
 
 
 class NoThread(NoCapacity):
-    """The system had no thread to give, and no thread that is there will come to the loader."""
+    """The system could not start a thread, and no existing thread will take the loader."""
 
 
 class HookFailed(PartstreamError):
-    """An executor's ``before_call()`` failed, so that no code of the project's may run.
+    """An executor's ``before_call()`` failed, so no code of the project may run.
 
-    No fallback covers it: that would run without what the hook sets. Its ``__cause__`` is what
-    the hook raised.
+    No fallback covers it, because a fallback would run without the state that the hook sets. Its
+    ``__cause__`` is the exception that the hook raised.
     """
 
 
 class CursorError(PartstreamError):
-    """A token that cannot be followed.
+    """A token that cannot be used.
 
-    Its message is the true reason. It is for logs: a client gets one answer a class.
+    The message has the actual reason, for logs. Clients get one fixed text for each class.
     """
 
-    #: What was given, as far as that is known.
+    #: The token that the client sent, if it is known.
     token: str | None = None
 
 
 class InvalidCursor(CursorError):
-    """The token is not a cursor of this walk: malformed, tampered with, or bound elsewhere."""
+    """The token is not a cursor of this walk: malformed, altered, or bound to something else."""
 
 
 class CursorExpired(CursorError):
@@ -114,11 +114,11 @@ class CursorExpired(CursorError):
 
 
 class StaleCursor(CursorError):
-    """The parts that the walk began with are no longer declared in that order."""
+    """The parts that the walk began with are no longer declared in the same order."""
 
 
 class InvalidRequest(PartstreamError):
-    """A protocol parameter breaks its grammar. The message is meant for the client."""
+    """A protocol parameter is malformed. The message is meant for the client."""
 
 
 class InvalidKeys(InvalidRequest):
@@ -126,7 +126,7 @@ class InvalidKeys(InvalidRequest):
 
 
 class UnknownPart(InvalidRequest):
-    """A key that does not exist, or that this user may not see: one answer for both."""
+    """A key does not exist, or this user may not see its part. The response is the same."""
 
     message: ClassVar[str] = "At least one of the keys is not a part of this view."
 
@@ -135,18 +135,18 @@ class UnknownPart(InvalidRequest):
 
 
 class AddressDenied(PartstreamError):
-    """The client's address is blocked, or not among those that are allowed."""
+    """The client's address is blocked, or is not in the allowlist."""
 
 
 class StoreUnavailable(PartstreamError):
     """The rate-limit store is down, and ``RATE_LIMIT_ON_STORE_ERROR`` is ``"closed"``.
 
     Args:
-        wait: Seconds after which it is tried again.
+        wait: Seconds until the store is tried again.
     """
 
     def __init__(self, wait: float) -> None:
-        super().__init__("the rate-limit store cannot be asked")
+        super().__init__("the rate-limit store is unavailable")
         self.wait = wait
 
 

@@ -1,4 +1,4 @@
-"""Whose data this is, and what a cursor is bound to."""
+"""The identity of a request, and what binds cursors, caches and limits to it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from .per_process import Kept
 
 
 def get_identity(request: Request) -> str | None:
-    """One stable string for whoever asks, or None for an unknown visitor.
+    """One stable string for the client's identity, or None for an anonymous visitor.
 
-    The first of these that there is: the authenticated user's model and primary key;
-    ``request.auth``, as a model's primary key or as a string; the session key. A primary key means
-    something in one database only: where the project's routers write the instance to another one
-    than ``default``, the string has that database's alias, too. Objects of another kind in
-    ``request.auth`` say nothing: override the view's ``get_identity()`` for them. A session of
-    ``signed_cookies`` has no key of its own, and a request without sessions or users is no error.
+    It is the first of these that exists: the authenticated user's model and primary key;
+    ``request.auth``, as a model's primary key or as a string; the session key. A primary key is
+    unique within one database only: where the project's routers write the instance to a database
+    other than ``default``, the string includes that database's alias. Objects of any other kind in
+    ``request.auth`` are ignored: override the view's ``get_identity()`` to use them. A session
+    stored in ``signed_cookies`` has no key of its own. A request without sessions or users is not
+    an error.
 
     Example:
-        ``"user:auth.user:7"``, or in the database ``red`` ``"user@red:auth.user:7"``
+        ``"user:auth.user:7"``, or in the database ``red``: ``"user@red:auth.user:7"``
     """
     user = request.user
     if user is not None and user.is_authenticated:
@@ -52,19 +53,19 @@ def _import_function() -> Callable[[Request], str | None]:
     return import_function(get_settings().IDENTITY, get_source("IDENTITY"))
 
 
-#: The function that ``IDENTITY`` names; not to be called where it names none.
+#: The function that ``IDENTITY`` names. Do not call it where the setting is None.
 get_identity_function = Kept(_import_function, SETTING)
 
 
-#: What ``IDENTITY`` says of a request, in a tuple; an empty one where the setting is None.
+#: What the ``IDENTITY`` function returned, in a tuple; empty where the setting is None.
 Dimension = tuple[str | None, ...]
 
 
 def get_dimension(request: Request) -> Dimension:
-    """What the project's function of ``IDENTITY`` says of a request.
+    """What the project's ``IDENTITY`` function returns for a request.
 
     Raises:
-        Misuse: When there is no such function, or it returns neither a string nor None.
+        Misuse: When the function does not exist, or returns neither a string nor None.
     """
     if get_settings().IDENTITY is None:
         return ()
@@ -72,24 +73,24 @@ def get_dimension(request: Request) -> Dimension:
     if value is not None and not isinstance(value, str):
         raise Misuse(
             f"{get_source('IDENTITY')} = {get_settings().IDENTITY!r} returned {value!r:.80}. "
-            "Return a string, or None where there is nothing to tell apart."
+            "Return a string, or None if there is nothing to tell apart."
         )
     return (value,)
 
 
 def with_dimension(identity: str | None, dimension: Dimension) -> str | None:
-    """An identity joined with the project's dimension, for caches and limits.
+    """The identity and the project's dimension as one string, for caches and limits.
 
-    None for an unknown visitor, whatever the dimension says.
+    None for an anonymous visitor, whatever the dimension is.
     """
     return identity if identity is None else bound_identity(identity, dimension)
 
 
 def bound_identity(identity: str | None, dimension: Dimension) -> str | None:
-    """The same, for cursors: those of unknown visitors are bound to the dimension alone."""
+    """The same for cursors: an anonymous visitor's cursor is bound to the dimension alone."""
     if not dimension or (identity is None and dimension == (None,)):
         return identity
-    # With a None too: else an identity of the project's own could be spelt like a joined one.
+    # None is joined too: otherwise a project's own identity could look like a joined one.
     return joined((identity, *dimension)).decode("utf-8", "surrogatepass")
 
 
@@ -98,16 +99,16 @@ def counted_identity(
     identify: Callable[[Request], tuple[str | None, Dimension]],
     ask: Callable[[Request], str | None],
 ) -> str | None:
-    """The identity that limits count; None: count the request by its client's address.
+    """The identity to count requests by; None: count by the client's address.
 
-    Only a user or a credential counts. A session does not: anybody can start as many sessions as
-    they like, and would be a new client with each.
+    Only a user or a credential is counted. A session is not: a client can start any number of
+    sessions, and would count as a new client with each of them.
 
     Args:
         request: The request.
-        identify: Returns the request's identity and dimension; asked only where there is a user or
-            a credential.
-        ask: Returns the identity as it is now.
+        identify: Returns the request's identity and dimension. It is called only if there is a
+            user or a credential.
+        ask: Returns the current identity.
     """
     session = session_key(request)
     if request.user is not None and request.user.is_authenticated:
@@ -119,20 +120,20 @@ def counted_identity(
     identity, dimension = identify(request)
     if session is None:
         return with_dimension(identity, dimension)
-    # The credential may say nothing, and the view may wrap what is left: it is asked without.
+    # The credential may say nothing, and the view may wrap what remains: ask without the session.
     attributes = vars(request._request)
     hidden = attributes.pop("session")
     try:
         identity = ask(request)
     except AttributeError:
-        return None  # It asks for the session itself.
+        return None  # The identity depends on the session.
     finally:
         attributes["session"] = hidden
     return with_dimension(identity, dimension)
 
 
 def session_key(request: Request) -> str | None:
-    """The key of the request's session, where it has one that is kept by the server."""
+    """The key of the request's session, if the server stores one."""
     session = getattr(request._request, "session", None)
     if session is None or isinstance(session, CookieSession):
         return None
@@ -140,7 +141,7 @@ def session_key(request: Request) -> str | None:
 
 
 def _label(instance: Any) -> str:
-    """The concrete model's label; a user that is no model goes by its class."""
+    """The concrete model's label; for a user that is not a model, the name of its class."""
     meta = getattr(instance, "_meta", None)
     if meta is None:
         return f"{type(instance).__module__}.{type(instance).__qualname__}"
@@ -150,19 +151,19 @@ def _label(instance: Any) -> str:
 def _database(instance: Any) -> str:
     """The alias of the database that an instance is written to, as ``@alias``.
 
-    Empty for ``default``, and for a user that is no model. Where it is read from does not matter:
-    a replica has the same rows.
+    Empty for ``default``, and for a user that is not a model. The database that it is read from
+    does not matter: a replica has the same rows.
     """
     if len(django_settings.DATABASES) < 2 or not isinstance(instance, Model):
         return ""
     model: Any = instance._meta.concrete_model
     alias = router.db_for_write(model, instance=instance)
-    # Escaped, so that an alias with a colon in it is not taken for an alias and a label.
+    # Escaped, so that a colon in an alias cannot be mistaken for the separator.
     return "" if alias == DEFAULT_DB_ALIAS else f"@{quote(alias, safe='')}"
 
 
 def joined(values: Iterable[str | None]) -> bytes:
-    """An injective encoding: each value behind its length, None unlike any text."""
+    """An unambiguous encoding: each value follows its length, and None differs from any text."""
     pieces: list[str] = []
     for value in values:
         pieces.append("-" if value is None else f"{len(value)}:{value}")
@@ -170,7 +171,7 @@ def joined(values: Iterable[str | None]) -> bytes:
 
 
 def host_of(request: HttpRequest) -> str:
-    """The host as the client named it; whether it is allowed is for ``get_host()`` to say."""
+    """The host that the client sent. ``get_host()`` decides whether it is allowed."""
     meta = request.META
     if django_settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in meta:
         return str(meta["HTTP_X_FORWARDED_HOST"]).lower()
@@ -178,7 +179,7 @@ def host_of(request: HttpRequest) -> str:
 
 
 def application_query(query: Mapping[str, list[str]], protocol: Collection[str]) -> tuple[str, ...]:
-    """The query less the protocol's parameters, in one order: name, number of values, values."""
+    """The query without the protocol's parameters, sorted: name, number of values, values."""
     found: tuple[str, ...] = ()
     for name, given in sorted(query.items()):
         if name not in protocol:

@@ -1,4 +1,4 @@
-"""JSON encoders that are kept: for a small value, making one costs more than using it."""
+"""Reusable JSON encoders: for a small value, making an encoder costs more than using it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 def keep(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """What ``encoder.encode`` does, made once.
+    """A function that does what ``encoder.encode`` does, with the C encoder made only once.
 
-    ``JSONEncoder.encode`` makes the C encoder anew at each call. A kept one cannot look for
-    cycles by itself: it raises RecursionError where ``encode`` raises ValueError. Where Python
-    has no C encoder, this is ``encode`` itself.
+    ``JSONEncoder.encode`` makes the C encoder again at each call. A reused one cannot detect
+    cycles: it raises RecursionError where ``encode`` raises ValueError. Where Python has no C
+    encoder, this is ``encode`` itself.
 
     Args:
         encoder: An encoder without ``indent``, ``sort_keys`` and ``skipkeys``.

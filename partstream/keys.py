@@ -1,8 +1,8 @@
-"""The key ring: the project's secrets, and the keys derived from them, one a use.
+"""The key ring: the project's secrets, and the keys derived from them, one for each use.
 
 A secret never signs or encrypts anything itself. Each use (a codec, the digest of the names, the
-binding, …) has a label, and its key is HKDF-SHA256 (RFC 5869) of the secret with that label, so
-that no use can be played against another.
+binding, …) has a label, and its key is HKDF-SHA256 (RFC 5869) of the secret with that label. So
+a value made for one use is never accepted by another.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def hkdf(secret: bytes, label: str) -> bytes:
 
     Args:
         secret: The input keying material.
-        label: The use, HKDF's ``info``.
+        label: The label of the use, HKDF's ``info``.
     """
     pseudorandom_key = hmac.digest(_SALT, secret, "sha256")
     return hmac.digest(pseudorandom_key, label.encode() + b"\x01", "sha256")
 
 
 def keyed_digest(key: bytes, message: bytes, size: int = 16) -> str:
-    """A digest that only the holder of the key can make: keyed BLAKE2b (RFC 7693).
+    """A digest that only the holder of the key can make, with keyed BLAKE2b (RFC 7693).
 
     Args:
         key: At most 64 bytes.
-        message: What is digested.
+        message: The bytes to digest.
         size: Bytes of the digest, 64 at most.
 
     Returns:
@@ -49,7 +49,7 @@ def keyed_digest(key: bytes, message: bytes, size: int = 16) -> str:
 
 
 class KeyRing:
-    """Secrets in order: the first makes what is new, all of them check what is old.
+    """Secrets in order: the first makes new values, and all of them verify existing ones.
 
     Args:
         secrets: At least one.
@@ -63,7 +63,7 @@ class KeyRing:
         self._derived: dict[str, tuple[bytes, ...]] = {}
 
     def derive(self, label: str) -> tuple[bytes, ...]:
-        """The key of 32 bytes that each secret gives for this use, derived once a process."""
+        """The 32-byte keys for this use, one for each secret, derived once per process."""
         try:
             return self._derived[label]
         except KeyError:
@@ -78,8 +78,7 @@ def _make_ring() -> KeyRing:
     )
     if not all(secrets):
         raise Misuse(
-            "SECRET_KEY_FALLBACKS has an empty secret, by which anybody could make cursors. "
-            "Leave it out."
+            "SECRET_KEY_FALLBACKS has an empty secret, so anybody could forge cursors. Remove it."
         )
     return KeyRing([force_bytes(secret) for secret in secrets])
 
@@ -88,9 +87,9 @@ _ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
 
 
 def get_key_ring() -> KeyRing:
-    """The ring of ``CURSOR_KEYS``, else of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
+    """The ring of ``CURSOR_KEYS``, or of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
 
     Raises:
-        Misuse: When a setting is faulty.
+        Misuse: When a setting is invalid.
     """
     return _ring()

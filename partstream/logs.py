@@ -1,4 +1,4 @@
-"""The log: each line says which request it is about, and no handler of it fails a request."""
+"""Logging: each line names its request, and a failing log handler never fails a request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .request_ids import current_request_id
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
-else:  # Not to be subscripted before 3.11.
+else:  # Not subscriptable before Python 3.11.
     _Adapter = logging.LoggerAdapter
 
-#: Frames between `RequestLogger.log` and whoever said it: before 3.11 those of logging count, too.
+#: Frames between `RequestLogger.log` and its caller. Before 3.11, logging's own frames count too.
 _FRAMES = 1 if sys.version_info >= (3, 11) else 2
 
 
 class RequestIDFilter(logging.Filter):
-    """Gives each record a ``request_id``, ``-`` where there is none. For ``LOGGING``.
+    """Sets ``request_id`` on each record, or ``-`` outside a request. For ``LOGGING``.
 
     Example::
 
@@ -29,9 +29,9 @@ class RequestIDFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, with its ``request_id``."""
+        """Set ``request_id`` on the record. It drops no record."""
         if not hasattr(record, "request_id"):
-            # Django's own lines about refusals come after the view, and have the request.
+            # Django logs its own lines about refusals after the view, with the request attached.
             request = getattr(record, "request", None)
             record.request_id = (
                 current_request_id() or getattr(request, "_partstream_id", None) or "-"
@@ -40,10 +40,10 @@ class RequestIDFilter(logging.Filter):
 
 
 class RequestLogger(_Adapter):
-    """A logger whose lines end in the request's id, and whose handlers may fail.
+    """A logger that ends each line with the request's id and tolerates failing handlers.
 
-    By Python's convention a handler deals with its own faults. One that does not, or a filter,
-    would else turn a part that failed into a request that fails.
+    By Python's convention a handler deals with its own errors. A handler or filter that does not
+    would otherwise turn a failed part into a failed request.
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -56,7 +56,7 @@ class RequestLogger(_Adapter):
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + _FRAMES
         try:
             self.logger.log(level, msg, *args, **kwargs)
-        except Exception:  # noqa: BLE001 - told below, as the logging module does
+        except Exception:  # noqa: BLE001 - reported below, as the logging module does
             tell_of_handler()
 
 
@@ -71,4 +71,4 @@ def tell_of_handler() -> None:
         try:
             traceback.print_exc(file=sys.stderr)
         except (OSError, ValueError):
-            return  # There is nowhere left to say it.
+            return  # There is nowhere left to report it.

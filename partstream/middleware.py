@@ -1,8 +1,8 @@
-"""The middleware, all of it optional: views are as safe without.
+"""The middleware, all of it optional: views are just as safe without it.
 
-Both classes serve WSGI and ASGI, in any order and place, and act on the views of partstream only;
-the requests of all others pass through. A view hidden by a decorator that keeps nothing of it
-(``functools.wraps`` does) is passed over, and guards itself.
+Both classes serve WSGI and ASGI, in any order and position. They act on partstream's views only;
+other requests pass through unchanged. A decorator that does not copy the view's attributes
+(``functools.wraps`` does) hides the view from them; the view then guards itself.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .wire.responses import NOT_STORED, VARY
 GetResponse = Callable[[HttpRequest], Any]
 Callback = Callable[..., Any]
 
-#: What decides by the class and its route alone which parameters are the protocol's.
+#: Hooks that determine the protocol's parameters from the class and its route alone.
 _DEFAULT_HOOKS: Final = frozenset(
     {
         GuardMixin.get_protocol_parameters,
         CursorMixin.get_protocol_parameters,
         CursorMixin.get_cursor_query_param,
-        None,  # A view that has no cursors.
+        None,  # A view without cursors.
     }
 )
 
 
 def _is_ours(callback: Callback) -> bool:
-    """Whether a resolved view is one of partstream. DRF names the class so on what it makes."""
+    """Whether a resolved view is one of partstream's: DRF sets ``cls`` on its view functions."""
     view_class = getattr(callback, "cls", None)
     return isinstance(view_class, type) and issubclass(view_class, PartsMixin)
 
 
 class _Middleware(ABC):
-    """One class for both worlds: Django hands on what is async, or sync, and takes it back so."""
+    """One class for sync and async: the response is passed on as it is, awaitable or not."""
 
     sync_capable = True
     async_capable = True
@@ -56,11 +56,11 @@ class _Middleware(ABC):
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-            # So that Django need not go to a thread for it.
+            # So that Django does not run it in a thread.
             self.process_view = self._process_view_async  # type: ignore[method-assign]
 
     def __call__(self, request: HttpRequest) -> Any:
-        """The response; what is awaitable is handed on as it is."""
+        """The response; an awaitable is passed on as it is."""
         return self.get_response(request)
 
     def process_view(
@@ -70,7 +70,7 @@ class _Middleware(ABC):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """The answer that takes the place of the view's, if there is one."""
+        """The response that replaces the view's, if there is one."""
         view = self._view_instead(request, callback)
         return view(request, *args, **kwargs) if view is not None else None
 
@@ -86,23 +86,23 @@ class _Middleware(ABC):
 
     @abstractmethod
     def _view_instead(self, request: HttpRequest, callback: Callback) -> Callback | None:
-        """What answers in the place of a resolved view; None: the view itself."""
+        """The view that replaces a resolved view; None: keep the view."""
 
 
 class ProgressiveDeliveryMiddleware(_Middleware):
-    """Gives every answer of a partstream view its id and its headers, whoever makes the answer.
+    """Gives each response to a partstream URL its request id and headers, whatever made it.
 
-    A view sees to that for its own answers. Those that are made in its place, such as the page of
-    an exception that nobody handled or a redirect of another middleware, get it here:
-    ``X-Request-ID``, and ``Cache-Control: private, no-store`` and ``Vary`` where they say nothing
-    of their own. Every line that is logged meanwhile, by whomever, knows the id (see
-    ``partstream.logs.RequestIDFilter``).
+    A view sets them on its own responses. This middleware sets them on the responses that other
+    code makes in the view's place, such as the page for an unhandled exception or a redirect by
+    another middleware: ``X-Request-ID``, and ``Cache-Control: private, no-store`` and ``Vary``
+    unless the response has its own. Every line logged during the request, by any logger, has the
+    id (see ``partstream.logs.RequestIDFilter``).
 
     Put it first in ``MIDDLEWARE``, or right after Django's ``SecurityMiddleware``.
     """
 
     def __call__(self, request: HttpRequest) -> Any:
-        """The response, or what it is awaited from."""
+        """The response, or an awaitable of it."""
         if self._is_async:
             return self._answer_async(request)
         before = request_ids.current_request_id()
@@ -135,10 +135,10 @@ class ProgressiveDeliveryMiddleware(_Middleware):
 class SecurityMiddleware(_Middleware):
     """Refuses addresses and malformed requests before the view's work begins.
 
-    The answer is the one that the view itself would give, but it comes before the middleware
-    further down looks at the view, and before ``ATOMIC_REQUESTS`` opens a transaction.
+    The response is the same as the view's own, but comes before the middleware further down sees
+    the view, and before ``ATOMIC_REQUESTS`` opens a transaction.
 
-    Put it before the middleware that does work for a view.
+    Put it before the middleware that does work for the view.
     """
 
     def _view_instead(self, request: HttpRequest, callback: Callback) -> Callback | None:
@@ -156,9 +156,9 @@ def _is_admitted(request: HttpRequest, callback: Callback) -> bool:
 
 
 def _reserved_parameters(callback: Any) -> frozenset[str] | None:
-    """The query parameters that are the protocol's on this route.
+    """The protocol's query parameters on this route.
 
-    None where a hook of an instance decides it: that view looks at its query itself.
+    None where an instance's hook determines them: such a view checks its query itself.
     """
     view_class, initkwargs = callback.cls, callback.initkwargs
     names = ("get_protocol_parameters", "get_cursor_query_param")
@@ -171,7 +171,7 @@ def _reserved_parameters(callback: Any) -> frozenset[str] | None:
 
 
 def _bare(callback: Any) -> Callback:
-    """The view without its decorators: it refuses what was refused here, in its own manner."""
+    """The undecorated view: it refuses the request again, with its own response."""
     actions = getattr(callback, "actions", None)
     view: Callback = callback.cls.as_view(
         *([actions] if actions is not None else []), **callback.initkwargs

@@ -1,4 +1,4 @@
-"""What a process has once: made at first use, and anew after a settings change or a fork."""
+"""Values kept once per process: made at first use, and again after a settings change or a fork."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 class Resettable(Protocol):
-    """An object that a forked child process must not use as its parent left it."""
+    """An object that must be reset in a forked child process."""
 
     def reset(self) -> None:
-        """Start again: no threads, no locks held, no work in progress."""
+        """Start again, with no threads, no held locks and no work in progress."""
 
 
 _resettable: weakref.WeakSet[Resettable] = weakref.WeakSet()
 
 
 def reset_after_fork(instance: Resettable) -> None:
-    """Have ``instance.reset()`` called in each child process that is forked from this one.
+    """Call ``instance.reset()`` in each child process that is forked from this one.
 
-    Threads do not survive a fork, and a lock that another thread held stays locked for ever. The
-    instance is held by a weak reference.
+    Threads do not survive a fork, and a lock that another thread held would stay locked for ever.
+    The instance is held by a weak reference.
     """
     _resettable.add(instance)
 
@@ -41,11 +41,11 @@ os.register_at_fork(after_in_child=_reset_all)
 
 
 class Kept(Generic[T]):
-    """A value made once a process, at first use, and again after a setting it came from changed.
+    """A value made once per process, at first use, and again after one of its settings changes.
 
     Args:
-        make: Makes the value; what it raises is raised at every use until it succeeds.
-        names: The settings that it comes from.
+        make: Makes the value. If it raises, each use raises until it succeeds.
+        names: The settings that the value depends on.
     """
 
     def __init__(self, make: Callable[[], T], *names: str) -> None:
@@ -67,6 +67,6 @@ class Kept(Generic[T]):
 
     def _forget(self, *, setting: str, **_: Any) -> None:
         if setting in self._names:
-            # Waits for a value in the making: what came from the old setting is not kept.
+            # Waits for a value that is being made: one made from the old setting is not kept.
             with self._lock:
                 self._value = None

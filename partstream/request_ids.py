@@ -1,4 +1,4 @@
-"""The id of a request: in its answer, in the log, in the audit trail."""
+"""The id of a request: in its response, in the log, and in the audit trail."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from os import urandom
 
 from django.http import HttpRequest
 
-#: The header that brings an id, from a proxy or a client, and takes it back.
+#: The header that brings an id from a proxy or a client, and returns it.
 HEADER = "X-Request-ID"
 
 _META = "HTTP_X_REQUEST_ID"
-#: RFC 3986's unreserved characters: an id that cannot spoil a line of a log.
+#: RFC 3986's unreserved characters: such an id cannot break a log line.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
 _current: ContextVar[str | None] = ContextVar("partstream_request_id", default=None)
 
 
 def request_id(request: HttpRequest) -> str:
-    """The id of a request: that of its ``X-Request-ID``, where that is one, else a random one.
+    """The id of a request: its ``X-Request-ID`` header if that is valid, otherwise a random id.
 
-    An id has 1 to 64 letters, digits, ``.``, ``_``, ``~`` or ``-``; anything else in the header
-    is passed over. A random one has 128 bits in 32 hexadecimal characters. It is the same
-    whenever it is asked for.
+    A valid id has 1 to 64 letters, digits, ``.``, ``_``, ``~`` or ``-``; any other header value is
+    ignored. A random id has 128 bits, as 32 hexadecimal characters. The id stays the same for the
+    whole request.
     """
     known: str | None = getattr(request, "_partstream_id", None)
     if known is None:
@@ -34,10 +34,10 @@ def request_id(request: HttpRequest) -> str:
 
 
 def current_request_id() -> str | None:
-    """The id of the request that this thread or task works for, if it is one of partstream."""
+    """The id of the request that this thread or task works for, if it is one of partstream's."""
     return _current.get()
 
 
 def set_current(identifier: str | None) -> None:
-    """Have `current_request_id` say this from now on: set it back to what it said before."""
+    """Set what `current_request_id` returns from now on; restore the old value afterwards."""
     _current.set(identifier)

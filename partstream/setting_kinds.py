@@ -1,4 +1,4 @@
-"""What a setting may be: each kind takes a value, or a variable's text, or says what it takes."""
+"""The kinds of settings: each one validates a value, or parses an environment variable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 #: Seconds, ten years of 365 days: the longest time to live of a cursor.
 LONGEST_TTL = 315_360_000
 
-#: Characters of the shortest secret.
+#: The minimum length of a secret in characters.
 SHORTEST_SECRET = 32
 
 _NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
@@ -23,29 +23,29 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 class Kind(ABC):
     """A kind of setting."""
 
-    #: Whether the environment can say it.
+    #: Whether an environment variable can set it.
     in_environment = True
 
     @abstractmethod
     def take(self, value: Any) -> Any:
-        """The value as the setting has it.
+        """The validated value, as `Settings` has it.
 
         Raises:
-            ValueError: With a text that says what the setting takes.
+            ValueError: With a text that says what the setting accepts.
         """
 
     def parse(self, text: str) -> Any:
-        """The value that a variable's text stands for; `take` has still to look at it.
+        """The value that a variable's text stands for, to be validated by `take`.
 
         Raises:
-            ValueError: With a text that says what the variable takes.
+            ValueError: With a text that says what the variable accepts.
         """
         return text
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """An int, or a float, within bounds; None where it is optional."""
+    """An int or a float within bounds; None where it is optional."""
 
     kind: type
     least: float = 1
@@ -59,7 +59,7 @@ class Number(Kind):
         if type(value) is not self.kind and not (self.kind is float and type(value) is int):
             raise ValueError(f"must be {self.kind.__name__}, not {type(value).__name__}.")
         number: Any = value
-        # Asked so that a NaN is refused too.
+        # Written this way round so that NaN is refused too.
         if not number >= self.least:
             raise ValueError(f"must be {self.least} or more, not {value}.")
         if not number <= self.most:
@@ -94,7 +94,7 @@ class Flag(Kind):
 
 @dataclass(frozen=True)
 class Word(Kind):
-    """One of some words."""
+    """One of a few words."""
 
     words: tuple[str, ...]
 
@@ -106,7 +106,7 @@ class Word(Kind):
 
 
 class BackendPath(Kind):
-    """A dotted path, or a dictionary with one and its options."""
+    """A dotted path, or a dictionary with the path and its options."""
 
     def take(self, value: Any) -> Any:
         """See `Kind.take`."""
@@ -155,7 +155,7 @@ class Secrets(Kind):
 
 @dataclass(frozen=True)
 class NetworkList(Kind):
-    """A list of networks: CIDRs, single addresses, or some words."""
+    """A list of networks: CIDRs, single addresses, or certain words."""
 
     words: tuple[str, ...] = ()
 

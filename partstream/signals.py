@@ -1,23 +1,23 @@
-"""Signals: what views tell of requests that they refuse.
+"""Signals that views send when they refuse a request.
 
-Each is sent with these arguments, the view class being the sender:
+The sender is the view class. Each signal has these arguments:
 
 ``request``
     Django's request.
 ``code``
     The ``code`` of the answer, such as ``"cursor_invalid"``.
 ``reason``
-    The true reason, in words of partstream's own; None where REST framework or the project
-    refused. Clients do not see it.
+    The actual reason, in partstream's own words; None if REST framework or the project refused
+    the request. Clients do not see it.
 ``identity``
-    A keyed fingerprint of what the view's ``get_identity()`` said, joined with what ``IDENTITY``
-    did, where they were asked; else None.
+    A keyed fingerprint of what the view's ``get_identity()`` and the ``IDENTITY`` function
+    returned, joined; None if they were not called.
 ``cursor``
-    A keyed fingerprint of the token that was given, for rejected cursors; else None.
+    A keyed fingerprint of the rejected cursor; otherwise None.
 ``retry_after``
-    Whole seconds that the answer asks to wait, else None.
+    Whole seconds that the response asks the client to wait; otherwise None.
 
-A receiver that raises fails no request; its exception is in the log of ``django.dispatch``.
+A receiver that raises never fails the request; Django logs its exception to ``django.dispatch``.
 
 Example::
 
@@ -39,20 +39,20 @@ from .logs import tell_of_handler
 
 #: A request over the limits (429), or one that cannot be counted (503).
 rate_limited = Signal()
-#: A cursor that cannot be followed: 400, 409, 410.
+#: A cursor that cannot be used: 400, 409, 410.
 cursor_rejected = Signal()
-#: A request that breaks the grammar, or asks for a part that is not there: 400.
+#: A malformed request, or one for a part that does not exist: 400.
 request_rejected = Signal()
 #: A request from an address that is not admitted: 403.
 address_denied = Signal()
-#: Credentials that are wrong: 401 or 403.
+#: Wrong credentials: 401 or 403.
 authentication_failed = Signal()
-#: No credentials, or not the permission: 401 or 403.
+#: No credentials, or no permission: 401 or 403.
 permission_denied = Signal()
 
 
 def send(signal: Signal, sender: type, **arguments: Any) -> None:
-    """Send a signal of this module, whatever becomes of it."""
+    """Send a signal of this module. It never raises."""
     try:
         signal.send_robust(sender, **arguments)
     except Exception:  # noqa: BLE001 - Django logs a receiver's failure; that log may fail too

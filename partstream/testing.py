@@ -1,4 +1,4 @@
-"""For the tests of your project: every part of a view, by asking for it as a client would."""
+"""Helpers for your project's tests: they request every part of a view as a client would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .backends.loader import substituted
 
 T = TypeVar("T")
 
-#: More requests than any walk has parts.
+#: More requests than any walk needs.
 _MOST_REQUESTS = 5000
 _NEXT = re.compile(r'<(\?[^>]*)>; rel="next"')
 
@@ -25,8 +25,8 @@ class CollectedParts(dict[str, Any]):
     """Name of a part -> its data, in the order of delivery.
 
     Attributes:
-        errors: Name of a part -> its error as it stood in the answer.
-        requests: How many requests it took.
+        errors: Name of a part -> its error, as in the response.
+        requests: The number of requests made.
     """
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ def collect(
     allow_errors: bool = False,
     **extra: Any,
 ) -> CollectedParts:
-    """Every part of a view, collected as a client does it; works inside a test's transaction.
+    """Collect every part of a view as a client does. Works inside a test's transaction.
 
     Args:
         client: Django's test client, or DRF's.
-        url: The walk's URL, with the application's own query if it has one.
-        mode: ``"walk"`` follows cursors to the end; ``"keys"`` reads the manifest and asks for
-            each part alone, so it needs a view that is mounted by ``urls()``.
-        allow_errors: Whether a part may fail; if so, see ``errors`` of what is returned.
-        extra: Handed to each ``client.get()``, for example ``headers={...}``.
+        url: The walk's URL, with your application's own query if it has one.
+        mode: ``"walk"`` follows cursors to the end; ``"keys"`` reads the manifest and requests
+            each part alone, so the view must be mounted with ``urls()``.
+        allow_errors: Whether parts may fail; if so, look at ``errors`` of the result.
+        extra: Passed to each ``client.get()``, for example ``headers={...}``.
 
     Raises:
-        AssertionError: When an answer is not 200, a part failed and ``allow_errors`` is not set,
-            or a part came twice.
+        AssertionError: When a response is not 200, a part failed although ``allow_errors`` is not
+            set, or a part came twice.
 
     Example:
         ``assert collect(self.client, "/api/dashboard/")["orders"] == []``
@@ -86,7 +86,7 @@ def collect(
 
 
 def _next_query(response: Any, query: str, cursor: str | None) -> str | None:
-    """The query that asks for the next chunk, where there is no ``Link``; None at the end."""
+    """The query for the next chunk, where there is no ``Link``; None at the end."""
     if cursor is None:
         return None
     view = getattr(response, "renderer_context", {}).get("view")
@@ -103,7 +103,7 @@ def _next_query(response: Any, query: str, cursor: str | None) -> str | None:
 def _get(
     client: Any, url: str, parts: CollectedParts, allow_errors: bool, extra: dict[str, Any]
 ) -> Any:
-    """Ask once, and add what came."""
+    """Send one request, and add the parts it returns."""
     parts.requests += 1
     if parts.requests > _MOST_REQUESTS:
         raise AssertionError(f"{url}: the walk does not end.")
@@ -124,7 +124,7 @@ def _get(
 
 
 class _CallerExecutor(InlineExecutor):
-    """Runs all in the caller's thread, and keeps no time."""
+    """Runs everything in the caller's thread, and ignores timeouts."""
 
     watches_time: ClassVar[bool] = False
 
@@ -135,12 +135,12 @@ class _CallerExecutor(InlineExecutor):
 
 @contextmanager
 def inline() -> Iterator[None]:
-    """Run every loader in the caller's thread, whatever views and settings say.
+    """Run every loader in the caller's thread, whatever the views and settings say.
 
-    A thread sees nothing of a test's transaction, so a view that takes the ``ThreadExecutor``, or
-    a loader with a timeout, would not find the rows of a ``TestCase``. Within this block, or in a
-    function decorated with it, all parts run in the test's own thread; timeouts and time budgets
-    do not hold.
+    Other threads cannot see a test's transaction, so a view that uses the ``ThreadExecutor``, or a
+    loader with a timeout, would not find the rows of a ``TestCase``. Within this block, or in a
+    function decorated with it, all parts run in the test's own thread. Timeouts and time budgets
+    have no effect.
 
     Example::
 
@@ -153,17 +153,17 @@ def inline() -> Iterator[None]:
 
 
 def close_connections(timeout: float = 10) -> None:
-    """Close the database connections of all threads that ran parts; call it when a test ends.
+    """Close the database connections of all threads that ran parts. Call it when a test ends.
 
-    A thread keeps its connection for a second after its last part, where ``CONN_MAX_AGE`` says
-    so, and PostgreSQL drops no database that somebody is connected to. This waits for the parts
-    that still run, and ends the threads; the next part starts new ones.
+    With ``CONN_MAX_AGE`` set, a thread keeps its connection for a second after its last part, and
+    PostgreSQL refuses to drop a database that still has connections. This function waits for the
+    parts that still run, and ends the threads; the next part starts new ones.
 
     Args:
         timeout: Seconds to wait for parts that still run.
 
     Raises:
-        AssertionError: When one of them does not end in time.
+        AssertionError: When a part does not end in time.
 
     Example::
 
@@ -176,5 +176,5 @@ def close_connections(timeout: float = 10) -> None:
     if not pool.close_all(max(0.0, ends - monotonic())) or not are_idle:
         raise AssertionError(
             f"A part still runs {timeout:g} s after its test, and holds its thread's database "
-            "connections. Let its loader end, or give it a timeout of its own."
+            "connections. Make its loader end, or give it a timeout."
         )

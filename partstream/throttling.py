@@ -1,4 +1,4 @@
-"""The throttle of every view of partstream: so many requests of one client, in two windows."""
+"""The throttle of partstream's views: it limits each client's requests in two windows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .keys import get_key_ring, keyed_digest
 from .per_process import Kept
 from .security.client_ip import bucket, client_address
 
-#: Names of the windows, as the headers have them, and their seconds.
+#: The windows' names, as in the headers, and their lengths in seconds.
 BURST: Final = ("burst", 10)
 RATE: Final = ("rate", 60)
 
-#: Counts while the store of the settings is down, and ``RATE_LIMIT_ON_STORE_ERROR`` says local.
+#: Counts requests while the store is down and ``RATE_LIMIT_ON_STORE_ERROR`` is "local".
 _get_local_store = Kept(MemoryRateLimitStore, SETTING)
 
 
@@ -34,8 +34,8 @@ class Limit(NamedTuple):
     Attributes:
         name: The window's name in the headers.
         seconds: The window's length.
-        requests: How many requests of one client it has room for.
-        view_class: The view whose requests it counts; None: those of all views that share it.
+        requests: The number of requests that one client may make within it.
+        view_class: The view whose requests it counts; None: all views that share the window.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Limit(NamedTuple):
 
 
 class ClientLimits(NamedTuple):
-    """What a view tells the throttle about one request.
+    """The limits of a view for one request.
 
     Attributes:
-        client: Who is counted, see `client_key`.
-        limits: The limits that count it, at least one; the burst first, since its room is back
-            sooner.
+        client: The client to count, see `client_key`.
+        limits: The limits that apply, at least one. The burst limit comes first, since it has
+            room again sooner.
     """
 
     client: str
@@ -58,12 +58,13 @@ class ClientLimits(NamedTuple):
 
 
 class ClientThrottle(BaseThrottle):
-    """Takes each request out of its client's windows. Every view of partstream has it, last.
+    """Counts each request in its client's windows. It is the last throttle of every view.
 
-    Every request counts in ``RATE_LIMIT``, those that begin something in ``BURST_LIMIT`` as well.
-    A client is a user or a credential, after REST framework's authentication; who has neither is
-    counted by address, session or not, as anybody can make up a session. Views that set no limits
-    of their own share their windows. Views that are not of partstream are not counted.
+    Every request counts towards ``RATE_LIMIT``; requests that begin something also count towards
+    ``BURST_LIMIT``. A client is a user or a credential, after REST framework's authentication. A
+    client without either is counted by address, with or without a session, since a client can make
+    up any number of sessions. Views that set no limits of their own share their windows. Views that
+    are not partstream's are not counted.
 
     Raises:
         StoreUnavailable: While the store is down and ``RATE_LIMIT_ON_STORE_ERROR`` is "closed".
@@ -74,9 +75,9 @@ class ClientThrottle(BaseThrottle):
         self._decision: Decision | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Whether every window of the client has room for this request; if so, it is taken."""
+        """Whether every window of the client admits this request; if so, the request is counted."""
         get_limits = getattr(view, "client_limits", None)
-        # Listed in the project's settings, it meets every view.
+        # Listed in the project's settings, the throttle is called for other views too.
         limits: ClientLimits | None = None if get_limits is None else get_limits(request)
         if limits is None:
             return True
@@ -105,7 +106,7 @@ class ClientThrottle(BaseThrottle):
     def headers(self) -> dict[str, str]:
         """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers-10).
 
-        ``q`` requests in ``w`` seconds; ``r`` of them remain, and in ``t`` seconds one more.
+        ``q`` requests in ``w`` seconds; ``r`` remain, and after ``t`` seconds one more.
         """
         if self._decision is None:
             return {}
@@ -119,7 +120,7 @@ class ClientThrottle(BaseThrottle):
 
 
 def client_key(request: HttpRequest, identity: str | None) -> str:
-    """Who is counted, as a keyed digest: a store sees no address and no credential.
+    """The client to count, as a keyed digest: stores see no address and no credential.
 
     Args:
         request: Django's own request.
@@ -138,7 +139,7 @@ def _digest(key: bytes, kind: str, value: str) -> str:
 
 def _key(client: str, limit: Limit) -> str:
     own = limit.view_class
-    # One class may be mounted with several limits.
+    # A class may be mounted more than once, with different limits.
     of_view = f":{_label(own)}:{limit.requests}" if own is not None else ""
     return f"partstream:{{{client}}}:{limit.name}{of_view}"
 

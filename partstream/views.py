@@ -1,4 +1,4 @@
-"""The ready views: the mixins put together, bound to GET."""
+"""The ready-made views: the mixins combined and bound to GET."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Delivery = Literal["walk", "parts", "manifest"]
 
 
 class ProgressiveView(CursorMixin, ChunkMixin, APIView):
-    """A view that is walked: the first parts at once, the rest behind a cursor.
+    """A view that clients walk: the first parts at once, the rest by following cursors.
 
     Example::
 
@@ -38,24 +38,24 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
         return self.walk_response(request)
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        """What schema generators describe: the envelope."""
+        """The serializer for schema generators: the envelope."""
         return EnvelopeSerializer
 
 
 class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
-    """A view that is walked, asked by key, and described by a manifest.
+    """A view that clients can walk, query by key, and discover with a manifest.
 
-    Mounted with `urls` it has three routes; by ``as_view()`` alone it is walked.
+    Mounted with `urls`, it has three routes; mounted with ``as_view()``, only the walk.
 
     Example::
 
         path("api/dashboard/", include(DashboardView.urls(name="dashboard")))
     """
 
-    #: Which of the three routes this is; None: mounted alone. Set by `urls`.
+    #: The route that this instance serves; None: mounted alone. Set by `urls`.
     delivery: Delivery | None = None
 
-    #: The route of each delivery below the view's own.
+    #: The route of each delivery, below the view's own URL.
     _routes: ClassVar[dict[Delivery, str]] = {
         "walk": "",
         "parts": "parts/",
@@ -68,7 +68,7 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
 
         Args:
             name: The walk's route name; the others are ``<name>-parts`` and ``<name>-manifest``.
-            initkwargs: What ``as_view()`` takes.
+            initkwargs: Passed to ``as_view()``.
         """
         return [
             path(
@@ -81,17 +81,17 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
-        """See `GuardMixin.get_reserved_parameters`; ``keys`` only where parts are asked by key."""
+        """See `GuardMixin.get_reserved_parameters`; adds ``keys`` on the route by key only."""
         names = super().get_reserved_parameters(initkwargs)
         by_key = initkwargs.get("delivery", cls.delivery) == "parts"
         return names if by_key else names - {"keys"}
 
     def counts_as_burst(self, request: Request) -> bool:
-        """See `GuardMixin.counts_as_burst`; a manifest runs nothing."""
+        """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""
         return self.delivery != "manifest" and super().counts_as_burst(request)
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        """A chunk of the walk, the parts asked for, or the manifest, as the route says."""
+        """A chunk of the walk, the requested parts, or the manifest, depending on the route."""
         if self.delivery == "parts":
             return self.keys_response(request)
         if self.delivery == "manifest":
@@ -99,12 +99,12 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         return self.walk_response(request)
 
     def get_links(self, request: Request) -> Mapping[str, str]:
-        """Paths of the three routes, from the request's own; none where mounted alone."""
+        """Paths of the three routes, from the request's path; empty where mounted alone."""
         if self.delivery is None:
             return {}
         base = escape_uri_path(request._request.path.removesuffix(self._routes[self.delivery]))
         return {delivery: base + route for delivery, route in self._routes.items()}
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        """What schema generators describe: the envelope, or the manifest."""
+        """The serializer for schema generators: the envelope or the manifest."""
         return ManifestSerializer if self.delivery == "manifest" else EnvelopeSerializer

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The demo shop's command line: `python testproject/manage.py demo` is the place to start."""
+"""The demo shop's command line: start with `python testproject/manage.py demo`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Run the management command that the arguments name."""
+    """Run the management command given in the arguments."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopsite.settings")
     from django.core.management import execute_from_command_line
 

@@ -1,1 +1,1 @@
-"""What the settings choose by dotted path: cursor codecs now."""
+"""Backends, which settings name by dotted path: codecs, stores and executors."""

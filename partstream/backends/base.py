@@ -1,4 +1,4 @@
-"""What every backend has."""
+"""The base of all backends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from django.core.checks import CheckMessage
 
 
 class Backend:
-    """The base of all backends. One instance serves a process, from many threads.
+    """The base of all backends. One instance serves the whole process, from many threads.
 
-    A backend gets its options by its constructor and never reads settings.
+    A backend gets its options through its constructor and never reads settings.
     """
 
     def check(self) -> list[CheckMessage]:
-        """What ``manage.py check`` should say about this backend, nothing by default."""
+        """Messages about this backend for ``manage.py check``; none by default."""
         return []
 
     def check_deploy(self) -> list[CheckMessage]:
-        """What ``manage.py check --deploy`` should say beside: what matters in production only."""
+        """Further messages for ``manage.py check --deploy``: what matters in production only."""
         return []

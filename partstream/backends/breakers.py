@@ -1,4 +1,4 @@
-"""A breaker keeps the faults of a service outside away from the requests."""
+"""A circuit breaker: it protects requests from an external service that is down."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ logger = get_logger("partstream.stores")
 T = TypeVar("T")
 D = TypeVar("D")
 
-#: Seconds that one caller may take to find out whether the service is back; then another tries.
+#: Seconds that one trial call may take; after that, another caller may try the service.
 LONGEST_TRIAL = 30
-#: Seconds that a call may wait for a connection that another thread of this process has.
+#: Seconds that a call may wait for a connection that another thread of this process uses.
 LONGEST_WAIT = 0.25
-#: Seconds between two warnings of one kind about calls that failed by their own fault.
+#: Seconds between two warnings of the same kind about individual failed calls.
 QUIET = 60
 
-#: Seconds between two looks for a connection.
+#: Seconds between two attempts to get a connection.
 _PAUSE = 0.001
-#: Kinds of exceptions whose last warning is remembered.
+#: The maximum number of exception kinds whose last warning is remembered.
 _MOST_KINDS = 20
 
 
 class Breaker:
-    """Calls a service, and leaves it alone for a while after it failed. Safe from many threads.
+    """Calls a service, and stops calling it for a while after it fails. Thread-safe.
 
-    While it is left alone no caller waits for it. After that one caller tries it, and as long as
-    that one waits for the answer the others still do without: a service that hangs holds one
-    thread, and not all of them. An outage is logged once when it begins and once when it ends.
+    While the breaker is open, no caller waits for the service. Then one caller tries it, and until
+    that call returns, all others still go without: a service that hangs blocks one thread, not
+    all of them. An outage is logged once when it begins and once when it ends.
 
-    A call that fails by its own fault is no outage: the caller does without, and the next call is
-    made as usual. It is logged once a minute for each kind of exception. A call for which this
-    process has no connection to spare waits for one, 0.25 s at most.
+    A call that fails through its own fault is no outage: its caller goes without, and the next call
+    is made as usual. It is logged once a minute for each kind of exception. A call for which this
+    process has no free connection waits for one, 0.25 s at most.
 
     Args:
-        name: What the log calls the service.
-        retry_after: Seconds for which it is left alone.
-        clock: Seconds that never go back.
-        fault_of: Tells whose fault an exception is.
+        name: The service's name in the log.
+        retry_after: Seconds for which the breaker stays open.
+        clock: Returns seconds that never go back.
+        fault_of: Determines whose fault an exception is.
 
     Raises:
         Misuse: When ``retry_after`` is not above 0.
@@ -63,29 +63,29 @@ class Breaker:
         fault_of: Callable[[Exception], Fault] = fault_of,
     ) -> None:
         if not retry_after > 0:
-            raise Misuse(f"retry_after is {retry_after!r}. Give seconds above 0, for example 2.")
+            raise Misuse(f"retry_after is {retry_after!r}. Write seconds above 0, for example 2.")
         self._name = name
         self._retry_after = retry_after
         self._clock = clock
         self._fault_of = fault_of
         self._lock = threading.Lock()
-        #: When it may be tried again; None: the service is well.
+        #: When the service may be tried again; None: it works.
         self._retry_at: float | None = None
-        #: Held by the one call that looks for a connection, while others queue behind it.
+        #: Held by the one call that tries to get a connection; others wait for the lock.
         self._queue = threading.Lock()
-        #: Until when nobody waits for a connection, because somebody has waited in vain.
+        #: No call waits for a connection until then, because a previous wait was unsuccessful.
         self._no_wait_until = float("-inf")
-        #: When a call of each kind may be logged again.
+        #: When each kind of exception may be logged again.
         self._quiet_until: dict[type[Exception], float] = {}
 
     def call(self, function: Callable[..., T], *args: Any, otherwise: D) -> T | D:
-        """What the function returns; ``otherwise`` where it raises or is left alone."""
+        """What the function returns; ``otherwise`` if it raises or the breaker is open."""
         trial = self._retry_at is not None
         if trial and not self._admits_trial():
             return otherwise
         try:
             answer = self._answer(function, args, trial)
-        except Exception as error:  # noqa: BLE001 - the boundary; _note() logs
+        except Exception as error:  # noqa: BLE001 - the boundary; _note() logs it
             self._note(error, trial)
             return otherwise
         except BaseException:
@@ -110,12 +110,12 @@ class Breaker:
     def _wait_for_room(
         self, function: Callable[..., T], args: tuple[Any, ...], error: Exception
     ) -> T:
-        """Try again until there is a connection; raises the last error where there is none."""
+        """Try again until there is a connection; raise the last error if there is none in time."""
         deadline = time.monotonic() + LONGEST_WAIT
         if not self._queue.acquire(timeout=LONGEST_WAIT):
             raise error
         try:
-            # While the service hangs there is nothing to wait for.
+            # While the service is down, no connection will help.
             while self._retry_at is None and time.monotonic() < deadline:
                 time.sleep(_PAUSE)
                 try:
@@ -145,19 +145,19 @@ class Breaker:
             return
         with self._lock:
             begins = self._retry_at is None
-            # One that began before the outage, and fails late, says nothing new.
+            # A call that began before the outage and fails late tells nothing new.
             if begins or trial:
                 self._retry_at = self._clock() + self._retry_after
         if begins:
             logger.warning(
-                "%s failed, and is left alone until it answers again; it is tried every %g s.",
+                "%s failed, and is not used until it answers again; it is tried every %g s.",
                 self._name,
                 self._retry_after,
                 exc_info=error,
             )
 
     def _note_call(self, error: Exception, trial: bool) -> None:
-        """Note an error that says nothing of the service."""
+        """Handle an error that tells nothing about the service."""
         kind = type(error)
         with self._lock:
             now = self._clock()
@@ -171,8 +171,8 @@ class Breaker:
                 self._quiet_until[kind] = now + QUIET
         if tells:
             logger.warning(
-                "One call of %s failed by its own fault, and the store goes on; other %ss are not "
-                "logged for %d s.",
+                "One call of %s failed through its own fault, and the store stays in use; further "
+                "%ss are not logged for %d s.",
                 self._name,
                 kind.__name__,
                 QUIET,

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` finds out about a cache of the project by trying it."""
+"""Trials of a project's cache for ``manage.py check``."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ PATIENCE: Final = 1
 
 _BYTES: Final = b"\x00\xff partstream \r\n"
 _CLUSTER: Final = "a cluster"
-#: Functions that look for the tenant on the thread's database connection.
+#: Key functions that read the tenant from the thread's database connection.
 _KEYS_OF_THREADS: Final = ("django_tenants.cache.make_key", "tenant_schemas.cache.make_key")
 
 
 class _OnlyPickled:
-    """What a pickle can carry, and no other format does by itself."""
+    """A value that only pickle can serialize."""
 
 
 def ask(question: Callable[[], T]) -> T | None:
-    """What the function returns; None where it raises, or takes longer than a second.
+    """What the function returns; None if it raises, or takes longer than a second.
 
-    It runs in a thread of its own, because some clients wait for a minute by default.
+    It runs in its own thread, because some clients wait for a minute by default.
     """
     answers: list[T] = []
     errors: list[Exception] = []
@@ -65,25 +65,25 @@ def ask(question: Callable[[], T]) -> T | None:
 
 
 def is_redis(kind: type[BaseCache]) -> bool:
-    """Whether this is the class of a cache in Redis, Django's own or that of django-redis."""
+    """Whether this is the class of a cache in Redis, from Django or from django-redis."""
     return issubclass(kind, RedisCache) or is_of_django_redis(kind)
 
 
 def is_of_django_redis(kind: type[BaseCache]) -> bool:
-    """Whether this is the class of a cache of django-redis, which need not be installed."""
+    """Whether this is django-redis' cache class; the package need not be installed."""
     return any(base.__module__ == "django_redis.cache" for base in kind.__mro__)
 
 
 def is_cluster(client: Any) -> bool:
-    """Whether the server behind a client of redis-py is a node of a Redis Cluster."""
+    """Whether the server of a redis-py client is a node of a Redis Cluster."""
     return str(client.info("cluster").get("cluster_enabled")) == "1"
 
 
 def check_bytes(alias: str) -> list[CheckMessage]:
-    """Errors for a cache that does not give bytes back as they were, or is a Redis Cluster.
+    """Errors for a cache that does not return bytes unchanged, or is a Redis Cluster.
 
-    A server that does not answer is no error. A cache in the database is not asked: a query that
-    fails would spoil the transaction around it, and such a cache carries bytes.
+    A server that does not answer is not an error. A cache in the database is not tried: a failing
+    query would break the transaction around it, and such a cache does return bytes unchanged.
     """
     if isinstance(caches[alias], (DatabaseCache, DummyCache)):
         return []
@@ -94,17 +94,17 @@ def check_bytes(alias: str) -> list[CheckMessage]:
 
 
 def check_keys(alias: str) -> list[CheckMessage]:
-    """An error for a cache whose keys depend on the thread that asks, as far as that is known."""
+    """An error for a cache whose keys are known to depend on the current thread."""
     function = caches.settings[alias].get("KEY_FUNCTION")
     if function not in _KEYS_OF_THREADS:
         return []
     return [
         Error(
-            f"The KEY_FUNCTION of the cache {alias!r} puts the tenant of the thread into each key. "
+            f"The KEY_FUNCTION of the cache {alias!r} puts the thread's tenant into each key. "
             "Locks and fragments are also written in threads that have no tenant, and would not be "
-            "found again: parts under cached_for() run each time, and wait for locks.",
-            hint="Give the store the alias of a cache without it: the store's keys have the host "
-            "and the identity in them, and IDENTITY may add the tenant.",
+            "found again: parts under cached_for() would run each time, and wait for locks.",
+            hint="Set the store's alias to a cache without that function: the store's keys have "
+            "the host and the identity in them, and IDENTITY can add the tenant.",
             id="partstream.E012",
         )
     ]
@@ -118,30 +118,30 @@ def check_cluster(alias: str) -> list[CheckMessage]:
 
 
 def bytes_error(alias: str, reason: str) -> CheckMessage:
-    """What is said of a cache that does not give bytes back as they were."""
+    """The error for a cache that does not return bytes unchanged."""
     return Error(
-        f"The cache {alias!r} does not give bytes back as they were, so that no fragment can be "
-        f"kept there: {reason}",
-        hint="Give the store the alias of a cache with the default serializer, or keep fragments "
-        "in Redis with partstream.backends.caches.redis.RedisCacheStore, which passes the "
-        "serializer by.",
+        f"The cache {alias!r} does not return bytes unchanged, so no fragment can be kept in "
+        f"it: {reason}",
+        hint="Set the store's alias to a cache with the default serializer, or keep fragments "
+        "in Redis with partstream.backends.caches.redis.RedisCacheStore, which bypasses the "
+        "serializer.",
         id="partstream.E007",
     )
 
 
 def cluster_error(alias: str) -> CheckMessage:
-    """What is said of a cache whose server is a node of a Redis Cluster."""
+    """The error for a cache whose server is a node of a Redis Cluster."""
     return Error(
-        f"The server of the cache {alias!r} is a node of a Redis Cluster, and the cache's client "
-        "does not follow it to the other nodes: most entries and counters cannot be reached.",
-        hint="Take RedisCacheStore or RedisRateLimitStore with "
-        'OPTIONS = {"cluster_url": "redis://HOST:6379"} in place of "alias".',
+        f"The server of the cache {alias!r} is a node of a Redis Cluster, but the cache's client "
+        "does not follow redirects to other nodes: most entries and counters are unreachable.",
+        hint="Use RedisCacheStore or RedisRateLimitStore with "
+        'OPTIONS = {"cluster_url": "redis://HOST:6379"} instead of "alias".',
         id="partstream.E008",
     )
 
 
 def reads_pickles(cache: BaseCache) -> bool:
-    """Whether a cache may unpickle what it reads; as far as is known, it does."""
+    """Whether a cache may unpickle what it reads. If that is unknown, True."""
     holder: Any = cache
     try:
         if isinstance(cache, PyMemcacheCache):
@@ -155,11 +155,11 @@ def reads_pickles(cache: BaseCache) -> bool:
         else:
             return True
     except (AttributeError, KeyError):
-        return True  # Another version keeps it elsewhere.
+        return True  # Another version of the cache has its serializer elsewhere.
     try:
         carried = load(dump(_OnlyPickled()))
     except Exception:
-        logger.debug("A cache's serializer takes no objects.", exc_info=True)
+        logger.debug("A cache's serializer does not accept objects.", exc_info=True)
         return False
     return isinstance(carried, _OnlyPickled)
 
@@ -169,7 +169,7 @@ def _loaded(serde: Any, written: tuple[Any, int]) -> Any:
 
 
 def _try_bytes(alias: str) -> str:
-    """What is wrong with the cache; nothing for one that carries bytes, or may be down."""
+    """What is wrong with the cache; empty if it returns bytes unchanged, or may be down."""
     cache = caches[alias]
     if is_redis(type(cache)) and is_cluster(_client_of(cache)):
         return _CLUSTER
@@ -182,13 +182,13 @@ def _try_bytes(alias: str) -> str:
         if fault_of(error) is not Fault.CALL:
             raise
         return f"{type(error).__name__}: {error}"
-    # None: it is told to ignore its faults, or is full.
+    # None: it is configured to ignore errors, or is full.
     if found is None or (type(found) is bytes and found == _BYTES):
         return ""
-    return f"it gave {found!r:.80} for {_BYTES!r}."
+    return f"it returned {found!r:.80} for {_BYTES!r}."
 
 
 def _client_of(cache: Any) -> Any:
-    """The client of redis-py that a cache writes by."""
+    """The redis-py client that a cache writes with."""
     holder = cache._cache if isinstance(cache, RedisCache) else cache.client
     return holder.get_client(write=True)

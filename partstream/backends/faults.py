@@ -1,4 +1,4 @@
-"""Whose fault an exception of a store is: the server's, or that of one call."""
+"""Tells whose fault a store's exception is: the server's, or that of a single call."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from django.db.transaction import TransactionManagementError
 
 
 class Fault(Enum):
-    """What went wrong, as far as it matters to the next call."""
+    """What an exception means for the next call."""
 
-    #: The server refused, hung, cut the connection, or cannot serve anybody now.
+    #: The server refused, hung, closed the connection, or cannot serve any client now.
     SERVICE = "service"
-    #: The entry, or what is to be done with it, is to blame; the next call is well.
+    #: The entry, or the operation on it, is at fault; the next call may succeed.
     CALL = "call"
-    #: This process has no connection to spare. It has one soon, when another thread is done.
+    #: This process has no free connection, but will have one when another thread is done.
     NO_ROOM = "no room"
-    #: The same, after it has waited; or it can open no socket.
+    #: The same after waiting; or the process cannot open a socket.
     STARVED = "starved"
-    #: An exception of a kind that nobody here knows. It counts as the server's.
+    #: An exception of an unknown kind. It counts as the server's fault.
     UNKNOWN = "unknown"
 
 
 class CallFault(Exception):
-    """Raised in a store: one call failed by its own fault, and the server is well."""
+    """Raise it in a store: one call failed through its own fault, and the server works."""
 
 
 class ServiceFault(Exception):
-    """Raised in a store: the server failed, though its client raised nothing."""
+    """Raise it in a store: the server failed, although its client raised nothing."""
 
 
-#: What Python raises for a value or a program that is wrong.
+#: What Python raises for a wrong value or a bug.
 _OF_THE_PROGRAM = (
     ArithmeticError,
     AssertionError,
@@ -50,23 +50,23 @@ _OF_THE_PROGRAM = (
     RecursionError,
     TypeError,
     ValueError,
-    # Of a cache in the database: a value that does not fit, a transaction that is broken already.
+    # From a cache in the database: a value that does not fit, or an already broken transaction.
     DataError,
     IntegrityError,
     SynchronousOnlyOperation,
     TransactionManagementError,
 )
-#: What a process, or its machine, runs out of by itself.
+#: Resources that a process or its machine can run out of.
 _ERRNOS_OF_THE_PROCESS = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE}
 
-# The clients need not be installed, so that their exceptions are known by their names.
+# The clients need not be installed, so their exceptions are recognised by name.
 _REDIS = {"redis", "valkey"}
-#: How a server that refuses everybody begins its reply. Scripts of older servers put a "-" before.
+#: How a server's reply begins when it refuses all clients. Scripts of older servers prefix "-".
 _REFUSES_EVERYBODY = re.compile(
     r"(?:^|[\s-])(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM"
     r"|READONLY|WRONGPASS)\b"
 )
-#: The replies of that kind for which redis-py has classes; it cuts off their first word.
+#: The replies of that kind for which redis-py has classes; it removes their first word.
 _REFUSALS = {
     "AuthenticationWrongNumberOfArgsError",
     "ClusterDownError",
@@ -81,10 +81,10 @@ _OF_PYLIBMC = {"BadKeyProvided", "ClientError", "InvalidArguments", "NotSupporte
 def fault_of(error: BaseException) -> Fault:
     """Whose fault an exception is.
 
-    It is judged by what caused it in the first place, where it says so (``raise ... from ...``).
+    Its original cause decides, if it has one (``raise ... from ...``).
 
     Args:
-        error: What a client library, or a store, has raised.
+        error: The exception of a client library or a store.
     """
     for each in reversed(list(_causes(error))):
         fault = _judge(each)
@@ -103,7 +103,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _judge(error: BaseException) -> Fault | None:
-    """What is known of an exception by itself."""
+    """What an exception means by itself; None if that is unknown."""
     library = type(error).__module__.partition(".")[0]
     if isinstance(error, CallFault):
         return Fault.CALL
@@ -115,9 +115,9 @@ def _judge(error: BaseException) -> Fault | None:
         return _of_pymemcache(error, {kind.__name__ for kind in type(error).__mro__})
     if library in {"pylibmc", "_pylibmc"}:
         return Fault.CALL if type(error).__name__ in _OF_PYLIBMC else Fault.SERVICE
-    if library == "django_redis":  # Its other one wraps what redis-py raised.
+    if library == "django_redis":  # Its other exception wraps that of redis-py.
         return Fault.CALL if type(error).__name__ == "CompressorError" else None
-    # Before the others, because some network errors are ValueErrors as well.
+    # Checked before the others, because some network errors are ValueErrors as well.
     if isinstance(error, OSError):
         if error.errno == errno.ENAMETOOLONG:
             return Fault.CALL
@@ -134,7 +134,7 @@ def _judge(error: BaseException) -> Fault | None:
 
 
 def _of_redis(error: BaseException, names: set[str]) -> Fault:
-    # A pipeline puts the command before the reply, and its arguments may say anything.
+    # A pipeline puts the command before the reply, and its arguments can be any text.
     text = str(error).rpartition("caused error: ")[2]
     if "ConnectionError" in names:
         if "MaxConnectionsError" in names or text == "Too many connections":

@@ -1,4 +1,4 @@
-"""The one place that makes backends: one instance a process, from the setting's dotted path."""
+"""Makes all backends: one instance per process, from the dotted path in the setting."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .rate_limits.base import RateLimitStore
 
 B = TypeVar("B", bound=Backend)
 
-#: Module of an optional dependency -> the extra that brings it.
+#: Module of an optional dependency -> the extra that installs it.
 _EXTRAS = {"jwt": "jwt", "django_redis": "redis", "redis": "redis"}
 
 
 def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **given: Any) -> B:
-    """An instance of the backend that a setting, or a view's attribute, names.
+    """An instance of the backend that a setting or a view's attribute names.
 
     Args:
-        setting: Where it is named, for the errors.
+        setting: The setting or attribute, for error messages.
         configured: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
-        family: The class that it must be a subclass of.
-        given: What every backend of the family is constructed with, beside its options.
+        family: The required base class.
+        given: Constructor arguments of every backend in the family, in addition to its options.
 
     Raises:
-        Misuse: When the path, the class or its options do not fit.
+        Misuse: When the path, the class or its options are invalid.
     """
     if isinstance(configured, str):
         configured = {"BACKEND": configured}
@@ -55,17 +55,17 @@ def build(setting: str, configured: str | Mapping[str, Any], family: type[B], **
         raise Misuse(f"{where} cannot be imported: {error}.") from error
     backend = getattr(module, class_name, None)
     if not (isinstance(backend, type) and issubclass(backend, family)):
-        raise Misuse(f"{where} is not a {family.__name__}. Name a class that inherits it.")
+        raise Misuse(f"{where} is not a {family.__name__}. Name a class that inherits from it.")
     try:
         return backend(**given, **options)
     except Misuse as error:
         raise Misuse(f"{where}: {error}") from error
     except TypeError as error:
-        raise Misuse(f"{where} does not take its OPTIONS {sorted(options)}: {error}.") from error
+        raise Misuse(f"{where} does not accept its OPTIONS {sorted(options)}: {error}.") from error
     except Exception as error:
-        # Such as what the client of a cache says of its LOCATION.
+        # For example, the client of a cache may reject its LOCATION.
         raise Misuse(
-            f"{where} cannot be made: {type(error).__name__}: {error}. Look at its OPTIONS, and at "
+            f"{where} cannot be made: {type(error).__name__}: {error}. Check its OPTIONS, and "
             "the cache that they name."
         ) from error
 
@@ -111,7 +111,7 @@ get_rate_limit_store = Kept(_make_rate_limit_store, SETTING, "CACHES")
 
 
 class Executors:
-    """The process's executors, one for each configuration that is in use."""
+    """The process's executors, one for each configuration in use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -121,7 +121,7 @@ class Executors:
         """The executor of a configuration, made at its first use.
 
         Args:
-            where: Where it is named, for the errors.
+            where: The setting or attribute, for error messages.
             configured: A dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
 
         Raises:
@@ -133,10 +133,9 @@ class Executors:
             BackendPath().take(configured)
         except ValueError as error:
             raise Misuse(
-                f"{where} is {configured!r:.80}: it {error} It may be an executor, too, made "
-                "and not only named."
+                f"{where} is {configured!r:.80}: it {error} It can also be an executor instance."
             ) from error
-        # Two views that say the same share one pool.
+        # Two views with the same configuration share one pool.
         if isinstance(configured, str):
             key = configured
         else:
@@ -156,19 +155,19 @@ class Executors:
 
 
 _get_executors = Kept(Executors, SETTING)
-#: Takes the place of every executor, in tests.
+#: Replaces every executor, in tests.
 _substitute: Executor | None = None
 
 
 def get_executor(
     configured: str | Mapping[str, Any] | Executor | None = None, where: str = "PART_EXECUTOR"
 ) -> Executor:
-    """The executor of a view's attribute, or else of the settings.
+    """The executor of a view's attribute, or of the settings.
 
     Args:
         configured: A dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an executor; None:
             ``PART_EXECUTOR``.
-        where: Where it is named, for the errors.
+        where: The setting or attribute, for error messages.
 
     Raises:
         Misuse: When it cannot be made.
@@ -184,7 +183,7 @@ def get_executor(
 
 @contextmanager
 def substituted(executor: Executor) -> Iterator[None]:
-    """Have every part run by this executor, whatever views and settings say."""
+    """Run every part with this executor, whatever the views and settings say."""
     global _substitute
     before, _substitute = _substitute, executor
     try:

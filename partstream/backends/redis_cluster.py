@@ -1,4 +1,4 @@
-"""The stores' connections to a Redis Cluster."""
+"""Connections of the stores to a Redis Cluster."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from partstream.exceptions import Misuse
 from .cache_trials import ask
 from .redis_server import DEFAULT_TIMEOUT, TIMEOUTS, Command, Connections, without_cost
 
-#: Seconds after which no further node is asked where the others are.
+#: Seconds after which no further node is asked for the locations of the slots.
 _LONGEST_SEARCH = 0.03
-#: After these another node may have the slots.
+#: After these errors another node may have the slots.
 _FAILOVERS = (
     ClusterDownError,
     OSError,
@@ -40,19 +40,20 @@ _NOT_A_CLUSTER = "Cluster mode is not enabled"
 
 
 class ClusterConnections(Connections):
-    """To a Redis Cluster, by redis-py's ``RedisCluster``, which finds out who has which slots.
+    """Connects to a Redis Cluster through redis-py's ``RedisCluster``, which locates the slots.
 
-    That one is made at the first use, since it asks a node, and again after a node has failed:
-    another may have its slots then. Commands go to the nodes directly: ``RedisCluster`` would ask
-    all nodes for the slots again before it tells that one has failed, and sleep meanwhile.
+    The ``RedisCluster`` is made at the first use, since that asks a node, and again after a node
+    has failed, since another may have its slots then. Commands are sent to the nodes directly:
+    ``RedisCluster`` would ask all nodes for the slots again before it reports a failed one, and
+    sleep in between.
 
     Args:
-        store: What errors call the store.
+        store: The store's name in error messages.
         url: The URL of any node, ``redis://`` or ``rediss://``.
-        timeout: Seconds that a request waits; None: as long as the URL says, or 0.25.
+        timeout: Seconds that a request waits; None: the timeout in the URL, or 0.25.
 
     Raises:
-        Misuse: When the URL is none of a cluster's.
+        Misuse: When the URL cannot be that of a cluster.
     """
 
     def __init__(self, store: str, url: str, timeout: float | None = None) -> None:
@@ -72,7 +73,7 @@ class ClusterConnections(Connections):
         self._lock = threading.Lock()
         #: A ``RedisCluster``; its methods have no types.
         self._cluster: Any = None
-        #: Where a node was found; None: the URL's own. The first is asked first.
+        #: Known addresses of nodes; None: the address in the URL. The first one is asked first.
         self._places: list[tuple[str, int] | None] = [None]
         self._failure: tuple[float, BaseException] | None = None
 
@@ -123,7 +124,7 @@ class ClusterConnections(Connections):
 
     def read(self, names: Sequence[str]) -> list[Any]:
         """See `Connections.read`."""
-        # One MGET a key: they may be in different slots, and GET fails for keys of other types.
+        # One MGET per key: keys may be in different slots, and GET fails for keys of other types.
         replies = self.execute_many([(name, ("MGET", name)) for name in names])
         return [value for (value,) in replies]
 
@@ -133,10 +134,10 @@ class ClusterConnections(Connections):
             return []
         return [
             Error(
-                "cluster_url names a Redis server that is no node of a cluster: nothing can be "
+                "cluster_url names a Redis server that is not a node of a cluster: nothing can be "
                 "kept or counted there.",
-                hint="For a single server put it into CACHES, as a cache of django-redis, and name "
-                'its "alias" in place of "cluster_url".',
+                hint="For a single server, add it to CACHES as a cache of django-redis, and set "
+                '"alias" to its name instead of "cluster_url".',
                 id="partstream.E008",
             )
         ]
@@ -151,7 +152,7 @@ class ClusterConnections(Connections):
     # The client
 
     def _get(self) -> Any:
-        """The client, which knows the slots; raises where no node tells them."""
+        """The client, which knows the slots; raises if no node reports them."""
         cluster = self._cluster
         if cluster is not None:
             return cluster
@@ -165,7 +166,8 @@ class ClusterConnections(Connections):
                 try:
                     self._cluster = self._make()
                     if monotonic() - began > self._options["socket_timeout"]:
-                        # One node hangs, and the caller has waited. The next one is served.
+                        # One node hangs, and this caller has waited long enough. The next caller
+                        # gets the client.
                         raise redis.TimeoutError("A node of the cluster did not answer in time.")
                 except Exception as error:
                     self._failure = monotonic(), error
@@ -174,21 +176,21 @@ class ClusterConnections(Connections):
             return self._cluster
 
     def _make(self) -> Any:
-        """Ask one node after the other, but only as long as they are quick to refuse."""
+        """Ask one node after the other, but only while they refuse quickly."""
         began = monotonic()
         while True:
             place = self._places[0]
             try:
                 cluster: Any = RedisCluster(
                     url=self._url if place is None else _at(self._url, *place),
-                    # It asks one node for the slots, and another, which may be down, what
-                    # commands there are; then it asks one more.
+                    # It asks one node for the slots, and another one, which may be down, for the
+                    # list of commands; one retry lets it ask one more.
                     retry=Retry(NoBackoff(), 1),
                     **self._options,
                 )
                 cluster.set_retry(Retry(NoBackoff(), 0))
             except Exception:
-                # The next attempt, or the next breath, begins with another.
+                # The next attempt, now or later, begins with another address.
                 self._places.append(self._places.pop(0))
                 if self._places[0] is None or monotonic() - began > _LONGEST_SEARCH:
                     raise
@@ -198,14 +200,14 @@ class ClusterConnections(Connections):
                 return cluster
 
     def _forget(self, cluster: Any, error: Exception) -> None:
-        """Find out anew who has the slots, if the error may mean that this has changed."""
+        """Locate the slots again, if the error may mean that they have moved."""
         if isinstance(error, _FAILOVERS):
             with self._lock:
                 if self._cluster is cluster:
                     self._cluster = None
 
     def _redirected(self, cluster: Any, command: Command) -> Any:
-        """The reply of the node that has the slot now; while slots move, others know better."""
+        """The reply of the node that has the slot now, found by following redirects."""
         try:
             return cluster.execute_command(*command)
         except Exception as error:
@@ -214,7 +216,7 @@ class ClusterConnections(Connections):
 
 
 def _checked_url(store: str, url: object) -> str:
-    problem = "it is no text"
+    problem = "it is not a string"
     if isinstance(url, str):
         try:
             options: Any = parse_url(url)  # type: ignore[no-untyped-call]
@@ -223,15 +225,15 @@ def _checked_url(store: str, url: object) -> str:
         else:
             if "path" not in options and options.get("db", 0) == 0 and options.get("host"):
                 return url
-            problem = "a cluster has hosts, no Unix socket, and only the database 0"
+            problem = "a cluster has hosts, no Unix socket, and only database 0"
     raise Misuse(
-        f"The {store}'s cluster_url cannot be used: {problem}. Give the URL of any node of the "
+        f"The {store}'s cluster_url cannot be used: {problem}. Write the URL of any node of the "
         'cluster, for example "redis://redis-1.example.com:6379".'
     )
 
 
 def _at(url: str, host: str, port: int) -> str:
-    """The same URL, with another place."""
+    """The same URL with another host and port."""
     parts = urlsplit(url)
     user, sign, _ = parts.netloc.rpartition("@")
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -239,7 +241,7 @@ def _at(url: str, host: str, port: int) -> str:
 
 
 def _without(url: str, names: Sequence[str]) -> str:
-    """The same URL, without these parameters."""
+    """The same URL without these parameters."""
     parts = urlsplit(url)
     query = [(name, value) for name, value in parse_qsl(parts.query) if name not in names]
     return urlunsplit(parts._replace(query=urlencode(query)))

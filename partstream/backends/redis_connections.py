@@ -1,4 +1,4 @@
-"""The connections to Redis that a store's options ask for."""
+"""Makes a store's connections to Redis from its options."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def connect(
     instead: str,
     timeout: float | None = None,
 ) -> Connections:
-    """The connections that a store's options ask for.
+    """The connections to Redis for a store's options.
 
     Args:
-        store: What errors call the store.
-        alias: A name in ``CACHES``; None: ``"default"``, where there is no ``cluster_url``.
+        store: The store's name in error messages.
+        alias: A name in ``CACHES``; None: ``"default"``, unless there is a ``cluster_url``.
         cluster_url: The URL of a node of a Redis Cluster.
-        instead: The store for a cache of another kind.
-        timeout: Seconds that a request waits; None: as long as the cache or URL says, or 0.25.
+        instead: The store to use for other kinds of caches.
+        timeout: Seconds that a request waits; None: the timeout of the cache or URL, or 0.25.
 
     Raises:
-        Misuse: When both are given, or the one that is given cannot be used.
+        Misuse: When both are given, or the given one cannot be used.
     """
     if cluster_url is None:
         return ServerConnections(store, "default" if alias is None else alias, instead, timeout)
     if alias is not None:
         raise Misuse(
-            f"The {store} has both alias={alias!r} and a cluster_url. Leave one out: alias names a "
-            "cache of django-redis, which is one server; cluster_url is for a Redis Cluster."
+            f"The {store} has both alias={alias!r} and a cluster_url. Remove one: alias names a "
+            "cache of django-redis on a single server; cluster_url is for a Redis Cluster."
         )
     return ClusterConnections(store, cluster_url, timeout)

@@ -1,7 +1,7 @@
-"""What the stores need of Redis, and their connections to one server.
+"""What the stores need from Redis, and their connections to a single server.
 
-Connections wait for no server for long, and try nothing twice. They raise what redis-py raises;
-the stores' breakers deal with it.
+Connections never wait long for a server, and never retry. They raise redis-py's exceptions, which
+the stores' breakers handle.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from partstream.exceptions import Misuse
 
 from .cache_trials import ask, check_keys, cluster_error, is_cluster
 
-#: Seconds that a request waits for a server, where neither cache nor URL says how long.
+#: Seconds that a request waits for a server, if neither cache nor URL sets a timeout.
 DEFAULT_TIMEOUT = 0.25
-#: What redis-py calls the seconds.
+#: redis-py's names for the timeouts.
 TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 
-# What a pool of redis-py adds for itself to what it was given, and what is set here.
+# What redis-py's pools add to their own arguments, and what is set here.
 _NOT_TAKEN = ("driver_info", "event_dispatcher", "himport_", "lib_", "maint", "orig_", "oss_")
 
 Command = tuple[Any, ...]
 
 
 class Connections(ABC):
-    """What a store needs of Redis. Safe from many threads."""
+    """What a store needs from Redis. Thread-safe."""
 
     @abstractmethod
     def raw_key(self, key: str) -> str:
@@ -43,50 +43,50 @@ class Connections(ABC):
 
     @abstractmethod
     def execute(self, name: str, *command: Any) -> Any:
-        """The reply to a command, all of whose keys are in the slot of this one."""
+        """The reply to a command whose keys are all in the slot of this key."""
 
     @abstractmethod
     def execute_many(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
-        """The replies to commands, each given with its only key; one round trip a server."""
+        """The replies to commands, each given with its only key; one round trip per server."""
 
     @abstractmethod
     def read(self, names: Sequence[str]) -> list[Any]:
-        """The values of these keys, None where there is none; one round trip a server."""
+        """The values of these keys, or None; one round trip per server."""
 
     @abstractmethod
     def check(self) -> list[CheckMessage]:
-        """What ``manage.py check`` should say of the server; nothing where it does not answer."""
+        """Messages about the server for ``manage.py check``; none if it does not answer."""
 
 
 class ServerConnections(Connections):
-    """To the server of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``.
+    """Connects to the server of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``.
 
     Args:
-        store: What errors call the store.
+        store: The store's name in error messages.
         alias: A name in ``CACHES``.
-        instead: The store for a cache of another kind.
-        timeout: Seconds that a request waits; None: as long as the cache, or 0.25.
+        instead: The store to use for other kinds of caches.
+        timeout: Seconds that a request waits; None: the cache's timeout, or 0.25.
 
     Attributes:
         alias: A name in ``CACHES``.
-        pool: The connections.
-        is_own_pool: Whether nobody else uses them. A pool that only its own class can make, as
-            with Sentinel, is the cache's.
+        pool: The connection pool.
+        is_own_pool: Whether only the store uses the pool. A pool whose own class alone can make
+            connections, as with Sentinel, belongs to the cache.
 
     Raises:
-        Misuse: When there is no such cache, or it is not one of django-redis.
+        Misuse: When the cache does not exist, or is not one of django-redis.
     """
 
     def __init__(self, store: str, alias: str, instead: str, timeout: float | None = None) -> None:
         try:
             client = get_redis_connection(alias)
-            # The cache itself is kept for its settings only.
+            # The cache itself is used for its settings only.
             self._make_key = caches[alias].make_key
         except (InvalidCacheBackendError, NotImplementedError) as error:
             raise Misuse(
                 f"The {store}'s alias is {alias!r}, which is not a cache of django-redis. "
                 f'Write CACHES = {{{alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", '
-                f'"LOCATION": "redis://127.0.0.1:6379/0"}}}}, or take {instead}.'
+                f'"LOCATION": "redis://127.0.0.1:6379/0"}}}}, or use {instead}.'
             ) from error
         self.alias = alias
         self.pool = client.connection_pool
@@ -94,7 +94,7 @@ class ServerConnections(Connections):
         if self.is_own_pool:
             self.pool = _pool_like(self.pool, timeout)
             client = redis.Redis(connection_pool=self.pool)
-        # Kept: a thin front of the pool, which opens no connection before the first command.
+        # Kept: a thin wrapper of the pool, which opens no connection before the first command.
         self._client = client
 
     def raw_key(self, key: str) -> str:
@@ -107,7 +107,7 @@ class ServerConnections(Connections):
 
     def execute_many(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
         """See `Connections.execute_many`."""
-        # No transaction: each is good by itself.
+        # No transaction: the commands are independent.
         pipeline = self._client.pipeline(transaction=False)
         for _, command in commands:
             pipeline.execute_command(*command)
@@ -128,14 +128,14 @@ class ServerConnections(Connections):
 
 
 def without_cost() -> dict[str, Any]:
-    """What keeps redis-py from round trips of its own. RESP2 knows integers, and needs no HELLO."""
-    # Since redis-py 7.1 one name stands for two.
+    """Arguments that avoid redis-py's extra round trips. RESP2 has integers, and needs no HELLO."""
+    # Since redis-py 7.1, one name stands for two.
     names = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
     return {"health_check_interval": 0, "protocol": 2, **dict.fromkeys(names)}
 
 
 def _pool_like(pool: Any, timeout: float | None) -> ConnectionPool:
-    """A pool of the same connections, where nobody waits for long, and for nothing twice."""
+    """A pool of the same connections, with short timeouts and no retries."""
     options = {
         name: value
         for name, value in pool.connection_kwargs.items()
@@ -147,9 +147,9 @@ def _pool_like(pool: Any, timeout: float | None) -> ConnectionPool:
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
         "retry_on_error": [],
-        # Fragments are bytes, whatever the cache makes of its own values.
+        # Fragments are bytes, however the cache decodes its own values.
         "decode_responses": False,
         **without_cost(),
     }
-    # Threads are what bounds them: one too many would be a fault.
+    # The number of threads limits them; a limit below that would cause failures.
     return ConnectionPool(connection_class=pool.connection_class, max_connections=2**31, **options)

@@ -1,11 +1,11 @@
-"""Scopes: what an entry of the cache depends on, and the keys made of it.
+"""The keys of caches: which values a cached entry depends on.
 
-Format of a key: SHA-256 (FIPS 180-4) over the values below, each behind its length, so that no two
-requests that differ in any of them share an entry::
+A key is SHA-256 (FIPS 180-4) over the values below, each prefixed with its length. Two requests
+that differ in any of them never share an entry::
 
     across walks  format version, API version, language, time zone, view class, scheme, host, path
-                  of the walk, the application's query, part or loader, serializer, owner (below),
-                  values of the ``vary`` headers, data of the dependencies
+                  of the walk, the application's query, part or loader, serializer, owner (see
+                  `Caching.owner_of`), values of the ``vary`` headers, data of the dependencies
     of a walk     format version, API version, language, time zone, identity, the walk's random id;
                   its cursors are bound to view, host, path and query
 """
@@ -28,13 +28,13 @@ _FORMAT = "1"
 
 @dataclass(frozen=True)
 class Caching:
-    """What `cached_for` was told.
+    """The arguments of `cached_for`.
 
     Attributes:
         ttl: Seconds that an entry is kept.
         shared: Whether all identities share the entries.
         vary: Names of request headers that an entry depends on.
-        key: Makes of the request what stands in for the identity; None: this request is not cached.
+        key: Returns a string to use in place of the identity; None: this request is not cached.
     """
 
     ttl: int
@@ -43,7 +43,7 @@ class Caching:
     key: Callable[[Any], str | None] | None = None
 
     def owner_of(self, request: Any, identity: str | None) -> str | None:
-        """Whose the entry is, as a text; None where it can be nobody's.
+        """Whose entry it is, as a string; None where the request has no identity.
 
         Raises:
             TypeError: When ``key`` returned neither a string nor None.
@@ -59,14 +59,14 @@ class Caching:
 
 
 class Scope:
-    """What all entries of one request depend on. Made in the request's thread, before loaders run.
+    """What all entries of one request depend on. Make it in the request's thread, before loaders.
 
     Args:
         request: DRF's request, or Django's.
         view_class: The class of the view, or None for a loader that has none.
         identity: Whose data this is.
         path: The path of the walk.
-        protocol: Names of the query parameters that are the protocol's.
+        protocol: Names of the protocol's query parameters, which do not matter.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Scope:
         )
 
     def walk_prefix(self, walk: str) -> str:
-        """What the keys of a walk's parts begin with; the part's name follows."""
+        """The prefix of a walk's keys; a part's name follows it."""
         values = joined((*self._presentation, self.identity, walk))
         return f"partstream.walk.{sha256(values).hexdigest()}."
 
@@ -120,12 +120,12 @@ class Scope:
         serializer: str | None = None,
         dependencies: Iterable[tuple[str, bytes]] = (),
     ) -> str | None:
-        """The key of a loader's data across walks; None where it can be nobody's.
+        """The key of a loader's data across walks; None where the request has no identity.
 
         Args:
-            caching: What `cached_for` was told.
+            caching: The arguments of `cached_for`.
             subject: The part, or the loader.
-            serializer: What the data is put through.
+            serializer: The name of the part's serializer.
             dependencies: Name and fragment of each.
         """
         owner = caching.owner_of(self.request, self.identity)

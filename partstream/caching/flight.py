@@ -37,35 +37,17 @@ LOST: Final = Lost.LOST
 class Flight:
     """One making of a value, and the callers in this process who wait for it.
 
-    Args:
+    Attributes:
         key: The value's key in the store; None: nobody else can ask for it.
         ttl: Seconds that the store keeps the value; None: it does not keep it.
         fresh: Whether a value that is in the store already will not do.
         owner: Who makes the value.
-
-    Attributes:
         call: The call that makes it, where it runs elsewhere in this process.
         locked: Whether this process has the lock of the key.
-        left: Whether its owner has left: a result that is not kept then waits for the next caller.
+        left: Whether its request has left: a result that is not kept waits for the next caller.
         refused: How often the lock could be neither had nor read.
         result: What came of it, once it has ended.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "_callbacks",
-        "_ended",
-        "_lock",
-        "call",
-        "fresh",
-        "key",
-        "left",
-        "locked",
-        "owner",
-        "refused",
-        "result",
-        "ttl",
-    )
 
     def __init__(
         self,
@@ -74,6 +56,7 @@ class Flight:
         ttl: int | None = None,
         fresh: bool = False,
         owner: Caller | None = None,
+        end_at: Callable[..., None] | None = None,
     ) -> None:
         self.key = key
         self.ttl = ttl
@@ -84,14 +67,11 @@ class Flight:
         self.left = False
         self.refused = 0
         self.result: Any = None
-        self._ended = False
+        #: Whether it is over: nobody will lock it, or watch it, any more.
+        self.has_ended = False
+        self._end_at = end_at
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Flight], None]] = []
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it is over: nobody will lock it, or watch it, any more."""
-        return self._ended
 
     @property
     def lock_key(self) -> str:
@@ -101,8 +81,7 @@ class Flight:
     @property
     def deadline(self) -> float | None:
         """When waiting for it ends, on the monotonic clock."""
-        call = self.call
-        return None if call is None else call.deadline
+        return None if self.call is None else self.call.deadline
 
     @property
     def waiting(self) -> int:
@@ -110,8 +89,8 @@ class Flight:
         return len(self._callbacks)
 
     def is_nested(self, caller: Caller) -> bool:
-        """Whether this caller makes the value: it would wait for itself."""
-        return self.call is None and not self._ended and self.owner == caller
+        """Whether this caller makes the value, and would wait for itself."""
+        return self.call is None and not self.has_ended and self.owner == caller
 
     def on_end(self, callback: Callable[[Flight], None]) -> None:
         """Have ``callback(flight)`` called when it ends, at once if it has ended.
@@ -119,36 +98,36 @@ class Flight:
         It runs in the thread that ends the flight, so it has to be short and must not raise.
         """
         with self._lock:
-            if not self._ended:
+            if not self.has_ended:
                 self._callbacks.append(callback)
                 return
         callback(self)
 
-    def leave(self, callback: Callable[[Flight], None]) -> bool:
-        """Stop waiting, and let the result wait for the next caller instead.
-
-        Returns:
-            False where it has ended: the caller has its result.
-        """
+    def leave(self, callback: Callable[[Flight], None] | None) -> bool:
+        """Stop waiting, and let the result wait for the next caller; False where it has ended."""
         with self._lock:
-            if self._ended:
+            if self.has_ended:
                 return False
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+            self._callbacks = [known for known in self._callbacks if known is not callback]
             self.left = True
             return True
+
+    def finish(self, result: Any, *, value: bytes | None = None, failed: bool = False) -> None:
+        """End it where others can find it, see `SingleFlight.end`."""
+        if self._end_at is None:
+            self.end(result)
+        else:
+            self._end_at(self, result, value=value, failed=failed)
 
     def end(self, result: Any, prepare: Callable[[int], None] | None = None) -> bool:
         """Hand the result to all who wait; False where it has ended before.
 
-        Args:
-            result: What they are told.
-            prepare: Called with their number before they are told.
+        ``prepare`` is called before that, with the number of those who wait.
         """
         with self._lock:
-            if self._ended:
+            if self.has_ended:
                 return False
-            self._ended, self.result = True, result
+            self.has_ended, self.result = True, result
             callbacks, self._callbacks = self._callbacks, []
         try:
             if prepare is not None:
@@ -163,11 +142,5 @@ class Flight:
         return True
 
     def give_up(self) -> Exception | None:
-        """Stop the call that makes it, and say what all who wait are to be told.
-
-        Returns:
-            `PartTimeout` where the call runs on, `NoCapacity` where it never began, None where it
-            has ended by itself, or where there is no call.
-        """
-        call = self.call
-        return None if call is None else timeout_error(call.give_up())
+        """Stop the call that makes it; what those who wait are to be told, see `timeout_error`."""
+        return None if self.call is None else timeout_error(self.call.give_up())

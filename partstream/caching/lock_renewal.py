@@ -18,14 +18,13 @@ logger = get_logger("partstream.cache")
 
 
 class LockRenewal:
-    """A daemon thread that looks after flights while they are under way.
+    """A daemon thread that looks after flights; it ends when there are none.
 
-    The thread ends when there are none. A store may be a cache in the database, so the thread
-    closes its connections after each round.
+    A store may be a cache in the database, so the thread closes its connections after each round.
 
     Args:
-        tend: The bound method that is called with each flight, every ``seconds``. It is held by a
-            weak reference; the thread ends with its object.
+        tend: The bound method to call with each flight, every ``seconds``. It is held by a weak
+            reference; the thread ends with its object.
         seconds: The time between two rounds.
     """
 

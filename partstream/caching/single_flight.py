@@ -4,21 +4,18 @@ In a process they meet at a `Flight`. Across processes a flight has a lock in th
 a short time to live that is renewed while the loader runs: a process that dies holds up the others
 for at most `LOCK_TTL`. A process that does not get the lock looks for the value every
 `POLL_SECONDS`.
-
-`obtain` is the protocol: a generator that says what to wait for, and leaves the waiting to its
-driver. A request's schedule drives it, and so do direct calls of loaders, sync and async.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from partstream.backends.caches.base import CacheStore
 from partstream.backends.executors.pool import WorkerPool
@@ -28,7 +25,7 @@ from partstream.exceptions import NoCapacity
 from partstream.logs import get_logger
 from partstream.per_process import Kept, reset_after_fork
 
-from .flight import LOST, Caller, Flight, current_caller
+from .flight import LOST, Caller, Flight
 from .lock_renewal import LockRenewal
 
 logger = get_logger("partstream.cache")
@@ -83,15 +80,11 @@ class SingleFlight:
         *,
         ttl: int | None = None,
         fresh: bool = False,
-        caller: Caller | None = None,
+        owner: Caller | None = None,
     ) -> tuple[Flight, bool]:
-        """The flight to this value, and whether it is the caller's own: then they make the value.
+        """The flight to this value, and whether it is the caller's own, who makes the value then.
 
-        Args:
-            key: The value's key.
-            ttl: Seconds that the store keeps the value; None: it does not keep it.
-            fresh: Whether a value that is in the store already will not do.
-            caller: Who asks; None: the current thread and task.
+        The arguments are those of a new `Flight`.
         """
         with self._lock:
             flight = self._flights.get(key)
@@ -101,8 +94,9 @@ class SingleFlight:
                 flight = ended if expires > monotonic() else None
             if flight is not None:
                 return flight, False
-            owner = current_caller() if caller is None else caller
-            flight = self._flights[key] = Flight(key, ttl=ttl, fresh=fresh, owner=owner)
+            flight = self._flights[key] = Flight(
+                key, ttl=ttl, fresh=fresh, owner=owner, end_at=self.end
+            )
             return flight, True
 
     def look(self, key: str) -> bytes | None:
@@ -166,15 +160,15 @@ class SingleFlight:
         failed: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
-        """End a flight: tell those who wait, keep the value, give the lock back.
+        """End a flight: keep the value, tell those who wait, give the lock back.
 
         Args:
             flight: The flight.
             result: What they are told; LOST: that they have to start again.
             value: What the store keeps, where the flight has a ``ttl``.
-            failed: Whether there is nothing to hand on: waiting processes run the loader.
+            failed: Whether waiting processes have to run the loader themselves.
             pool: Whose thread gives the lock back; None: this one. An event loop must not ask a
-                store that is a cache in the database.
+                store that may be a cache in the database.
         """
         keeps = is_kept = False
 
@@ -225,37 +219,35 @@ class SingleFlight:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    # Flights whose request does not wait for them
+    # Flights that a request leaves
 
     def watch(self, flight: Flight) -> None:
         """Keep the deadline of a flight that nobody may be waiting for."""
         self._renewal.watch(flight)
 
     def leave(
-        self, flights: Iterable[tuple[Flight, Callable[[Flight], None]]], ttl: int
+        self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
     ) -> list[Flight]:
-        """Let others have what comes of running flights, here or in another process.
+        """Let others have what comes of flights, here or in another process.
 
         Args:
-            flights: Each with the callback by which the caller waits for it.
+            flights: Each with the callback by which the request waits for it.
             ttl: Seconds that the store keeps the values.
 
         Returns:
-            Those that have ended already: their results are the caller's.
+            Those that have ended already: their results are the request's.
         """
-        leaving = list(flights)
-        if leaving and self.store.shared:
-            locks = {flight.lock_key: self._token for flight, _ in leaving}
-            self.store.set_many(locks, LOCK_TTL)
-        ended = []
+        leaving, shared, ended = list(flights), self.store.shared, []
+        if leaving and shared:
+            self.store.set_many({flight.lock_key: self._token for flight, _ in leaving}, LOCK_TTL)
         for flight, callback in leaving:
-            flight.ttl, flight.locked = ttl, self.store.shared
+            flight.ttl, flight.locked = ttl, shared
             if flight.leave(callback):
                 self._renewal.watch(flight)
-                continue
-            ended.append(flight)
-            if self.store.shared:
-                self.store.delete(flight.lock_key)
+            else:
+                ended.append(flight)
+                if shared:
+                    self.store.delete(flight.lock_key)
         return ended
 
     def _tend(self, flight: Flight) -> None:
@@ -273,128 +265,3 @@ class SingleFlight:
 get_single_flight: Kept[SingleFlight] = Kept(
     lambda: SingleFlight(get_cache_store()), SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
 )
-
-
-# The protocol
-
-
-class Ask(NamedTuple):
-    """A step: call this, a round trip to the store, and send what it returns."""
-
-    store: Callable[[], Any]
-
-
-class Wait(NamedTuple):
-    """A step: wait until this flight has ended."""
-
-    flight: Flight
-
-
-class Poll(NamedTuple):
-    """A step: wait for `POLL_SECONDS`, then send what `SingleFlight.poll` says of this flight."""
-
-    flight: Flight
-
-
-class Joined(NamedTuple):
-    """An outcome: another caller in this process made the value, or failed to.
-
-    Attributes:
-        result: What the flight was ended with.
-    """
-
-    result: Any
-
-
-class Run(NamedTuple):
-    """An outcome: the caller makes the value.
-
-    Attributes:
-        flight: The flight that the caller ends then; None: nobody waits for the value.
-    """
-
-    flight: Flight | None
-
-
-Step = Ask | Wait | Poll
-#: The value, from the store; or what another caller made; or that it has to be made.
-Found = bytes | Joined | Run
-
-
-def obtain(
-    flights: SingleFlight,
-    key: str,
-    *,
-    ttl: int | None,
-    fresh: bool = False,
-    turn: Turn | None = None,
-    looks: bool = True,
-    pool: WorkerPool | None = None,
-) -> Generator[Step, Any, Found]:
-    """The steps to a value that one caller makes at a time.
-
-    Args:
-        flights: The flights of this process.
-        key: The value's key.
-        ttl: Seconds that the store keeps the value; None: it does not keep it.
-        fresh: Whether a value that is in the store already will not do.
-        turn: What the caller knows to be its turn across processes; None: the store is asked.
-        looks: Whether the store has still to be asked for the value.
-        pool: See `SingleFlight.end`.
-
-    Yields:
-        What to do next.
-
-    Returns:
-        What came of it. A caller that got `Joined` with LOST has to start again itself, which
-        happens only where it knew its turn.
-    """
-    caller = current_caller()
-    while True:
-        if looks and not fresh and turn is None:
-            value = yield Ask(partial(flights.look, key))
-            if value is not None:
-                return bytes(value)
-        flight, own = flights.join(key, ttl=ttl, fresh=fresh, caller=caller)
-        if own:
-            break
-        if flight.is_nested(caller):
-            return Run(None)
-        yield Wait(flight)
-        if flight.result is not LOST or turn is not None:
-            return Joined(flight.result)
-        looks = True
-    try:
-        if turn is None:
-            turn = yield Ask(partial(flights.claim, flight))
-        while turn is Turn.WAIT:
-            turn = yield Poll(flight)
-        if turn is not Turn.RUN:
-            yield Ask(partial(flights.end, flight, turn))
-    except BaseException:
-        # A flight without an owner would keep all others waiting.
-        flights.end(flight, LOST, failed=True, pool=pool)
-        raise
-    return Run(flight) if turn is Turn.RUN else bytes(turn or b"")
-
-
-def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Poll | Found:
-    """Go on to the next step that takes time, with the round trips to the store on the way.
-
-    Args:
-        steps: What `obtain` returned.
-        reply: What is sent to the step that it stands at.
-    """
-    try:
-        step = steps.send(reply)
-        while isinstance(step, Ask):
-            try:
-                reply = step.store()
-            except BaseException as error:  # noqa: BLE001 - raised again by the generator
-                step = steps.throw(error)
-            else:
-                step = steps.send(reply)
-    except StopIteration as stop:
-        found: Found = stop.value
-        return found
-    return step

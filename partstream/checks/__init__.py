@@ -1,33 +1,33 @@
-"""The system checks: what ``manage.py check`` says of settings, backends and static parts.
+"""The system checks that ``manage.py check`` runs on settings, backends and views.
 
 =================  ================================================================
 partstream.E001    A name in ``DJANGO_PARTSTREAM`` is not a setting.
 partstream.E002    A setting, or its environment variable, has a wrong value.
 partstream.E003    A backend cannot be made.
 partstream.E004    A view's attributes cannot work.
-partstream.E005    A time budget lacks what it needs.
+partstream.E005    A time budget is missing something that it needs.
 partstream.E006    A rate-limit store is over a cache that cannot count.
-partstream.E007    A cache store is over a cache that does not give bytes back.
-partstream.E008    A store and its Redis do not fit.
-partstream.E009    Parts run in threads that know nothing of the request's tenant.
+partstream.E007    A cache store is over a cache that does not return bytes unchanged.
+partstream.E008    A store and its Redis server do not match.
+partstream.E009    Parts run in threads that do not know the request's tenant.
 partstream.E010    A coroutine loader in a process whose threads are patched.
 partstream.E011    The function that ``IDENTITY`` names cannot be used.
-partstream.E012    A store's keys depend on the tenant of the thread that asks.
+partstream.E012    A store's keys depend on the current thread's tenant.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
-partstream.W004    Whoever can write the cache can run code (``check --deploy``).
-partstream.W005    A cache store cannot let exactly one of many processes run a loader.
-partstream.W006    A time budget runs parts again in another process, which shares no store.
-partstream.W007    Parts run in threads, outside of the transaction of ``ATOMIC_REQUESTS``.
-partstream.W008    Rate limits are counted in each process by itself (``check --deploy``).
-partstream.W009    Rate limits are counted in a cache that each process has for itself.
-partstream.W010    A rate-limit store may wait long for a server that hangs.
-partstream.W011    ``TRUSTED_PROXIES`` has a network of everybody.
-partstream.W012    Nothing limits how often a client may ask (``check --deploy``).
-partstream.W013    Requests pass uncounted while the store is down (``check --deploy``).
+partstream.W004    Anyone who can write to the cache can run code (``check --deploy``).
+partstream.W005    A cache store cannot limit a loader to one process at a time.
+partstream.W006    A time budget runs parts again in another process: the store is not shared.
+partstream.W007    Parts run in threads, outside the transaction of ``ATOMIC_REQUESTS``.
+partstream.W008    Rate limits are counted in each process separately (``check --deploy``).
+partstream.W009    Rate limits are counted in a cache that processes do not share.
+partstream.W010    A rate-limit store may wait too long for a server that hangs.
+partstream.W011    ``TRUSTED_PROXIES`` has a network that covers every address.
+partstream.W012    Requests are not limited at all (``check --deploy``).
+partstream.W013    Requests are admitted uncounted while the store is down (``check --deploy``).
 partstream.W014    Refused requests leave no audit trail (``check --deploy``).
-partstream.W015    Cursors hang on a short ``SECRET_KEY`` (``check --deploy``).
+partstream.W015    Cursors depend on a short ``SECRET_KEY`` (``check --deploy``).
 =================  ================================================================
 """
 
@@ -42,7 +42,7 @@ from .views import check_views
 
 
 def register() -> None:
-    """Register the checks; called by the application's ``ready()``."""
+    """Register the checks; called by the app config's ``ready()``."""
     checks.register(check_settings)
     checks.register(check_backends)
     checks.register(check_backends_for_production, deploy=True)

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the backends."""
+"""What ``manage.py check`` reports about the backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Messages = list[checks.CheckMessage]
 
 
 def check_backends(**_: Any) -> Messages:
-    """Whether each backend can be made, and what it says of itself."""
+    """Check that each backend can be made, and run its own checks."""
     backends, messages = _backends()
     for backend in backends:
         messages += backend.check()
@@ -29,12 +29,12 @@ def check_backends(**_: Any) -> Messages:
 
 
 def check_backends_for_production(**_: Any) -> Messages:
-    """What backends say of themselves that matters only in production."""
+    """Run the checks of backends that matter in production only."""
     return [message for backend in _backends()[0] for message in backend.check_deploy()]
 
 
 def _backends() -> tuple[list[Backend], Messages]:
-    """The settings' backends, and what is wrong with those that cannot be made."""
+    """The backends of the settings, and errors for those that cannot be made."""
     if get_problems():
         return [], []
     backends: list[Backend] = []

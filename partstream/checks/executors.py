@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of views whose parts run in other threads than the request's."""
+"""What ``manage.py check`` reports about views whose parts run in other threads."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from partstream.mixins.base import PartsMixin
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader, as_loader
 
-#: Packages that keep a tenant on the thread's database connection: as applications, and as the
-#: beginning of a database's ``ENGINE``.
+#: Packages that keep a tenant on the thread's database connection. Each is the name of an app, and
+#: the beginning of a database's ``ENGINE``.
 _TENANT_PACKAGES: Final = ("django_tenants", "tenant_schemas")
 
 
 def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
-    """What a view's executor lacks for the parts that it runs.
+    """What a view's executor is missing for its parts.
 
     Args:
         view_class: The view.
-        fixed: Its attributes, as far as its class tells.
+        fixed: Those of its attributes that its class determines.
     """
     try:
         executor = get_executor(fixed.get("executor"))
     except ImproperlyConfigured:
-        return  # Said elsewhere.
+        return  # Another check reports it.
     loaders = _loaders(view_class, fixed)
     package = _tenant_package()
     if package is not None and not executor.sets_state and _may_use_threads(executor, loaders):
@@ -44,14 +44,14 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
 
 def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
     functions = "a function of (request) that sets the tenant on the thread's connection as "
-    functions += "before_call, and one that takes it away as after_call,"
+    functions += "before_call, and one that resets it as after_call,"
     if package == "django_tenants":
         hooks = "partstream.contrib.django_tenants"
         functions = f'"{hooks}.before_call" as before_call and "{hooks}.after_call" as after_call'
     return checks.Error(
-        f"{package} keeps the tenant on the database connection of the request's thread, and parts "
-        f"of {view_class.__name__} may run in other threads: they would read another schema.",
-        hint=f"Name {functions} in the OPTIONS of PART_EXECUTOR, or of the view's executor.",
+        f"{package} keeps the tenant on the database connection of the request's thread, but parts "
+        f"of {view_class.__name__} may run in other threads, where they would read another schema.",
+        hint=f"Set {functions} in the OPTIONS of PART_EXECUTOR, or of the view's executor.",
         obj=view_class,
         id="partstream.E009",
     )
@@ -84,9 +84,9 @@ def _green_thread_errors(
     for name, loader in (loaders or {}).items():
         if loader.is_async:
             yield checks.Error(
-                f"{view_class.__name__}: the loader of part {name!r} is a coroutine function, and "
+                f"{view_class.__name__}: the loader of part {name!r} is a coroutine function, but "
                 f"{package} has patched threads in this process.",
-                hint="Write a plain function, def instead of async def, or run the process "
+                hint="Write a plain function (def instead of async def), or run the process "
                 "without monkey-patching.",
                 obj=view_class,
                 id="partstream.E010",
@@ -94,7 +94,7 @@ def _green_thread_errors(
 
 
 def _loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str, Loader] | None:
-    """The loaders of a view's static parts, by name; None: only its ``get_parts()`` knows them."""
+    """The loaders of a view's static parts, by name; None: ``get_parts()`` determines them."""
     if fixed.get("parts") is None or view_class.get_parts is not PartsMixin.get_parts:
         return None
     part_list = view_class.build_part_list(fixed["parts"])
@@ -107,7 +107,7 @@ def _loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str
 
 
 def _of_class(view_class: type, part: LazyPart) -> Loader:
-    """A part's loader; for one that is named, that of the class's method."""
+    """A part's loader; if it was given by name, the class's method."""
     loader = as_loader(part.loader, "lazy()")
     if not isinstance(loader.function, str):
         return loader

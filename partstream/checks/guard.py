@@ -1,4 +1,4 @@
-"""What `manage.py check` says of identity, addresses, limits and secrets."""
+"""What ``manage.py check`` reports about identity, addresses, limits and secrets."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Messages = list[checks.CheckMessage]
 
 
 def check_identity(**_: Any) -> Messages:
-    """Whether the function of ``IDENTITY`` can be imported, and called with a request."""
+    """Check that the ``IDENTITY`` function can be imported, and called with a request."""
     if get_problems() or get_settings().IDENTITY is None:
         return []
     try:
         get_identity_function()
     except Misuse as error:
-        hint = "It is a function of (request) that returns a string, or None."
+        hint = "Write a function of (request) that returns a string or None."
         return [checks.Error(str(error), hint=hint, id="partstream.E011")]
     return []
 
 
 def check_guard(**_: Any) -> Messages:
-    """Whether the guard believes whom it should not."""
+    """Check that the guard trusts only proxies."""
     if get_problems():
         return []
     trusted = [entry for entry in get_settings().TRUSTED_PROXIES if entry != UNIX]
@@ -41,9 +41,9 @@ def check_guard(**_: Any) -> Messages:
     together: list[Network] = [*collapse_addresses(four), *collapse_addresses(six)]
     return [
         checks.Warning(
-            f"TRUSTED_PROXIES has all of IPv{network.version}: any client can name any address as "
-            "its own.",
-            hint="List the networks of your own proxies.",
+            f"TRUSTED_PROXIES covers all of IPv{network.version}, so any client can claim any "
+            "address.",
+            hint="List only the networks of your own proxies.",
             id="partstream.W011",
         )
         for network in together
@@ -52,7 +52,7 @@ def check_guard(**_: Any) -> Messages:
 
 
 def check_guard_for_production(**_: Any) -> Messages:
-    """What of the guard is switched off, or weak."""
+    """Check for protections that are switched off or weak."""
     if get_problems():
         return []
     settings = get_settings()
@@ -61,26 +61,26 @@ def check_guard_for_production(**_: Any) -> Messages:
     doubts = [
         (
             unlimited or not settings.ENABLE_RATE_LIMITING,
-            "Nothing limits how often a client may ask.",
-            "Set ENABLE_RATE_LIMITING, and RATE_LIMIT or BURST_LIMIT.",
+            "Requests are not limited at all.",
+            "Set ENABLE_RATE_LIMITING to True, and set RATE_LIMIT or BURST_LIMIT.",
             "partstream.W012",
         ),
         (
             settings.RATE_LIMIT_ON_STORE_ERROR == "open",
-            "While the rate-limit store is down, every request passes uncounted.",
+            "While the rate-limit store is down, every request is admitted uncounted.",
             'Set RATE_LIMIT_ON_STORE_ERROR to "local" or "closed".',
             "partstream.W013",
         ),
         (
             not settings.ENABLE_AUDIT_LOGGING,
             "Refused requests leave no audit trail.",
-            "Set ENABLE_AUDIT_LOGGING, and a handler for the logger partstream.audit.",
+            "Set ENABLE_AUDIT_LOGGING to True, and configure a handler for partstream.audit.",
             "partstream.W014",
         ),
         (
             shortest < SHORTEST_SECRET,
-            f"Cursors hang on SECRET_KEY and its fallbacks; one has {shortest} characters.",
-            f"Make each {SHORTEST_SECRET} random characters or more, or set CURSOR_KEYS.",
+            f"Cursors depend on SECRET_KEY and its fallbacks; one has only {shortest} characters.",
+            f"Make each at least {SHORTEST_SECRET} random characters long, or set CURSOR_KEYS.",
             "partstream.W015",
         ),
     ]
@@ -92,7 +92,7 @@ def check_guard_for_production(**_: Any) -> Messages:
 
 
 def _secrets() -> list[str | bytes]:
-    """The secrets of Django that cursors hang on; none where it has a check of its own to say."""
+    """Django's secrets that cursors depend on; none if Django's own checks report them."""
     try:
         if get_settings().CURSOR_KEYS is None:
             return [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the settings."""
+"""What ``manage.py check`` reports about the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Messages = list[checks.CheckMessage]
 
 
 def check_settings(**_: Any) -> Messages:
-    """Unknown names, wrong values, variables that look like a setting."""
+    """Check for unknown names, wrong values, and variables that look like a setting."""
     messages: Messages = [
         checks.Error(
             f"{problem.source} {problem.message}",
@@ -23,7 +23,7 @@ def check_settings(**_: Any) -> Messages:
     ]
     messages += [
         checks.Warning(
-            f"The environment variable {variable} is not read by partstream.",
+            f"partstream does not read the environment variable {variable}.",
             hint=f"Did you mean {likely}?",
             id="partstream.W003",
         )
@@ -34,8 +34,8 @@ def check_settings(**_: Any) -> Messages:
         if settings.DEFAULT_CHUNK_SIZE > settings.MAX_PARTS_PER_REQUEST:
             messages.append(
                 checks.Warning(
-                    f"DEFAULT_CHUNK_SIZE is {settings.DEFAULT_CHUNK_SIZE}, and chunks have "
-                    f"{settings.MAX_PARTS_PER_REQUEST} parts at the most.",
+                    f"DEFAULT_CHUNK_SIZE is {settings.DEFAULT_CHUNK_SIZE}, but a chunk has at most "
+                    f"{settings.MAX_PARTS_PER_REQUEST} parts.",
                     hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
                     id="partstream.W001",
                 )

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the views that are mounted."""
+"""What ``manage.py check`` reports about mounted views."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _ATTRIBUTES = ("parts", "cursor_query_param", "executor", "time_budget", "enable
 
 
 def check_views(**_: Any) -> Messages:
-    """Whether the attributes of each mounted view can work, its static ``parts`` among them."""
+    """Check the attributes of each mounted view, including its static ``parts``."""
     if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
         return []
     messages: Messages = []
     for view_class, callback in _mounted(get_resolver().url_patterns):
         initkwargs = getattr(callback, "initkwargs", {})
-        # What an instance would have, as far as its class tells: none is made for a check.
+        # The attributes of an instance, as far as its class determines them: checks make none.
         declared = {
             name: initkwargs.get(name, getattr_static(view_class, name, None))
             for name in (*_ATTRIBUTES, *_NUMBERS, *_LIMITS)
         }
-        # A property is its own affair.
+        # The value of a property is known on an instance only.
         fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
         try:
             _check_view(view_class, fixed)
@@ -59,18 +59,18 @@ def check_views(**_: Any) -> Messages:
             messages += executor_messages(view_class, fixed)
         except Misuse as error:
             messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
-    # A view with three routes says it once.
+    # A view with three routes would report each message three times.
     return [message for place, message in enumerate(messages) if message not in messages[:place]]
 
 
 def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
-    """What is doubtful about a view whose attributes can work."""
+    """Warnings about a view whose attributes are valid."""
     settings = get_settings()
     chunk_size, most = fixed.get("chunk_size"), settings.MAX_PARTS_PER_REQUEST
     if chunk_size is not None and chunk_size > most:
         yield checks.Warning(
-            f"{view_class.__name__}.chunk_size is {chunk_size}, and chunks have "
-            f"{most} parts at the most.",
+            f"{view_class.__name__}.chunk_size is {chunk_size}, but a chunk has at most "
+            f"{most} parts.",
             hint="Lower it, or raise MAX_PARTS_PER_REQUEST.",
             obj=view_class,
             id="partstream.W002",
@@ -81,7 +81,7 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
     except ImproperlyConfigured as error:
         if fixed.get("executor") is not None:
             yield checks.Error(str(error), obj=view_class, id="partstream.E003")
-        return  # What the settings' own backends lack is said elsewhere.
+        return  # Another check reports errors of the settings' own backends.
     budget = fixed.get("time_budget")
     budget = settings.CHUNK_TIME_BUDGET if budget is None else budget
     if budget is None or not issubclass(view_class, ChunkMixin):
@@ -91,15 +91,15 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
     problem = budget_problem(executor, caching, store)
     if problem is not None:
         yield checks.Error(
-            f"{view_class.__name__} has a time budget of {budget} s, and {problem}",
+            f"{view_class.__name__} has a time budget of {budget} s, but {problem}",
             obj=view_class,
             id="partstream.E005",
         )
     elif not store.shared:
         yield checks.Warning(
-            f"{view_class.__name__} has a time budget, and {type(store).__name__} is not shared: "
+            f"{view_class.__name__} has a time budget, but {type(store).__name__} is not shared: "
             "a part that moves to the next chunk runs again if another process answers it.",
-            hint="With more than one process take a store that they share, such as "
+            hint="If you run more than one process, use a store that they share, such as "
             '"partstream.backends.caches.redis.RedisCacheStore".',
             obj=view_class,
             id="partstream.W006",
@@ -109,7 +109,7 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
 def _transaction_messages(
     view_class: type[PartsMixin], fixed: Mapping[str, Any], callback: Any
 ) -> Iterator[Any]:
-    """Whether a view that runs its parts in threads has a transaction around it."""
+    """Warn about a view that runs its parts in threads but is inside a transaction."""
     try:
         executor = get_executor(fixed.get("executor"))
     except ImproperlyConfigured:
@@ -122,17 +122,17 @@ def _transaction_messages(
     ]
     if executor.concurrent and atomic:
         yield checks.Warning(
-            f"{view_class.__name__} runs its parts in threads, which see nothing of the request's "
-            "transaction, and ATOMIC_REQUESTS opens one for each request.",
+            f"{view_class.__name__} runs its parts in threads, which cannot see the request's "
+            "transaction, but ATOMIC_REQUESTS opens one for each request.",
             hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
-            'name="dispatch"), or take the InlineExecutor.',
+            'name="dispatch"), or use the InlineExecutor.',
             obj=view_class,
             id="partstream.W007",
         )
 
 
 def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
-    """Raises `Misuse` for what is wrong with a view's attributes."""
+    """Raise `Misuse` if an attribute of a view is invalid."""
     if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
         view_class.build_part_list(fixed["parts"])
     for name in _NUMBERS:
@@ -152,12 +152,12 @@ def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
 def _mounted(
     patterns: Iterable[URLPattern | URLResolver],
 ) -> Iterator[tuple[type[PartsMixin], Any]]:
-    """Each mounted view of ours, with what ``as_view()`` returned."""
+    """Each mounted view of partstream's, with the arguments of its ``as_view()``."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from _mounted(pattern.url_patterns)
             continue
-        # DRF names them so on its views and on its viewsets.
+        # DRF sets this attribute for both views and viewsets.
         view_class = getattr(pattern.callback, "cls", None)
         if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
             yield view_class, pattern.callback

@@ -1,8 +1,7 @@
 """Executor hooks for django-tenants, which keeps the tenant on the thread's database connection.
 
-Its middleware sets the tenant on the request's connection. A worker has a connection of its own,
-which would read the public schema, or that of the last tenant. Needs the extra
-``django-tenants``::
+Its middleware sets the tenant on the request's connection. A worker thread has its own connection,
+and would read the public schema or that of the last tenant. Needs the extra ``django-tenants``::
 
     DJANGO_PARTSTREAM = {
         "PART_EXECUTOR": {
@@ -29,14 +28,14 @@ from partstream.exceptions import Misuse
 def before_call(request: Any) -> None:
     """Set the schema of ``request.tenant`` on this thread's connection.
 
-    A request that has no tenant reads the public schema where
-    ``SHOW_PUBLIC_IF_NO_TENANT_FOUND`` is set, as it does in django-tenants' own middleware.
+    Without a tenant, a request uses the public schema if ``SHOW_PUBLIC_IF_NO_TENANT_FOUND`` is set,
+    as it does in django-tenants' own middleware.
 
     Args:
-        request: The request that loaders get.
+        request: The request that loaders receive.
 
     Raises:
-        Misuse: When the request has no tenant, and the setting is not there to allow that.
+        Misuse: When the request has no tenant and that setting is not set.
     """
     connection: Any = connections[get_tenant_database_alias()]
     tenant = getattr(request, "tenant", None)
@@ -46,17 +45,17 @@ def before_call(request: Any) -> None:
         connection.set_schema_to_public()
     else:
         raise Misuse(
-            "The request has no tenant, so the schema of its parts is not known. Put a middleware "
-            "of django_tenants first in MIDDLEWARE, or write a before_call() of your own that "
-            "knows where your tenant is."
+            "The request has no tenant, so the schema of its parts is unknown. Put django_tenants' "
+            "middleware first in MIDDLEWARE, or write your own before_call() that knows where your "
+            "tenant is."
         )
 
 
 def after_call(request: Any) -> None:
-    """Set this thread's connection back to the public schema.
+    """Reset this thread's connection to the public schema.
 
     Args:
-        request: The request that loaders get.
+        request: The request that loaders receive.
     """
     connection: Any = connections[get_tenant_database_alias()]
     connection.set_schema_to_public()

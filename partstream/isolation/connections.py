@@ -1,7 +1,6 @@
 """The database connections of a thread: when they are checked, given back and closed.
 
-Django does that around each request, in the request's thread. Threads that partstream starts do it
-themselves, with what stands here.
+Django does this around each request. Threads that partstream starts do it themselves.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ logger = get_logger("partstream.connections")
 
 
 class _Thread(threading.local):
-    #: To ask Django whether a thread has any takes longer than all else that is done around a call.
+    #: To ask Django for a thread's connections takes longer than all other work around a call.
     has_connected = False
-    #: What sets on a new connection what was lost with one that was given back.
+    #: Sets on a new connection what was lost with one that was given back.
     renew: Callable[[], None] | None = None
 
 
@@ -36,10 +35,10 @@ def _note_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
     if renew is None:
         return
     try:
-        # The connections that it opens itself are its own affair: none calls it again.
+        # A connection that it opens itself does not call it again.
         renew()
     except BaseException:
-        # Nobody may use it as it is. The next query opens another, and tries again.
+        # No query may use it as it is. The next query opens another, and tries again.
         connection.close()
         raise
     finally:
@@ -47,7 +46,7 @@ def _note_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 def forget_renewal(**_: Any) -> None:
-    """Forget what `give_back_pooled` was told: from now on the thread works for somebody else."""
+    """Forget the ``renew`` of `give_back_pooled`: the thread works for another request now."""
     _thread.renew = None
 
 
@@ -78,12 +77,12 @@ class ThreadConnections:
         return bool(self._open)
 
     def check(self) -> None:
-        """Before a call: close what has aged, or broke, while there was nothing to do."""
+        """Before a call: close connections that have aged or broken since the last one."""
         if self._open:
             self._open = _give_back(self._open)
 
     def give_back(self) -> None:
-        """After a call: close what serves nobody any more, and give back what is of a pool."""
+        """After a call: close connections that are no longer needed, and give back pooled ones."""
         if _thread.has_connected:
             self._open = _give_back(connections.all(initialized_only=True))
 
@@ -99,23 +98,23 @@ class ThreadConnections:
 
 
 def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
-    """Close those of this thread's connections that serve nobody any more; returns the others."""
+    """Close connections that are no longer needed, as Django does; returns the others."""
     kept = []
     for connection in held:
         try:
-            # Under DEBUG it grows by each query, and only a request's begin would empty it.
+            # Under DEBUG it grows with each query, and only the start of a request empties it.
             connection.queries_log.clear()
             if connection.in_atomic_block:
                 logger.error("A loader left an atomic block open; its connection is closed.")
                 session = connection.connection
-                # The wrapper goes too: it would go on believing in its transaction.
+                # The wrapper goes, too: it would still count as being in the transaction.
                 del connections[connection.alias]
                 if session is not None:
                     session.close()
                 continue
             connection.close_if_unusable_or_obsolete()
         except Exception:
-            # One that cannot even be closed must not take the thread, or the next call, along.
+            # A connection that cannot be closed must not end the thread, or fail the next call.
             logger.exception("A connection to %r could not be given back.", connection.alias)
         else:
             if connection.connection is not None:
@@ -124,18 +123,18 @@ def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]
 
 
 def is_pooled(options: Mapping[str, Any]) -> bool:
-    """Whether a database's settings have Django keep its sessions in a pool (5.1 and newer)."""
+    """Whether Django keeps the sessions of a database in a pool (5.1 and newer)."""
     return bool(options["OPTIONS"].get("pool"))
 
 
-#: The names that Django gives to the cursors of ``QuerySet.iterator()``, and all others.
+#: Whether the session has a named cursor, such as those of ``QuerySet.iterator()``.
 _OPEN_CURSORS = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
 
 
 def _has_open_cursor(connection: BaseDatabaseWrapper) -> bool:
-    """Whether somebody reads rows from the session, such as a loop over ``iterator()``.
+    """Whether a server-side cursor is open, as in a loop over ``iterator()``.
 
-    Giving the session back would cut that off; psycopg may even wait for rows for ever.
+    Giving the session back would end it; psycopg may even wait for rows for ever.
     """
     if connection.vendor != "postgresql":
         return False
@@ -150,17 +149,16 @@ def _has_open_cursor(connection: BaseDatabaseWrapper) -> bool:
 
 
 def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
-    """Give the sessions of this thread that are of a pool back to it.
+    """Give the pooled sessions of this thread back to their pools.
 
-    A thread that waits for others calls it first: if each of N threads held one of N sessions
-    while it waits for a worker that needs another, none of them would ever go on. What is in an
-    atomic block, or has autocommit off, is kept: it has a transaction to lose. So is one with an
-    open cursor on the server.
+    A thread calls this before it waits for other threads. If N threads held all N sessions while
+    they wait for workers that need one, none of them would ever go on. A session that would lose a
+    transaction (an atomic block, or autocommit off) or an open server-side cursor is kept.
 
     Args:
-        renew: Called in this thread when it opens a connection after that, before anything else
-            is done with the connection, until the thread's next request begins. What it raises
-            closes the connection, and fails whatever wanted it.
+        renew: Called in this thread when it opens its next connection, before the connection is
+            used, until the thread's next request begins. If it raises, the connection is closed and
+            the query fails.
     """
     # First the settings: to ask Django for a thread's connections takes a hundred times longer.
     if not any(map(is_pooled, connections.settings.values())):

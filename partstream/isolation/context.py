@@ -57,18 +57,15 @@ class SavedContext:
 
     def restore(self) -> None:
         """Undo what a loader changed."""
-        if self._is_unchanged():
-            return
+        try:
+            if copy_context() == self._context:
+                return
+        except Exception:  # noqa: BLE001 - a value of the project's that cannot be compared
+            pass
         for variable, value in self._context.items():
             if variable.get() is not value:
                 variable.set(value)
         self._context.run(ThreadSettings).restore()
-
-    def _is_unchanged(self) -> bool:
-        try:
-            return copy_context() == self._context
-        except Exception:  # noqa: BLE001 - a value of the project's that cannot be compared
-            return False
 
 
 class CallersContext:

@@ -1,7 +1,6 @@
-"""The database's own timeout of a statement, where it has one.
+"""The database's own timeout of a statement: PostgreSQL's ``statement_timeout``.
 
-PostgreSQL has one, ``statement_timeout``; it is set through psycopg 3 or psycopg2. Statements of
-other databases are left alone.
+It is set through psycopg 3 or psycopg2. Other databases have none, and their statements run on.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ _CANCELED: Final = "57014"
 #: libpq's transaction states, which both drivers hand on as they are.
 _IDLE: Final = 0
 _ABORTED: Final = 3
-#: Milliseconds. What takes a timeout away, and the rollback to a savepoint, run under it too: they
-#: must never be what it ends.
+#: Milliseconds. The statement that removes a timeout, and the rollback to a savepoint, run under it
+#: too, and it must never end them.
 _LEAST: Final = 10
 #: Milliseconds; PostgreSQL's own bound.
 _MOST: Final = 2**31 - 1
-#: Statements that need no time and must never be refused. Before SET TRANSACTION there must be no
-#: query at all. After those of the group it has to be asked anew which timeout is in force.
+#: Statements that need no time and must never be refused. No query may come before SET TRANSACTION.
+#: After those of the group, the timeout in force has to be asked again.
 _CONTROL: Final = re.compile(
     r"\s*(?:(ROLLBACK|ABORT|COMMIT|END|SET)|SAVEPOINT|RELEASE)\b", re.IGNORECASE
 )
 
-# Columns are computed from left to right, so the first is the value from before. The second is NULL
-# where that is stricter, and is kept.
+# Columns are computed from left to right: the first is the value from before. The second is NULL
+# where that value is stricter and stays.
 _LIMIT: Final = """\
 SELECT current_setting('statement_timeout'),
 CASE WHEN current_setting('statement_timeout') = '0'
@@ -53,30 +52,29 @@ _RESTORE: Final = "SET {scope} statement_timeout = '{value}'"
 
 @contextmanager
 def statement_timeout(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
-    """Statements that this thread runs inside end by ``seconds`` from now, where they can.
+    """Have PostgreSQL end the statements that this thread runs inside, ``seconds`` from now.
 
-    They can on PostgreSQL. A statement that is ended raises an ``OperationalError``, which
-    `is_statement_timeout` knows. The session's own ``statement_timeout`` is kept where it is
-    stricter, and is back after the block, however the block ended.
+    A statement that is ended raises an ``OperationalError``, which `is_statement_timeout`
+    recognizes. A stricter ``statement_timeout`` of the session stays in force, and the session has
+    its own value back after the block, however the block ends.
 
-    It costs nothing on the wire until the block's first statement, then one round trip there and
-    one at the end. A later statement keeps what was set before until less than half of that is
-    left, so the last of many statements may end late, by half of ``seconds`` at most.
+    The first statement costs one more round trip, and so does the end of the block. A later
+    statement keeps the timeout that was set before until less than half of it is left, so the last
+    of many statements may end late, by half of ``seconds`` at most.
 
-    Not covered is what does not pass this thread's ``execute()``: the statements of other threads,
-    the asynchronous ORM's among them (unless an ``async_to_sync()`` of this thread brings them
-    back), ``callproc()`` and ``COPY``. Each fetch of a server-side cursor (``iterator()``) has the
-    time that the statement had. Outside a transaction nothing is covered behind a pooler
-    that gives the session to others between statements, as Django is told by
-    ``DISABLE_SERVER_SIDE_CURSORS``: they would be given the timeout as well.
+    It does not cover statements that do not go through this thread's ``execute()``: those of other
+    threads, of the asynchronous ORM (unless an ``async_to_sync()`` of this thread runs them),
+    ``callproc()`` and ``COPY``. Each fetch of a server-side cursor (``iterator()``) has as much
+    time as the statement had. Behind a pooler that shares sessions between statements
+    (``DISABLE_SERVER_SIDE_CURSORS``), it covers transactions only: other clients of the session
+    would get the timeout, too.
 
     Args:
-        seconds: From now on, for all statements together.
-        grace: Seconds that a statement gets beyond, where somebody else ends the wait in time. No
-            statement starts in them.
+        seconds: The time for all statements together.
+        grace: Seconds that a running statement gets beyond that. No statement starts in them.
 
     Raises:
-        PartTimeout: By a statement that starts when no time is left; it is not run.
+        PartTimeout: When a statement would start with no time left; it is not run.
 
     Example:
         ``with statement_timeout(2), transaction.atomic(): ...``
@@ -100,10 +98,7 @@ def statement_timeout(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
 
 
 def is_statement_timeout(error: BaseException) -> bool:
-    """Whether this is the end of a statement by its timeout, or was caused by it.
-
-    PostgreSQL says the same of a statement that an administrator canceled.
-    """
+    """Whether a statement was ended by its timeout, or by an administrator, and caused this."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -126,10 +121,10 @@ def _is_postgresql(engine: str) -> bool:
 
 
 class _Limit:
-    """Keeps the statements of one connection to a deadline; an execute wrapper.
+    """An execute wrapper that keeps the statements of one connection to a deadline.
 
-    In a transaction the timeout is set for the transaction only, so that its end, of either kind,
-    takes the timeout away; outside, for the session.
+    Inside a transaction it sets the timeout for the transaction, whose end removes it; outside, for
+    the session.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper, deadline: float, grace: float) -> None:
@@ -168,7 +163,7 @@ class _Limit:
             return execute(sql, params, many, context)
         finally:
             if self._of_session is not None and self.is_pooled:
-                # Closing gives a pool's session to others as it is, and the block may close it.
+                # The block may close it, which gives a pooled session to others as it is.
                 self.restore()
 
     def _apply(self, state: int) -> None:
@@ -189,7 +184,7 @@ class _Limit:
             self._of_session = self._of_session or before
 
     def restore(self) -> None:
-        """Give the connection its own timeout back, where it is not back by itself."""
+        """Give the connection its own timeout back."""
         session, of_session, of_transaction = self._session, self._of_session, self._of_transaction
         self._forget(None)
         if session is None or session is not self.connection.connection or session.closed:
@@ -203,7 +198,7 @@ class _Limit:
             self._execute(_RESTORE.format(scope=scope, value=value))
         except Error:
             if state != _IDLE:
-                raise  # The transaction is lost, and nobody may take it for committed.
+                raise  # The transaction is lost, and must not look committed.
             logger.warning(
                 "The statement timeout of database %r is not put back; its session is closed.",
                 self.connection.alias,
@@ -213,7 +208,7 @@ class _Limit:
             self.connection.close()
 
     def _execute(self, sql: str) -> Any:
-        """Its row, past Django's cursor, so that neither wrappers nor the query log see it."""
+        """The row of a query, past Django's cursor: neither wrappers nor the query log see it."""
         with self.connection.wrap_database_errors, self.connection.connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchone() if cursor.description else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from partstream.exceptions import PartTimeout
@@ -26,7 +26,7 @@ def in_worker(seconds: float) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def in_transaction(seconds: float, aliases: list[str], subject: str) -> Iterator[None]:
+def in_transaction(seconds: float, aliases: Sequence[str], subject: str) -> Iterator[None]:
     """Have the database end the statements of work that cannot leave its thread, if it can.
 
     Args:

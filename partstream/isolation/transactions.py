@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from django.db import connections, transaction
@@ -18,7 +18,7 @@ def atomic_aliases() -> list[str]:
 
 
 @contextmanager
-def savepoints(aliases: list[str]) -> Iterator[None]:
+def savepoints(aliases: Sequence[str]) -> Iterator[None]:
     """A savepoint in each of these databases: an exception rolls back to it, and no further."""
     with ExitStack() as stack:
         for alias in aliases:

@@ -1,6 +1,6 @@
-"""The mixins: verbs and ``get_X()`` hooks, to be combined with an ``APIView`` in any order.
+"""The mixins: verbs and ``get_X()`` hooks. Combine them with an ``APIView`` in any order.
 
-None of them binds an HTTP method: a view writes its own ``get()``, or inherits a ready one from
+None of them binds an HTTP method: write your own ``get()``, or inherit a ready-made view from
 ``partstream.views``.
 """
 

@@ -1,4 +1,4 @@
-"""What the attributes of a view may be."""
+"""The valid values of view attributes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def positive(view_class: type, attribute: str, value: Any) -> int:
-    """The value of a view's attribute that has to be a whole number above zero.
+    """The value of a view attribute that must be a whole number above zero.
 
     Raises:
-        Misuse: When it is none, or is beyond all bounds.
+        Misuse: When it is not, or when it is above the upper bound.
     """
     if type(value) is not int or not 1 <= value <= LONGEST_TTL:
         raise Misuse(
@@ -32,10 +32,10 @@ def positive(view_class: type, attribute: str, value: Any) -> int:
 
 
 def window_limit(view_class: type, attribute: str, value: Any) -> int:
-    """The value of a view's attribute that limits how often a client may ask.
+    """The value of a view attribute that limits a client's requests in a window.
 
     Raises:
-        Misuse: When it is none.
+        Misuse: When it is not a whole number within its bounds.
     """
     if type(value) is not int or not 1 <= value <= MAX_LIMIT:
         raise Misuse(
@@ -46,10 +46,10 @@ def window_limit(view_class: type, attribute: str, value: Any) -> int:
 
 
 def seconds(view_class: type, attribute: str, value: Any) -> float:
-    """The value of a view's attribute that has to be a number of seconds above zero.
+    """The value of a view attribute that must be a number of seconds above zero.
 
     Raises:
-        Misuse: When it is none.
+        Misuse: When it is not.
     """
     if type(value) not in (int, float) or not 0 < value <= LONGEST_TTL:
         raise Misuse(
@@ -60,7 +60,7 @@ def seconds(view_class: type, attribute: str, value: Any) -> float:
 
 
 def switch(view_class: type, attribute: str, value: Any) -> bool:
-    """The value of a view's attribute that is True or False.
+    """The value of a view attribute that must be True or False.
 
     Raises:
         Misuse: When it is neither.
@@ -75,19 +75,19 @@ def switch(view_class: type, attribute: str, value: Any) -> bool:
 
 @lru_cache(maxsize=8)
 def protocol_parameters(format_parameter: str | None) -> frozenset[str]:
-    """Names of the query parameters that are the protocol's on every route."""
+    """The protocol's query parameters that exist on every route."""
     return frozenset((format_parameter,) if format_parameter else ())
 
 
 def budget_problem(executor: Executor, caching: bool, store: CacheStore) -> str | None:
-    """What a time budget lacks, as the end of a sentence; None: it can be kept."""
+    """What a time budget is missing, as the end of a sentence; None: nothing."""
     if not executor.concurrent:
         return (
-            f"{type(executor).__name__} runs parts one after another. Take executor = "
+            f"{type(executor).__name__} runs parts one after another. Set executor = "
             '"partstream.backends.executors.threads.ThreadExecutor".'
         )
     if not caching:
-        return "no walk cache to keep what moves to the next chunk. Set enable_caching = True."
+        return "no walk cache to keep the parts that move on. Set enable_caching = True."
     if not store.keeps:
         return f"{type(store).__name__} keeps nothing. Set CACHE_STORE to a store that does."
     return None
@@ -97,7 +97,7 @@ def cursor_parameter(view_class: type, name: Any) -> str:
     """The name of the query parameter that carries the token.
 
     Raises:
-        Misuse: When it cannot be one, or is another of the protocol's parameters.
+        Misuse: When it is not a valid name, or is already one of the protocol's or DRF's.
     """
     problem = _parameter_problem(name, api_settings.URL_FORMAT_OVERRIDE)
     if problem:
@@ -110,5 +110,5 @@ def _parameter_problem(name: Any, format_parameter: str | None) -> str | None:
     if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
         return ". Write a name of letters, digits, hyphens and underscores."
     if name in {"keys", "debug", format_parameter}:
-        return ", which the protocol or DRF uses already. Choose another."
+        return ", which the protocol or DRF already uses. Choose another name."
     return None

@@ -1,4 +1,4 @@
-"""What all mixins share: the parts of a view."""
+"""The base of all mixins: the parts of a view."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .guard import GuardMixin
 
 logger = get_logger("partstream.parts")
 
-#: Part lists kept a view class: as many as it is mounted with different ``parts``.
+#: Part lists cached per view class: one for each distinct ``parts`` that it is mounted with.
 _KEPT_LISTS = 16
 
 
 class PartsMixin(GuardMixin):
-    """What all mixins share: the parts, and what comes before them. Not for direct use."""
+    """The base of all mixins: it declares the parts. Do not use it directly."""
 
-    #: The parts: pairs of a name and a value or a `lazy` part. Built once, then shared.
+    #: The parts: pairs of a name and a value or a `lazy` part. The list is built once, then shared.
     parts: Iterable[tuple[str, Any]] | None = None
     #: Where loaders run: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an executor;
     #: None: ``PART_EXECUTOR``.
@@ -46,17 +46,17 @@ class PartsMixin(GuardMixin):
         order = cls.__mro__
         if APIView in order and order.index(APIView) < order.index(PartsMixin):
             raise Misuse(
-                f"class {cls.__name__}: APIView stands before the mixins, and hides what they "
-                "add to it. Write the mixins first, APIView last."
+                f"class {cls.__name__}: APIView comes before the mixins, and hides what they "
+                "add to it. Write the mixins first and APIView last."
             )
 
     # Hooks
 
     def get_parts(self) -> Iterable[tuple[str, Any]]:
-        """The parts of this request: by default those of the attribute ``parts``.
+        """The parts of this request. By default, those of the attribute ``parts``.
 
-        Override it where parts depend on the request. Immediate values are computed on each
-        request, so keep queries out of it: they belong into a `lazy` part.
+        Override it if the parts depend on the request. Immediate values are computed for each
+        request, so run no queries here: put them into a `lazy` part.
 
         Example::
 
@@ -68,43 +68,43 @@ class PartsMixin(GuardMixin):
                 f"{type(self).__name__} declares no parts. Set the attribute parts = [...], "
                 "or define get_parts(self)."
             )
-        # Not the list itself: what is added to it would be everybody's.
+        # Not the list itself: a change to it would affect every request.
         return self.build_part_list(self.parts)
 
     def get_parts_manifest(self) -> Mapping[str, Mapping[str, Any]]:
-        """What more the manifest says: name -> ``{"size": ..., "dependencies": [...], ...}``.
+        """Additional manifest entries: name -> ``{"size": ..., "dependencies": [...], ...}``.
 
-        It is merged over what `lazy` says. Dependencies named here gate and order a part; they
-        are not passed to its loader. A name that this request does not declare says nothing.
+        They are merged over what `lazy` declares. Dependencies named here gate and order a part;
+        they are not passed to its loader. A name that this request does not declare is ignored.
         """
         return {}
 
     def get_executor(self) -> Executor:
-        """Where loaders run: the attribute ``executor``, else ``PART_EXECUTOR``."""
+        """The executor that runs loaders: the attribute ``executor``, or ``PART_EXECUTOR``."""
         return get_executor(self.executor, f"{type(self).__name__}.executor")
 
     def get_refresh_allowed(self) -> bool:
-        """Whether a client's ``Cache-Control: no-cache`` has `cached_for` parts made anew.
+        """Whether a client's ``Cache-Control: no-cache`` reloads `cached_for` parts.
 
-        No by default: anybody could have your slowest loaders run at each request.
+        By default it does not: otherwise any client could run your slowest loaders each time.
         """
         return False
 
     def get_links(self, request: Request) -> Mapping[str, str]:
-        """Paths of the view's deliveries, those of ``walk``, ``parts``, ``manifest`` it has."""
+        """Paths of the deliveries that the view has, of ``walk``, ``parts`` and ``manifest``."""
         return {}
 
     # The parts of this request
 
     @classmethod
     def build_part_list(cls, pairs: Any) -> PartList:
-        """The `PartList` of a static declaration, kept as long as the class.
+        """The `PartList` of a static declaration, cached as long as the class lives.
 
         Raises:
-            Misuse: When the declaration cannot work.
+            Misuse: When the declaration is invalid.
         """
         kept = cls._lists.get(id(pairs))
-        # The declaration is kept beside its list, so its id stays its own.
+        # The declaration is stored with its list, so its id cannot be reused.
         if kept is not None and kept[0] is pairs:
             return kept[1]
         part_list = PartList(pairs, owner=cls, static=True)
@@ -114,7 +114,7 @@ class PartsMixin(GuardMixin):
         return part_list
 
     def get_resolver(self, request: Request) -> Resolver:
-        """The resolver of this request; the parts are declared once a request."""
+        """The resolver of this request. The parts are declared once per request."""
         resolver = self._resolver
         if resolver is None or resolver.request is not request:
             described = self.get_parts_manifest()
@@ -131,12 +131,12 @@ class PartsMixin(GuardMixin):
         return resolver
 
     def make_scope(self, request: Request) -> Scope:
-        """What the entries of a cache depend on, for this request."""
+        """What cache entries of this request depend on."""
         return Scope(
             request,
             type(self),
             identity=self.identity_of(request),
-            # That of the walk also where parts are asked by key: they share what is kept.
+            # The walk's path, even for a request by key: both share cached parts.
             path=self.get_links(request).get("walk") or request._request.path,
             protocol=self.get_protocol_parameters(),
         )
@@ -175,7 +175,7 @@ class PartsMixin(GuardMixin):
         return tuple(gates)
 
     def _watched(self, get_parts: Callable[[], Any]) -> Any:
-        """Under DEBUG: warn of queries that run before any part is asked for."""
+        """Under DEBUG: warn if ``get_parts()`` runs queries."""
         queries: list[str] = []
 
         def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -188,7 +188,7 @@ class PartsMixin(GuardMixin):
             pairs = get_parts()
         if queries:
             logger.warning(
-                "%s.get_parts() ran %d queries, and will on every request. "
+                "%s.get_parts() ran %d queries, and will run them on every request. "
                 "Put them into a loader: lazy(...).",
                 type(self).__name__,
                 len(queries),
@@ -197,6 +197,6 @@ class PartsMixin(GuardMixin):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """See `GuardMixin.finalize_response`."""
-        # DRF's request and view know each other; what hangs on them waits for the collector.
+        # DRF's request and view refer to each other; only garbage collection frees such a cycle.
         self._resolver = None
         return super().finalize_response(request, response, *args, **kwargs)

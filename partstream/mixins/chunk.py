@@ -27,42 +27,42 @@ from .cursor import CursorMixin, is_retryable
 class ChunkMixin(PartsMixin):
     """Delivers parts chunk by chunk. Verb: `walk_response`.
 
-    Without `CursorMixin` a walk cannot go on: its one response holds every part.
+    Without `CursorMixin` a walk cannot continue: its one response has every part.
     """
 
-    #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. ``MAX_PARTS_PER_REQUEST`` bounds it.
+    #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. At most ``MAX_PARTS_PER_REQUEST``.
     chunk_size: int | None = None
-    #: Seconds after which a chunk goes out with what is ready, and the rest of it moves to the
-    #: next one; None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side.
+    #: Seconds after which a chunk is sent with the parts that are ready; the others move to the
+    #: next chunk. None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side.
     time_budget: float | None = None
-    #: Whether a walk keeps what may be read again; None: ``ENABLE_CACHING``.
+    #: Whether a walk caches parts that it may need again; None: ``ENABLE_CACHING``.
     enable_caching: bool | None = None
 
     def get_chunk_size(self) -> int:
-        """Parts in one response."""
+        """The number of parts in one response."""
         settings = get_settings()
         size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
         return min(positive(type(self), "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
 
     def get_time_budget(self) -> float | None:
-        """Seconds after which a chunk goes out with what is ready; None: it waits for all."""
+        """Seconds after which a chunk is sent with the parts that are ready; None: no limit."""
         budget = self.time_budget
         if budget is None:
             return get_settings().CHUNK_TIME_BUDGET
         return seconds(type(self), "time_budget", budget)
 
     def get_enable_caching(self) -> bool:
-        """Whether a walk keeps what may be read again."""
+        """Whether a walk caches parts that it may need again."""
         enabled = self.enable_caching
         if enabled is None:
             return get_settings().ENABLE_CACHING
         return switch(type(self), "enable_caching", enabled)
 
     def walk_response(self, request: Request) -> Response:
-        """The next chunk of the walk that the request belongs to.
+        """The next chunk of the request's walk.
 
         Raises:
-            CursorError: When the request's cursor cannot be followed.
+            CursorError: When the request's cursor cannot be used.
         """
         if not isinstance(self, CursorMixin):
             return self._whole_response(request)
@@ -113,38 +113,38 @@ class ChunkMixin(PartsMixin):
         )
 
     def _checked_budget(self, executor: Executor) -> float | None:
-        """The time budget, if what it needs is there."""
+        """The time budget, after checking that the view can keep it."""
         budget = self.get_time_budget()
         if budget is None or not executor.watches_time:
             return None
         missing = budget_problem(executor, self.get_enable_caching(), get_cache_store())
         if missing:
-            raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, and {missing}")
+            raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, but {missing}")
         return budget
 
     def _keep(
         self, cache: WalkCache, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
     ) -> None:
-        """Keep what may be read again: by a part to come, by a retry, by a repeated cursor."""
+        """Cache parts that later parts, a retry or a repeated cursor may need again."""
         layout = resolver.parts.layout
         remaining: Collection[int] = chunk.remaining if chunk.left else ()
         if failed and layout.gated:
             retried = (layout.index[outcome.name] for outcome in failed if is_retryable(outcome))
             remaining = {*remaining, *retried}
-        # The first request of a walk cannot be repeated: it has no cursor.
+        # The first request of a walk has no cursor, so it cannot be repeated.
         slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
-        cache.keep(resolver.kept(remaining, slow))
+        cache.keep(resolver.parts.outcomes.values(), layout, remaining, slow)
 
     def _whole_response(self, request: Request) -> Response:
-        """Every part in one response, for a view that has no cursors."""
+        """Every part in one response, for a view without cursors."""
         resolver = self.get_resolver(request)
         most = get_settings().MAX_PARTS_PER_REQUEST
         if self.chunk_size is not None or len(resolver.parts) > most:
             raise Misuse(
                 f"{type(self).__name__} has no CursorMixin, so all its {len(resolver.parts)} parts "
-                f"go into one response: chunk_size has no meaning, and {most} parts are the most "
-                f"(MAX_PARTS_PER_REQUEST). Write class {type(self).__name__}(CursorMixin, "
-                "ChunkMixin, …)."
+                f"go into one response, where chunk_size has no effect and {most} parts are the "
+                "maximum (MAX_PARTS_PER_REQUEST). Write "
+                f"class {type(self).__name__}(CursorMixin, ChunkMixin, …)."
             )
         if request._request.method == "HEAD":
             return PartsResponse()

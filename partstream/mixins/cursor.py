@@ -24,7 +24,7 @@ from .base import PartsMixin
 
 
 def is_retryable(outcome: Outcome) -> bool:
-    """Whether a part failed in a way that a retry may cure."""
+    """Whether a retry may succeed where the part failed."""
     return outcome.failure is not None and outcome.failure.retryable
 
 
@@ -42,41 +42,41 @@ class CursorMixin(PartsMixin):
                 return Response({"next": self.issue_cursor(request, remaining[1:])})
     """
 
-    #: Seconds that a cursor can be followed; None: ``DEFAULT_CURSOR_TTL``.
+    #: Seconds for which a cursor stays valid; None: ``DEFAULT_CURSOR_TTL``.
     cursor_ttl: int | None = None
-    #: Name of the query parameter that carries the token.
+    #: The name of the query parameter that carries the token.
     cursor_query_param: str = "cursor"
 
     _walk: Walk | None = None
 
     def get_cursor_ttl(self) -> int:
-        """Seconds that a cursor can be followed."""
+        """Seconds for which a cursor stays valid."""
         ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
         return positive(type(self), "cursor_ttl", ttl)
 
     def get_cursor_query_param(self) -> str:
-        """Name of the query parameter that carries the token."""
+        """The name of the query parameter that carries the token."""
         return self.cursor_query_param
 
     def get_cursor_codec(self) -> CursorCodec:
-        """What turns cursors into tokens: the codec of the settings."""
+        """The codec that turns cursors into tokens: the one in the settings."""
         return get_cursor_codec()
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
-        """See `GuardMixin.get_reserved_parameters`; the cursor's is one of them here."""
+        """See `GuardMixin.get_reserved_parameters`; adds the cursor's parameter."""
         parameter = initkwargs.get("cursor_query_param", cls.cursor_query_param)
-        # A property is known on an instance only.
+        # The value of a property is known on an instance only.
         own = {parameter} if isinstance(parameter, str) else ()
         return super().get_reserved_parameters(initkwargs).union(own)
 
     def get_protocol_parameters(self) -> frozenset[str]:
-        """See `GuardMixin.get_protocol_parameters`; the cursor's is what the hook says."""
+        """See `GuardMixin.get_protocol_parameters`; adds what `get_cursor_query_param` returns."""
         parameter = self.get_cursor_query_param()
         return super().get_protocol_parameters() - {self.cursor_query_param} | {parameter}
 
     def counts_as_burst(self, request: Request) -> bool:
-        """See `GuardMixin.counts_as_burst`; what goes on with a walk begins nothing."""
+        """See `GuardMixin.counts_as_burst`; a request that continues a walk does not count."""
         if not super().counts_as_burst(request):
             return False
         query = request._request.META.get("QUERY_STRING")
@@ -85,7 +85,7 @@ class CursorMixin(PartsMixin):
         is_plain = sole_token(query, self.get_cursor_query_param()) is not None
         has_keys = not is_plain and "keys" in request.query_params
         if has_keys and "keys" in self.get_protocol_parameters():
-            return True  # By key, whatever cursor is beside it.
+            return True  # A request by key, even if it also has a cursor.
         return not self._get_walk(request).goes_on
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
@@ -94,19 +94,19 @@ class CursorMixin(PartsMixin):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def read_cursor(self, request: Request) -> Cursor | None:
-        """The cursor of this request; None where a walk begins.
+        """The cursor of this request; None at the beginning of a walk.
 
-        It is decoded and bound once a request, however often it is read.
+        It is decoded and verified once per request, however often you read it.
 
         Raises:
-            InvalidCursor: When it is not a cursor of this walk, whatever the reason.
+            InvalidCursor: When it is not a cursor of this walk, for whatever reason.
             CursorExpired: When it is older than ``cursor_ttl``.
             StaleCursor: When the parts that the walk began with are no longer declared.
         """
         return self._get_walk(request).read(self.get_resolver(request).parts.layout)
 
     def issue_cursor(self, request: Request, remaining: Sequence[int]) -> str:
-        """A token in the request's walk for which just these positions remain.
+        """A token in the request's walk for which only these positions remain.
 
         Args:
             request: The request.

@@ -1,4 +1,4 @@
-"""Who may ask, how often, and how a refusal is answered: what comes before a view's verbs."""
+"""Admission, rate limits and refusals: what happens before a view's verbs run."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ _NEGOTIATION = PartsContentNegotiation()
 
 
 class GuardMixin(_Base):
-    """Admits requests, counts them, and answers those that are refused. Not for direct use."""
+    """Admits and counts requests, and responds to those it refuses. Do not use it directly."""
 
-    #: Requests of one client in a minute, for this view alone; None: ``RATE_LIMIT``, together
-    #: with all views that say no more.
+    #: Requests per client and minute, for this view alone; None: ``RATE_LIMIT``, shared with all
+    #: views that set no limit of their own.
     rate_limit: int | None = None
-    #: What one client begins in ten seconds, for this view alone; None: ``BURST_LIMIT``.
+    #: Walks and requests by key that a client may begin in ten seconds, for this view alone;
+    #: None: ``BURST_LIMIT``.
     burst_limit: int | None = None
 
     _identity: tuple[Request, tuple[str | None, Dimension]] | None = None
@@ -61,58 +62,58 @@ class GuardMixin(_Base):
     # Hooks
 
     def get_identity(self, request: Request) -> str | None:
-        """Whose data this is: see `partstream.identity.get_identity`."""
+        """The identity that the data belongs to: see `partstream.identity.get_identity`."""
         return get_identity(request)
 
     def get_rate_limit(self) -> int | None:
-        """Requests of one client in a minute; None: as many as they like."""
+        """Requests per client and minute; None: no limit."""
         if self.rate_limit is None:
             return get_settings().RATE_LIMIT
         return self.rate_limit
 
     def get_burst_limit(self) -> int | None:
-        """What one client begins in ten seconds; None: as much as they like."""
+        """What a client may begin in ten seconds; None: no limit."""
         if self.burst_limit is None:
             return get_settings().BURST_LIMIT
         return self.burst_limit
 
     def counts_as_burst(self, request: Request) -> bool:
-        """Whether a request begins something, and so counts in the burst limit, too."""
+        """Whether a request begins something, and so counts towards the burst limit, too."""
         return request._request.method != "OPTIONS"
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
-        """Names of the query parameters that are the protocol's on one route of this class.
+        """Names of the protocol's query parameters on one route of this class.
 
-        ``SecurityMiddleware`` asks it, before there is an instance.
+        ``SecurityMiddleware`` calls it before there is an instance.
 
         Args:
-            initkwargs: What ``as_view()`` was given for the route.
+            initkwargs: The arguments of ``as_view()`` for the route.
         """
         return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
 
     def get_protocol_parameters(self) -> frozenset[str]:
-        """Names of the query parameters that are the protocol's here; all others are yours.
+        """Names of the protocol's query parameters; all others are your application's.
 
-        Yours are part of each cursor's binding and of the keys of caches. By default the protocol
-        has those of `get_reserved_parameters`.
+        Your own parameters are part of each cursor's binding and of cache keys. By default the
+        protocol's parameters are those of `get_reserved_parameters`.
         """
         return self.get_reserved_parameters(vars(self))
 
-    # What others ask of it
+    # Called by other modules
 
     def identity_of(self, request: Request) -> str | None:
-        """Whose data this is: what `get_identity` says, joined with what ``IDENTITY`` does.
+        """The identity that the data belongs to: `get_identity` and ``IDENTITY``, joined.
 
         Raises:
-            Misuse: When one of them is neither a string nor None.
+            Misuse: When one of them returns neither a string nor None.
         """
         return with_dimension(*self.identify(request))
 
     def identify(self, request: Request) -> tuple[str | None, Dimension]:
-        """What `get_identity` says, and what ``IDENTITY`` does.
+        """What `get_identity` and the ``IDENTITY`` function return.
 
-        Both are asked once a request, before a loader changes the session.
+        Both are called once per request, before a loader can change the session.
 
         Raises:
             Misuse: See `identity_of`.
@@ -124,27 +125,27 @@ class GuardMixin(_Base):
         return known[1]
 
     def ask_identity(self, request: Request) -> str | None:
-        """What `get_identity` says now.
+        """What `get_identity` returns now.
 
         Raises:
-            Misuse: When it is neither a string nor None.
+            Misuse: When it returns neither a string nor None.
         """
         identity = self.get_identity(request)
         if identity is not None and not isinstance(identity, str):
             raise Misuse(
                 f"{type(self).__name__}.get_identity() returned {identity!r:.80}. "
-                "Return a string, or None for an unknown visitor."
+                "Return a string, or None for an anonymous visitor."
             )
         return identity
 
     def client_limits(self, request: Request) -> ClientLimits | None:
-        """Who is counted, and by which limits; None: the request is not counted.
+        """The client to count, and its limits; None: the request is not counted.
 
         Raises:
             Misuse: When one of the limits is not a whole number within its bounds.
         """
         kind, limits = type(self), []
-        # Checked before a store is asked: a wrong value would look like a fault of the store.
+        # Checked before the store is called: a wrong value would look like a fault of the store.
         burst = self._checked_limit("burst_limit", self.get_burst_limit())
         if burst is not None and self.counts_as_burst(request):
             own = self.burst_limit is not None or (
@@ -171,7 +172,7 @@ class GuardMixin(_Base):
     # Between DRF and the verbs
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer a request, which has an id meanwhile."""
+        """Handle a request, with its id set for the log."""
         before = request_ids.current_request_id()
         request_ids.set_current(request_ids.request_id(request))
         try:
@@ -180,12 +181,12 @@ class GuardMixin(_Base):
             request_ids.set_current(before)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse an address or a malformed request before anything else is done for it."""
+        """Refuse a denied address or a malformed request before doing anything else."""
         admit(request._request, self.get_protocol_parameters, plain=self._is_plain(request))
         super().initial(request, *args, **kwargs)
 
     def get_content_negotiator(self) -> BaseContentNegotiation:
-        """The project's own negotiation; where it is DRF's, the same with a short way."""
+        """The project's own negotiation; where that is DRF's, the same with a shortcut."""
         if self.content_negotiation_class is DefaultContentNegotiation:
             return _NEGOTIATION
         negotiator: BaseContentNegotiation = super().get_content_negotiator()
@@ -193,7 +194,7 @@ class GuardMixin(_Base):
 
     def get_throttles(self) -> list[BaseThrottle]:
         """The project's own throttles, then `ClientThrottle`."""
-        # One that the project lists itself would count each request twice.
+        # A ClientThrottle in the project's own list would count each request twice.
         throttles: list[BaseThrottle] = [
             throttle
             for throttle in super().get_throttles()
@@ -205,7 +206,7 @@ class GuardMixin(_Base):
         return throttles
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer an error by the project's ``EXCEPTION_HANDLER``, and add its ``code``."""
+        """Handle an error with the project's ``EXCEPTION_HANDLER``, and add its ``code``."""
         if isinstance(exc, CursorError):
             logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
         refusal = to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
@@ -220,18 +221,18 @@ class GuardMixin(_Base):
         return response
 
     def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
-        """Raise what has no answer, as itself.
+        """Raise an unhandled exception as it is.
 
-        Under ``DEBUG`` DRF asks for the request's renderer first, and before content negotiation
-        there is none: the page would show that, and not what went wrong.
+        Under ``DEBUG``, DRF looks up the request's renderer first. Before content negotiation there
+        is none, so the error page would show that error instead of the real one.
         """
         if hasattr(self.request, "accepted_renderer"):
             super().raise_uncaught_exception(exc)
         raise exc
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Say that the answer is this client's alone, what its limits are, and the request's id."""
-        # DRF's request and view know each other; what hangs on them waits for the collector.
+        """Set the headers: private to this client, its limits, and the request's id."""
+        # DRF's request and view refer to each other; only garbage collection frees such a cycle.
         throttle, self._throttle, self._identity = self._throttle, None, None
         response = super().finalize_response(request, response, *args, **kwargs)
         headers = response.headers
@@ -247,12 +248,12 @@ class GuardMixin(_Base):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """DRF's, less its ``Vary``, which `finalize_response` writes whole."""
+        """DRF's headers without ``Vary``, which `finalize_response` writes as a whole."""
         headers: dict[str, str] = super().default_response_headers
         if headers.get("Vary") == "Accept":
             del headers["Vary"]
         return headers
 
     def _is_plain(self, request: Request) -> bool:
-        """Whether the query is known to break no rule, without a look at its parameters."""
+        """Whether the query is known to be valid without looking at its parameters."""
         return False

@@ -19,7 +19,7 @@ from .base import PartsMixin
 
 
 class KeyAccessMixin(PartsMixin):
-    """Delivers the parts that a client asks for. Verb: `keys_response`.
+    """Delivers the parts that a client requests. Verb: `keys_response`.
 
     Example::
 
@@ -30,16 +30,16 @@ class KeyAccessMixin(PartsMixin):
                 return self.keys_response(request)      # ?keys=orders,meta
     """
 
-    #: Keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
+    #: The maximum number of keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
     max_keys_per_request: int | None = None
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
-        """See `GuardMixin.get_reserved_parameters`; ``keys`` is one of them here."""
+        """See `GuardMixin.get_reserved_parameters`; adds ``keys``."""
         return super().get_reserved_parameters(initkwargs) | {"keys"}
 
     def get_max_keys_per_request(self) -> int:
-        """Keys in one request."""
+        """The maximum number of keys in one request."""
         most = self.max_keys_per_request
         if most is None:
             most = get_settings().MAX_KEYS_PER_REQUEST
@@ -50,7 +50,7 @@ class KeyAccessMixin(PartsMixin):
 
         Raises:
             InvalidKeys: When the parameter is absent, too long, malformed or repeated.
-            UnknownPart: When a key is not a part of this user's.
+            UnknownPart: When a key is not a part that this user has.
         """
         keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
         self.identity_of(request)

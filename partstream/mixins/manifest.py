@@ -20,7 +20,7 @@ from .keys import KeyAccessMixin
 
 
 class ManifestMixin(PartsMixin):
-    """Says which parts there are for this user, and runs none of them. Verb: `manifest_response`.
+    """Lists the parts that this user has, and runs none of them. Verb: `manifest_response`.
 
     Example::
 
@@ -32,15 +32,15 @@ class ManifestMixin(PartsMixin):
     """
 
     def counts_as_burst(self, request: Request) -> bool:
-        """See `GuardMixin.counts_as_burst`; a view that has only this runs nothing."""
+        """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""
         alone = not isinstance(self, (CursorMixin, ChunkMixin, KeyAccessMixin))
         return not alone and super().counts_as_burst(request)
 
     def manifest_response(self, request: Request) -> HttpResponseBase:
-        """The manifest, or 304 where the client has it already.
+        """The manifest, or 304 if the client has the same manifest already.
 
         Raises:
-            Misuse: When ``get_parts_manifest()`` says something that is not JSON.
+            Misuse: When ``get_parts_manifest()`` returned something that is not JSON.
         """
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
@@ -61,6 +61,6 @@ class ManifestMixin(PartsMixin):
         except NotSerializable as error:
             raise Misuse(
                 f"{type(self).__name__}: get_parts_manifest() has a value that is not JSON: "
-                f"{error}. Take plain data."
+                f"{error}. Use plain data."
             ) from error
         return conditional(request, PartsResponse(body, "private, no-cache"))

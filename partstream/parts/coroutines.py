@@ -29,17 +29,30 @@ def run_coroutine(coroutine: Any) -> Any:
     """What a coroutine returns, awaited by an event loop in this thread.
 
     Raises:
-        Misuse: Where threads are green threads: an event loop would stop all of them from querying.
+        Misuse: See `refuse_green_threads`.
+    """
+    try:
+        refuse_green_threads(f"{coroutine.__qualname__}()")
+    except Misuse:
+        coroutine.close()
+        raise
+    # `async_to_sync` takes functions only.
+    return async_to_sync(_awaited)(coroutine)
+
+
+def refuse_green_threads(function: str) -> None:
+    """Refuse a coroutine function, which the text describes, where threads are green threads.
+
+    Raises:
+        Misuse: With what to write instead.
     """
     package = patched_by()
     if package is not None:
-        coroutine.close()
         raise Misuse(
-            f"{coroutine.__qualname__}() is a coroutine, and {package} has patched threads in "
-            "this process. Write a plain function, def instead of async def."
+            f"{function} is a coroutine function, and {package} has patched threads in this "
+            "process: an event loop would stop every ORM query of it. Write a plain function, def "
+            "instead of async def, or run the process without monkey-patching."
         )
-    # `async_to_sync` takes functions only.
-    return async_to_sync(_awaited)(coroutine)
 
 
 async def timed(coroutine: Any, seconds: float | None) -> Any:

@@ -1,4 +1,4 @@
-"""Parts: what a view declares, checked as a whole before the first loader runs."""
+"""The parts that a view declares, validated together before the first loader runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
 
 
 class LazyPart:
-    """What `lazy` returns: a loader and what is to be known of it. Treat it as read-only.
+    """The result of `lazy`: a loader and its options. Treat it as read-only.
 
-    Not a frozen dataclass: a view may make a thousand of them a request, and plain slots are
-    assigned sooner.
+    It is not a frozen dataclass: a view may create a thousand of them for each request, and plain
+    slots are faster to assign.
     """
 
     __slots__ = (
@@ -53,21 +53,21 @@ class LazyPart:
 
     @property
     def method(self) -> str | None:
-        """The name of the view's method that is the loader, where it was given by name."""
+        """The name of the view's method that loads the part, if it was given by name."""
         loader = self.loader.function if type(self.loader) is Loader else self.loader
         return loader if isinstance(loader, str) else None
 
     def bound_loader(self, view: Any) -> Loader:
-        """The loader; where only a method's name was given, the view's method."""
+        """The loader, bound to the view if only a method's name was given."""
         loader = self.loader
         if type(loader) is not Loader:
-            # Kept: a static part serves as long as its view.
+            # Kept: a static part lives as long as its view.
             loader = self.loader = as_loader(loader, "lazy()")
         return loader.bound_to(view)
 
 
 class LinkedPart(LazyPart):
-    """A lazy part with dependencies or permissions: most have neither, and need no look at them."""
+    """A lazy part with dependencies or permissions. Most have neither, and skip those checks."""
 
     __slots__ = ()
 
@@ -87,23 +87,24 @@ def lazy(
     Args:
         func: ``func(request, **dependencies) -> data``, plain or ``async def``, or the name of a
             method of the view.
-        depends_on: Names of parts that have to be there first; each is handed to the function as
+        depends_on: Names of parts that must be available first. Each is passed to the function as
             a keyword argument, as the JSON data that a client would see.
         size: A hint for the manifest, for example ``"small"``, ``"medium"``, ``"large"``.
-        timeout: Seconds that it may take, serializer and encoding included; None: those of the
-            setting ``PART_TIMEOUT``. See `with_timeout`, which says the same of a loader.
+        timeout: Seconds that it may take, including serializer and encoding; None: the setting
+            ``PART_TIMEOUT``. Same as `with_timeout` around the loader.
         serializer_class: A DRF serializer for what the function returns.
         many: Whether the serializer gets a list of instances.
-        permission_classes: DRF permissions; a part that they hide does not exist for this user.
+        permission_classes: DRF permissions. If they deny access, the part does not exist for this
+            user.
 
     Raises:
-        Misuse: When an argument is not of that form.
+        Misuse: When an argument is invalid.
 
     Example:
         ``("orders", lazy(self.get_orders, depends_on=["meta"], size="medium"))``
     """
     if not callable(func) and not isinstance(func, str):
-        as_loader(func, "lazy()")  # Says what is wrong with it.
+        as_loader(func, "lazy()")  # Raises Misuse, with the reason.
     if not isinstance(depends_on, (list, tuple)):
         names = [depends_on] if isinstance(depends_on, str) else ["other"]
         raise Misuse(f"lazy(depends_on={depends_on!r:.80}): write a list, {names}.")
@@ -116,7 +117,7 @@ def lazy(
     for permission in permission_classes:
         if not callable(permission):
             raise Misuse(
-                f"lazy(permission_classes=[{permission!r:.80}]): name the class, uncalled, "
+                f"lazy(permission_classes=[{permission!r:.80}]): write the class, not a call, "
                 "for example [IsAdminUser]."
             )
     if timeout is not None:
@@ -131,19 +132,19 @@ class PartList:
 
     Args:
         pairs: The pairs.
-        owner: The view's class, for method names and for the errors.
-        gates: More dependencies a part, from the view's manifest; they gate and order, and
-            nothing of them is passed to the loader.
-        static: Whether the list outlives the request: its loaders, looked at now, need no second
-            look when they are called.
+        owner: The view's class, for method names and error messages.
+        gates: Additional dependencies of parts, from the view's manifest. They gate and order the
+            parts; their data is not passed to the loader.
+        static: Whether the list outlives the request. Its loaders are checked now, not at each
+            call.
 
     Attributes:
-        layout: What is the same for each request with these names.
+        layout: What is the same for every request that declares these names.
         static: As given.
         owner: As given.
 
     Raises:
-        Misuse: When the declaration cannot work; it names the view, the part and the mend.
+        Misuse: When the declaration is invalid; the message names the view, the part and the fix.
 
     Example:
         ``PartList([("meta", {"version": 1}), ("orders", lazy(get_orders))])``
@@ -164,7 +165,7 @@ class PartList:
         where = self._where = f"{owner.__name__}: " if owner is not None else ""
         self._pairs = pairs = _as_list(pairs, where, static)
         try:
-            # In C: a view may declare a thousand parts a request.
+            # These run in C: a view may declare a thousand parts for each request.
             names = list(map(_NAME_OF, pairs))
             kinds = list(map(type, map(_VALUE_OF, pairs)))
             layout = find_layout(owner, names, kinds, gates, self._links)
@@ -179,8 +180,9 @@ class PartList:
                 if not isinstance(part, LazyPart):
                     if static and isinstance(part, (QuerySet, Iterator)):
                         raise Misuse(
-                            f"{where}part {name!r} is a {type(part).__name__} in static parts: it "
-                            "would be read once a process. Wrap it: lazy(lambda request: ...)."
+                            f"{where}part {name!r} is a {type(part).__name__} in static parts, "
+                            "so it would be read only once per process. Wrap it: "
+                            "lazy(lambda request: ...)."
                         )
                 elif part.method is None or not unbound.computes(part.method):
                     self._checked_loader(name, part, unbound)
@@ -206,10 +208,11 @@ class PartList:
         ]
 
     def loader_of(self, name: str, part: LazyPart, view: Any) -> Loader:
-        """The loader of a lazy part, bound to the view and fit to be called.
+        """The loader of a lazy part, bound to the view and checked.
 
         Raises:
-            Misuse: When the view has no such method, or the loader cannot take what it would get.
+            Misuse: When the view has no such method, or the loader cannot be called with its
+                arguments.
         """
         return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
 
@@ -220,18 +223,18 @@ class PartList:
             raise Misuse(f"{self._where}part {name!r}: {error}") from error
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
-            raise Misuse(f"{self._where}{_misfit(name, part, loader, problem)}")
+            raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")
         return loader
 
 
 class _Unbound:
-    """Stands in for an instance of a view: methods bind to it, nothing of it is used."""
+    """Stands in for an instance of a view: methods bind to it, but never run on it."""
 
     def __init__(self, owner: type) -> None:
         self._owner = owner
 
     def computes(self, name: str) -> bool:
-        """Whether the attribute is made by the instance, so that its class cannot tell."""
+        """Whether instances compute the attribute, so that the class cannot show its value."""
         found = inspect.getattr_static(self._owner, name, None)
         return isinstance(found, (property, cached_property))
 
@@ -241,18 +244,18 @@ class _Unbound:
         return bind(self, self._owner) if bind is not None else found
 
 
-def _misfit(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
-    """What to say of a loader that cannot be called with what it would get."""
+def _mismatch(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
+    """The error message for a loader that cannot be called with its arguments."""
     function = loader.function
     if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
         return (
-            f"the loader of part {name!r} is a method of no view yet. "
-            f"Name it: lazy({function.__name__!r})."
+            f"the loader of part {name!r} is a method that is not bound to a view. "
+            f"Write its name: lazy({function.__name__!r})."
         )
     wanted = ", ".join(("request", *part.depends_on))
     return (
         f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
-        f"Let it take ({wanted}), or mend depends_on."
+        f"Change its parameters to ({wanted}), or change depends_on."
     )
 
 
@@ -264,8 +267,10 @@ def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
             'for example [("meta", {...}), ("orders", lazy(self.get_orders))].'
         )
     if static and isinstance(pairs, Iterator):
-        raise Misuse(f"{where}parts is a {type(pairs).__name__}, empty once read. Write a list.")
-    # A static list is copied: what its owner does to it later must not shift the names.
+        raise Misuse(
+            f"{where}parts is a {type(pairs).__name__}, which can be read only once. Write a list."
+        )
+    # A static list is copied, so that later changes to the original have no effect.
     return pairs if type(pairs) is list and not static else list(pairs)
 
 
@@ -274,5 +279,5 @@ def _malformed(pairs: list[Any]) -> str | None:
         if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
             return f"{entry!r:.80} is not a (name, value) pair."
         if not isinstance(entry[0], str):
-            return f"{entry[0]!r:.80} is not a name: a part's name is a str."
+            return f"{entry[0]!r:.80} is not a valid name. A part's name must be a str."
     return None

@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial, reduce
 from inspect import getattr_static
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 from rest_framework.request import Request
@@ -23,16 +24,8 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Caching, Scope
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.single_flight import (
-    POLL_SECONDS,
-    Ask,
-    Joined,
-    Poll,
-    SingleFlight,
-    Step,
-    get_single_flight,
-    obtain,
-)
+from partstream.caching.protocol import Ask, Joined, Step, obtain
+from partstream.caching.single_flight import POLL_SECONDS, get_single_flight
 from partstream.exceptions import Misuse
 from partstream.identity import get_dimension, get_identity, with_dimension
 from partstream.isolation.connections import give_back_pooled
@@ -64,7 +57,8 @@ class _Wrapped(Protocol):
     def recover_later(self, request: Any, error: BaseException, subject: str) -> Any: ...
 
 
-class DirectCall(NamedTuple):
+@dataclass
+class DirectCall:
     """A loader with what it is called with."""
 
     loader: _Wrapped
@@ -94,20 +88,17 @@ class DirectCall(NamedTuple):
 # The steps
 
 
-class Make(NamedTuple):
-    """A step: call the function, with its timeout and its fallback.
+@dataclass
+class Make:
+    """A step: call the function, or only its fallback where another caller's ``error`` is given.
 
     Send the data, and the failure for which it is the fallback.
     """
 
-
-class Recover(NamedTuple):
-    """A step: send the fallback for another caller's failure."""
-
-    error: BaseException
+    error: BaseException | None = None
 
 
-Steps = Generator[Step | Make | Recover, Any, Any]
+Steps = Generator[Step | Make, Any, Any]
 
 
 def _steps(call: DirectCall) -> Steps:
@@ -122,29 +113,26 @@ def _steps(call: DirectCall) -> Steps:
         if is_denial(found.result):
             return (yield Make())[0]
         if not isinstance(found.result, bytes):
-            return (yield Recover(found.result))
+            return (yield Make(found.result))[0]
         found = found.result
     if isinstance(found, bytes):
         return decode(found)
-    if found.flight is None:
+    flight = found.flight
+    if flight.key is None:  # A loader that asks for itself.
         return (yield Make())[0]
     try:
-        data, error = yield Make()
+        data, failure = yield Make()
         value = yield Ask(partial(encode, data))
-        yield Ask(partial(_end, flights, found.flight, value, error))
+        if failure is None:
+            yield Ask(partial(flights.end, flight, value, value=value))
+        else:
+            # The fallback is this caller's alone.
+            yield Ask(partial(flights.end, flight, failure, failed=True))
     except BaseException as error:
         result = error if isinstance(error, Exception) else LOST
-        flights.end(found.flight, result, failed=True, pool=pool)
+        flights.end(flight, result, failed=True, pool=pool)
         raise
     return decode(value)
-
-
-def _end(flights: SingleFlight, flight: Flight, value: bytes, error: Exception | None) -> None:
-    """End the flight with what was made; a fallback is this caller's alone."""
-    if error is not None:
-        flights.end(flight, error, failed=True)
-    else:
-        flights.end(flight, value, value=value)
 
 
 # The drivers
@@ -166,16 +154,14 @@ def call_loader(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
             advance = partial(steps.throw, error)
 
 
-def _taken(call: DirectCall, step: Step | Make | Recover) -> Any:
+def _taken(call: DirectCall, step: Step | Make) -> Any:
     """The reply to a step."""
     if isinstance(step, Ask):
         return step.store()
     if isinstance(step, Make):
-        return _made(call)
-    if isinstance(step, Recover):
-        return call.loader.recover(call.request, step.error, call.loader.qualified_name)
+        return _made(call, step.error)
     call.give_back()
-    if isinstance(step, Poll):
+    if step.polls:
         time.sleep(POLL_SECONDS)
         return get_single_flight().poll([step.flight])[step.flight]
     ended = threading.Event()
@@ -200,15 +186,13 @@ async def call_loader_async(loader: _Wrapped, request: Any, args: Any, kwargs: A
             advance = partial(steps.throw, error)
 
 
-async def _taken_async(call: DirectCall, step: Step | Make | Recover) -> Any:
+async def _taken_async(call: DirectCall, step: Step | Make) -> Any:
     if isinstance(step, Ask):
         return await sync_to_async(step.store)()
     if isinstance(step, Make):
-        return await _made_async(call)
-    if isinstance(step, Recover):
-        return await _recovered_async(call, step.error)
+        return await _made_async(call, step.error)
     await sync_to_async(call.give_back)()
-    if isinstance(step, Poll):
+    if step.polls:
         await asyncio.sleep(POLL_SECONDS)
         turns = await sync_to_async(get_single_flight().poll)([step.flight])
         return turns[step.flight]
@@ -226,10 +210,12 @@ def _set_in(loop: asyncio.AbstractEventLoop, ended: asyncio.Event, flight: Fligh
 # The function
 
 
-def _made(call: DirectCall) -> tuple[Any, Exception | None]:
-    """The data, and the failure for which it is the fallback."""
+def _made(call: DirectCall, failed: BaseException | None) -> tuple[Any, Exception | None]:
+    """The reply to `Make`."""
     loader = call.loader
     try:
+        if failed is not None:
+            raise failed
         return _timed(call, partial(loader.function, call.request, *call.args, **call.kwargs)), None
     except Exception as error:  # noqa: BLE001 - recover() logs
         return loader.recover(call.request, error, loader.qualified_name), error
@@ -253,14 +239,9 @@ def wait_for(
     seconds: float,
     hooks: CallHooks | None = None,
 ) -> Any:
-    """Call a function in another thread, and wait for it until its timeout.
+    """Call a function in a thread of the executor, and wait for it until its timeout.
 
-    Args:
-        executor: Whose thread it is.
-        function: What to call.
-        seconds: The timeout.
-        hooks: What is called around the function. The timeout does not end their statements: what
-            one of them sets, the other has to take away.
+    The timeout does not end statements of the hooks: after_call() has to undo before_call().
 
     Raises:
         PartTimeout: When it did not end in time; it runs on.
@@ -285,23 +266,20 @@ def wait_for(
     return call.result
 
 
-async def _made_async(call: DirectCall) -> tuple[Any, Exception | None]:
+async def _made_async(
+    call: DirectCall, failed: BaseException | None
+) -> tuple[Any, Exception | None]:
     loader = call.loader
     try:
+        if failed is not None:
+            raise failed
         seconds = loader.timeout if call.executor.watches_time else None
         return await timed(loader.function(call.request, *call.args, **call.kwargs), seconds), None
     except Exception as error:  # noqa: BLE001 - recover_later() logs
-        return await _recovered_async(call, error), error
-
-
-async def _recovered_async(call: DirectCall, error: BaseException) -> Any:
-    loader = call.loader
-    recover = partial(loader.recover_later, call.request, error, loader.qualified_name)
-    if loader.has_plain_fallback:
-        # Not in the event loop, which may be that of all requests.
-        return await sync_to_async(recover)()
-    data = recover()
-    return await data if inspect.isawaitable(data) else data
+        recover = partial(loader.recover_later, call.request, error, loader.qualified_name)
+        # A plain fallback not in the event loop, which may be that of all requests.
+        data = await sync_to_async(recover)() if loader.has_plain_fallback else recover()
+        return await data if inspect.isawaitable(data) else data, error
 
 
 # The key
@@ -364,7 +342,7 @@ def _attribute(place: Any, name: str) -> Any:
 
 
 def _scope(request: Request) -> Scope:
-    """Of a loader that is no view's method: every parameter of the query may matter to it."""
+    """The scope of a loader outside a view: every parameter of the query may matter to it."""
     path = request._request.path
     identity = with_dimension(get_identity(request), get_dimension(request))
     return Scope(request, None, identity=identity, path=path)

@@ -1,7 +1,7 @@
-"""What an exception of a loader means: a denial, something that does not exist, a bug, a timeout.
+"""What a loader's exception means: a denial, a missing object, a bug, or a timeout.
 
-An exception group means what one of its exceptions means. The boundary, fallbacks and flights all
-ask here, so they agree.
+An exception group means what one of its members means. The boundary, fallbacks and flights all
+use this module, so they agree.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rest_framework import exceptions as drf
 
 from partstream.exceptions import NoCapacity, PartError, PartTimeout
 
-#: These say "not for you".
+#: The user may not see the part.
 DENIED: Final = (PermissionDenied, drf.PermissionDenied, drf.NotAuthenticated)
-#: These say "it does not exist".
+#: The object does not exist.
 NOT_FOUND: Final = (Http404, drf.NotFound)
-#: Neither is a failure: no fallback hides them, and nobody else gets them.
+#: Neither is a failure: no fallback hides them, and they are not shared with other requests.
 DENIALS: Final = (*DENIED, *NOT_FOUND)
-#: Both classes that say a call was cancelled.
+#: Both classes of cancelled calls.
 CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _OWN: Final = (Exception, *CANCELLED)
 
@@ -32,12 +32,12 @@ _OWN: Final = (Exception, *CANCELLED)
 def decisive(error: BaseException) -> BaseException:
     """The exception that decides what ``error`` means: itself, unless it is a group.
 
-    Of a group it is the first of these, at whatever depth: a denial, something that does not
-    exist, a bug, a `PartError` that is not retryable, one that is, a timeout, no capacity, a
-    cancelled call. Where two are of one kind, the first in the group's order decides.
+    In a group it is the first of these, at any depth: a denial, a missing object, a bug, a
+    `PartError` that is not retryable, one that is, a timeout, no capacity, a cancelled call. Of
+    two of the same kind, the first in the group's order decides.
 
     Args:
-        error: What was raised. ``exceptiongroup``'s classes are groups too, before Python 3.11.
+        error: The exception. Before Python 3.11, ``exceptiongroup``'s classes are groups too.
 
     Example:
         ``decisive(ExceptionGroup("", [ValueError(), Http404()]))`` is the ``Http404``.
@@ -45,8 +45,8 @@ def decisive(error: BaseException) -> BaseException:
     kind, found = _group_class(), error
     if kind is None or not isinstance(error, kind):
         return error
-    # A stack of our own: a group may be nested more deeply than Python's goes. A group that stands
-    # in several places is looked into once.
+    # An explicit stack, because a group may be nested more deeply than Python can recurse. A group
+    # that occurs several times is searched once.
     best, seen = _LAST, {id(error)}
     waiting: list[Any] = [error]
     while waiting and best:
@@ -63,14 +63,14 @@ def decisive(error: BaseException) -> BaseException:
 
 
 def is_denial(error: object) -> bool:
-    """Whether it says "not for you", or "it does not exist", to whoever asked."""
+    """Whether it means that this user may not see the part, or that it does not exist."""
     return isinstance(error, BaseException) and isinstance(decisive(error), DENIALS)
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether it is a part's own failure: an exception, a cancelled call, a group of only these.
+    """Whether it is the part's own failure: an exception, a cancelled call, a group of only these.
 
-    Others, such as ``SystemExit``, are for the process.
+    Others, such as ``SystemExit``, concern the whole process.
     """
     if isinstance(error, _OWN):
         return True
@@ -79,7 +79,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def _group_class() -> Any:
-    """``BaseExceptionGroup``: Python's, or the backport's if anybody has imported it."""
+    """``BaseExceptionGroup``: Python's, or the backport's if something has imported it."""
     backport = sys.modules.get("exceptiongroup")
     return getattr(builtins, "BaseExceptionGroup", getattr(backport, "BaseExceptionGroup", None))
 
@@ -89,7 +89,7 @@ _LAST: Final = 8
 
 
 def _rank(error: BaseException) -> int:
-    """How early an exception decides for its group; 0 is the first."""
+    """The exception's rank within its group; the lowest rank decides."""
     if isinstance(error, DENIED):
         return 0
     if isinstance(error, NOT_FOUND):

@@ -13,7 +13,7 @@ from partstream.json_encoders import keep
 
 
 class NotSerializable(Exception):
-    """The data cannot be made JSON; its cause is what the encoder raised."""
+    """The data cannot be encoded as JSON. The encoder's exception is the cause."""
 
 
 @lru_cache(maxsize=4)
@@ -28,8 +28,8 @@ def _encoder(ascii_only: bool, strict: bool) -> Callable[[Any], str]:
 def encode(data: Any) -> bytes:
     """The data as compact JSON, in UTF-8.
 
-    DRF's ``UNICODE_JSON`` and ``STRICT_JSON`` hold here too, and whatever DRF's encoder takes is
-    taken: QuerySets, dates, decimals, UUIDs, lazy translations, generators.
+    DRF's ``UNICODE_JSON`` and ``STRICT_JSON`` apply here too, and everything that DRF's encoder
+    accepts is accepted: QuerySets, dates, decimals, UUIDs, lazy translations, generators.
 
     Raises:
         NotSerializable: When the data is not JSON: an unknown type, NaN, a cycle, a lone surrogate.
@@ -37,7 +37,7 @@ def encode(data: Any) -> bytes:
     to_text = _encoder(JSONRenderer.ensure_ascii, JSONRenderer.strict)
     try:
         text = to_text(data)
-        # As DRF does: these two end a line in JavaScript, not in JSON.
+        # As DRF does: these two characters end a line in JavaScript, but not in JSON.
         if "\u2028" in text or "\u2029" in text:
             text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
         return text.encode()

@@ -1,4 +1,4 @@
-"""Layouts: what stays the same for every request that declares the same names, checked once."""
+"""Layouts: what stays the same for all requests that declare the same names, checked once."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from weakref import WeakKeyDictionary
 from partstream.keys import KeyRing, get_key_ring, keyed_digest
 from partstream.security.validation import PART_NAME
 
-#: The most parts that a view can declare.
+#: The maximum number of parts in a view.
 MAX_PARTS = 2000
 
 _NAME = re.compile(PART_NAME)
 _RESERVED = frozenset({"request", "self"})
-#: Bytes of the digest of the names: it says "the same list", it guards nothing.
+#: Bytes of the digest of the names. It only tells lists apart; nothing is protected by it.
 _DIGEST_BYTES = 12
 
 Names = tuple[str, ...]
-#: Position of a part, its dependencies, its permission classes.
+#: A part's position, dependencies and permission classes.
 Link = tuple[int, Names, tuple[Any, ...]]
-#: Names of parts, each with more dependencies.
+#: Names of parts, each with additional dependencies.
 Gates = tuple[tuple[str, Names], ...]
 
 
 @dataclass(eq=False)
 class Layout:
-    """What is the same for every request that declares the same names, checked once.
+    """What is the same for all requests that declare the same names, checked once.
 
     Attributes:
         names: The declared names, in order.
         index: Name -> position.
-        dependencies: Of each part, in order, what gates it.
-        permissions: Of each part, in order, its permission classes.
-        order: Positions so that each comes behind its dependencies.
+        dependencies: The dependencies of each part, in order.
+        permissions: The permission classes of each part, in order.
+        order: Positions, sorted so that each part comes after its dependencies.
         gated: Whether any part has dependencies.
         guarded: Whether any part has permissions.
-        checked: Whether the loaders have been looked at.
-        fits: The codec and ``MAX_CURSOR_SIZE`` for which the longest token was seen to fit.
+        checked: Whether the loaders have been checked.
+        fits: The codec and ``MAX_CURSOR_SIZE`` for which the longest token is known to fit.
     """
 
     names: Names
@@ -67,11 +67,11 @@ class Layout:
         return {name: tuple(positions) for name, positions in found.items()}
 
     def closure(self, wanted: Iterable[str], known: Container[str] = ()) -> list[str]:
-        """The wanted names and all that they depend on, each behind its dependencies.
+        """The wanted names and all their dependencies, each after its own dependencies.
 
         Args:
             wanted: Names.
-            known: Names that are there already, and so need nothing.
+            known: Names that are available already, so their dependencies are not needed.
         """
         if not self.gated:
             return [name for name in wanted if name not in known]
@@ -89,7 +89,7 @@ class Layout:
         return list(found)
 
     def digests(self, count: int) -> Names:
-        """Keyed digests of the first ``count`` names, one a secret of the ring, newest first."""
+        """Keyed digests of the first ``count`` names, one for each secret, newest first."""
         ring = get_key_ring()
         if count != len(self.names):
             return _digests(self.names[:count], ring)
@@ -99,7 +99,7 @@ class Layout:
         return kept[1]
 
     def names_json_from(self, position: int) -> bytes:
-        """A JSON array of the names from a position on, cut out of one that is kept."""
+        """A JSON array of the names from a position on, cut from a cached array."""
         if position >= len(self.names):
             return b"[]"
         text, offsets = self._json
@@ -107,8 +107,8 @@ class Layout:
 
     @cached_property
     def _json(self) -> tuple[bytes, tuple[int, ...]]:
-        """All names as a JSON array, and where in it each begins."""
-        # Each name is itself, two quotes, and the comma or bracket before it.
+        """All names as a JSON array, and the offset of each name in it."""
+        # Each entry has the name, two quotes, and the comma or bracket before it.
         offsets = accumulate((len(name) + 3 for name in self.names), initial=1)
         return names_json(self.names), tuple(offsets)
 
@@ -120,13 +120,13 @@ def names_json(names: Iterable[str]) -> bytes:
 
 
 def _digests(names: Names, ring: KeyRing) -> Names:
-    # No name has a comma, so the joined text is injective.
+    # No name has a comma, so different lists give different texts.
     message = ",".join(names).encode()
     return tuple(keyed_digest(key, message, _DIGEST_BYTES) for key in ring.derive("names"))
 
 
 class _Declared(NamedTuple):
-    """What was declared last for a view: most views declare the same again."""
+    """A view's last declaration: most views declare the same names each time."""
 
     names: list[str]
     kinds: list[type]
@@ -145,14 +145,14 @@ def find_layout(
     gates: Gates,
     get_links: Callable[[], list[Link]],
 ) -> Layout | str:
-    """The layout of these parts, or what is wrong with them.
+    """The layout of these parts, or the error message if the declaration is invalid.
 
     Args:
         owner: The view's class.
         names: The declared names, in order.
-        kinds: The type of each value; it tells which parts can have links at all.
-        gates: More dependencies a part, from the view's manifest.
-        get_links: Finds the links of the parts that have any.
+        kinds: The type of each value; only some types can have links.
+        gates: Additional dependencies of parts, from the view's manifest.
+        get_links: Returns the links of the parts that have any.
     """
     latest = _latest.get(owner) if owner is not None else None
     if (
@@ -179,7 +179,7 @@ def _make_layout(
     links: tuple[Link, ...],
 ) -> Layout | str:
     if len(names) > MAX_PARTS:
-        return f"{len(names)} parts are declared, and {MAX_PARTS} is the most."
+        return f"{len(names)} parts are declared. The maximum is {MAX_PARTS}."
     linked = {position: (depends_on, guards) for position, depends_on, guards in links}
     more = dict(gates)
     index: dict[str, int] = {}
@@ -200,31 +200,31 @@ def _make_layout(
             if other not in index:
                 return (
                     f"part {name!r} depends on {other!r}, which is not a declared part. "
-                    "Declare it, or take it out of depends_on."
+                    "Declare it, or remove it from depends_on."
                 )
     try:
         sorted_names = TopologicalSorter(dict(zip(names, own, strict=True))).static_order()
         order = tuple(index[name] for name in sorted_names)
     except CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
-        return f"parts depend on each other in a circle, {circle}. Take one dependency out."
+        return f"parts depend on each other in a circle: {circle}. Remove one dependency."
     return Layout(names, index, tuple(own), tuple(permissions), order, any(own), any(permissions))
 
 
 def _name_problem(name: object) -> str | None:
     if not isinstance(name, str):
-        return f"{name!r:.80} is not a name: a part's name is a str."
+        return f"{name!r:.80} is not a valid name. A part's name must be a str."
     if not _NAME.fullmatch(name) or iskeyword(name) or name in _RESERVED:
         return (
-            f"{name!r:.80} is not a name for a part. Take letters, digits and underscores, at most "
-            "64, beginning with a letter, and neither a Python keyword nor 'request' or 'self'."
+            f"{name!r:.80} is not a valid name for a part. Use letters, digits and underscores, at "
+            "most 64, starting with a letter, but no Python keyword, 'request' or 'self'."
         )
     return None
 
 
 def _value_problem(name: str, kind: type) -> str | None:
     if any("__call__" in base.__dict__ for base in kind.__mro__):
-        return f"part {name!r} is a {kind.__name__} that can be called. Wrap it: lazy(...)."
+        return f"part {name!r} is a callable ({kind.__name__}). Wrap it: lazy(...)."
     if hasattr(kind, "__await__"):
-        return f"part {name!r} is a coroutine. Pass the function, uncalled: lazy(...)."
+        return f"part {name!r} is a coroutine. Pass the function without calling it: lazy(...)."
     return None

@@ -1,20 +1,19 @@
-"""Outcomes: what became of a part."""
+"""Outcomes: the results of parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a part has no data, as far as a client may know.
+    """Why a part has no data, as the client sees it.
 
     Attributes:
-        code: What a program reads.
-        detail: What a person reads; None for the standing text of the code.
-        retryable: Whether asking again later may help.
-        exception: Class and text of what was raised, under ``settings.DEBUG`` only.
+        code: A code for programs.
+        detail: A text for people; None: the default text of the code.
+        retryable: Whether a later request may succeed.
+        exception: Class and text of the exception, under ``settings.DEBUG`` only.
     """
 
     code: str
@@ -23,18 +22,20 @@ class Failure:
     exception: str | None = None
 
 
-class Outcome(NamedTuple):
-    """What became of one part: its fragment, or its failure.
+@dataclass
+class Outcome:
+    """The result of one part: its fragment, or its failure. Treat it as read-only.
 
-    A named tuple where a frozen dataclass would do: each part makes one, and it costs less.
+    Each part creates one; a frozen dataclass or a named tuple takes twice as long to create.
 
     Attributes:
         name: The part.
         fragment: The data as JSON bytes; None when it failed.
-        failure: Why it failed; None when it did not.
-        duration: Seconds that loader, serializer and encoding took together.
+        failure: Why it failed; None when it succeeded.
+        duration: Seconds for loader, serializer and encoding together.
         source: ``"immediate"``, ``"loader"``, ``"fallback"`` or ``"cache"``.
-        error: What the loader raised: others who waited for it recover from it by themselves.
+        error: The exception of the loader, so that other callers waiting for it can use their own
+            fallbacks.
     """
 
     name: str
@@ -46,5 +47,5 @@ class Outcome(NamedTuple):
 
 
 def worth_keeping(outcome: Outcome) -> bytes | None:
-    """The fragment, if a loader made it: errors and fallbacks are never kept."""
+    """The fragment, if a loader made it: errors and fallbacks are never cached."""
     return outcome.fragment if outcome.source == "loader" else None

@@ -1,4 +1,4 @@
-"""Signatures: whether a loader can be called with what it would get."""
+"""Checks whether a loader can be called with the arguments that it would get."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-#: (code, bound, defaults, dependencies) -> what `signature_problem` said.
+#: (code, bound, defaults, dependencies) -> the result of `signature_problem`.
 _seen: dict[tuple[Any, ...], str | None] = {}
 _SEEN_AT_MOST = 4096
 
 
 def signature_problem(function: Callable[..., Any], dependencies: tuple[str, ...]) -> str | None:
-    """Why the function cannot be called with a request and these dependencies, if it cannot.
+    """The reason why the function cannot be called with a request and these dependencies, or None.
 
-    A function is looked at once a process, by its code: a lambda made anew in each request is
-    not looked at again.
+    Each function is inspected once per process, by its code: a lambda created anew for each
+    request is not inspected again.
     """
     plain = getattr(function, "__func__", function)
     wrapped = inspect.unwrap(plain)
@@ -41,11 +41,11 @@ def signature_problem(function: Callable[..., Any], dependencies: tuple[str, ...
 
 def _bind_problem(function: Callable[..., Any], dependencies: tuple[str, ...]) -> str | None:
     problem = None
-    # A decorator may give its function more than it is given: then its own signature counts.
+    # A decorator may pass additional arguments to its function; then its own signature counts.
     for follow in (True, False):
         try:
             signature = inspect.signature(function, follow_wrapped=follow)
-        except ValueError:  # Some functions written in C have none to look at.
+        except ValueError:  # Some functions written in C have no signature.
             return None
         try:
             signature.bind(None, **dict.fromkeys(dependencies))

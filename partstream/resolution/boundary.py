@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -33,6 +33,8 @@ logger = get_logger("partstream.parts")
 
 #: Characters of an exception that a client sees under DEBUG.
 _SHOWN_AT_MOST = 1000
+#: Types of most data: a look at the type costs less than to ask whether it is an iterator.
+_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 class _Late(Exception):
@@ -99,16 +101,19 @@ class Boundary:
             value: Its value.
             atomic: Aliases of databases in an atomic block: the value may be a QuerySet.
         """
-        fragment, failure, raised = None, None, None
         started = perf_counter()
         try:
-            with savepoints(atomic):
+            if atomic:
+                with savepoints(atomic):
+                    fragment = encode(value)
+            else:
                 fragment = encode(value)
         except BaseException as error:
             if not is_failure(error):
                 raise
-            raised, failure = error, self._failure_of(name, error)
-        return Outcome(name, fragment, failure, perf_counter() - started, "immediate", raised)
+            failure = self._failure_of(name, error)
+            return Outcome(name, None, failure, perf_counter() - started, "immediate", error)
+        return Outcome(name, fragment, None, perf_counter() - started, "immediate")
 
     def fail(
         self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
@@ -136,7 +141,7 @@ class Boundary:
         return f"Part {name!r} of {type(self.view).__name__}"
 
     def _recovered(
-        self, name: str, loader: Loader, error: BaseException, atomic: list[str]
+        self, name: str, loader: Loader, error: BaseException, atomic: Sequence[str]
     ) -> bytes:
         """The fragment of the fallback; raises what no fallback covers."""
         if not loader.has_fallback:
@@ -158,7 +163,7 @@ class Boundary:
                 "format": self.view.format_kwarg,
             }
             data = part.serializer_class(data, many=part.many, context=context).data
-        elif isinstance(data, (QuerySet, Iterator)):
+        elif type(data) not in _PLAIN and isinstance(data, (QuerySet, Iterator)):
             data = list(data)  # Here, so that an error of it is not taken for the encoder's.
         return encode(data)
 

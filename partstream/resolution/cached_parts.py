@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from partstream.caching.cache_keys import Caching
 from partstream.caching.single_flight import get_single_flight
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart
-from partstream.parts.loader import Loader
 
 from .request_parts import RequestParts
 
@@ -36,22 +36,20 @@ class CachedParts:
             part = parts[name]
             if not isinstance(part, LazyPart):
                 continue
-            loader = parts.loader_of(name, part)
-            if loader.caching is None or name in self._keys or parts.depends_on_failure(name):
+            caching = parts.loader_of(name, part).caching
+            if caching is None or name in self._keys or parts.depends_on_failure(name):
                 continue
-            key = self._keys[name] = self._key_of(name, part, loader)
+            key = self._keys[name] = self._key_of(name, part, caching)
             if key is not None:
                 keys[name] = key
         if len(keys) > 1 and not self.fresh:
             values = get_single_flight().store.get_many(keys.values())
             self._found = {name: values.get(key) for name, key in keys.items()}
 
-    def find(self, name: str, part: LazyPart, loader: Loader) -> tuple[str | None, bytes | None]:
-        """The key of a part, and what is kept under it; no key for a part that is not cached."""
-        if loader.caching is None:
-            return None, None
+    def find(self, name: str, part: LazyPart, caching: Caching) -> tuple[str | None, bytes | None]:
+        """The key of a cached part, and what is kept under it; None for what there is not."""
         if name not in self._keys:
-            self._keys[name] = self._key_of(name, part, loader)
+            self._keys[name] = self._key_of(name, part, caching)
         key = self._keys[name]
         if key is None or self.fresh:
             return key, None
@@ -59,11 +57,8 @@ class CachedParts:
             return key, self._found.pop(name)
         return key, get_single_flight().look(key)
 
-    def _key_of(self, name: str, part: LazyPart, loader: Loader) -> str | None:
-        """The key of a cached part across walks; None where it is not to be kept."""
-        caching = loader.caching
-        if caching is None:
-            return None
+    def _key_of(self, name: str, part: LazyPart, caching: Caching) -> str | None:
+        """The key of a cached part across walks; None where the part is not to be kept."""
         outcomes, view = self._parts.outcomes, type(self._parts.view).__name__
         try:
             key = self._parts.scope.part_key(

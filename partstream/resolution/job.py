@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from types import MappingProxyType
@@ -21,38 +21,23 @@ NO_DEPENDENCIES: Final[Mapping[str, Any]] = MappingProxyType({})
 class Job:
     """One loader to be run: a callable without arguments that returns the part's `Outcome`.
 
-    It is made before the place where it runs is chosen. Choosing the place sets ``atomic`` and one
-    of the two limits.
-
-    Args:
-        settle: Runs the job inside the error boundary.
-        name: The part.
-        part: The lazy part.
-        loader: Its loader.
-        dependencies: What the function gets beside the request.
-        timeout: Seconds that the part may take; None: it has no timeout.
+    It is made before the place where it runs is chosen; the attributes from ``atomic`` on are that
+    place.
 
     Attributes:
         function: What makes the data, called with the request and the dependencies.
+        dependencies: What the function gets beside the request.
+        timeout: Seconds that the part may take; None: it has no timeout.
         atomic: Aliases of databases in an atomic block: each attempt gets a savepoint there.
         deadline: In a worker: when nobody waits for the job any more, on the monotonic clock.
         limit: In a transaction: seconds after which the database ends its statements, if it can.
         spent: Seconds that were spent on the part before the job runs.
     """
 
-    __slots__ = (
-        "_settle",
-        "atomic",
-        "deadline",
-        "dependencies",
-        "function",
-        "limit",
-        "loader",
-        "name",
-        "part",
-        "spent",
-        "timeout",
-    )
+    atomic: Sequence[str] = ()
+    deadline: float | None = None
+    limit: float | None = None
+    spent = 0.0
 
     def __init__(
         self,
@@ -70,10 +55,6 @@ class Job:
         self.function: Callable[..., Any] = loader.function
         self.dependencies = dependencies
         self.timeout = timeout
-        self.atomic: list[str] = []
-        self.deadline: float | None = None
-        self.limit: float | None = None
-        self.spent = 0.0
 
     def __call__(self) -> Outcome:
         """Run the loader in this thread; whatever it raises becomes the outcome."""
@@ -86,19 +67,13 @@ class Job:
         return self.function(request, **self.dependencies)
 
     def finish(self, began: float, data: Any, error: BaseException | None) -> Outcome:
-        """The outcome of what the coroutine returned or raised.
+        """The outcome of what the coroutine returned or raised, which ``began`` then."""
+        return self.returned(data, error, monotonic() - began)
 
-        Args:
-            began: When the coroutine was submitted, on the monotonic clock.
-            data: What it returned.
-            error: What it raised, if it did.
-        """
-        return self.returned(data, error, monotonic() - began)()
-
-    def returned(self, data: Any, error: BaseException | None, spent: float) -> Job:
-        """The rest of the job, when its function has returned or raised elsewhere."""
+    def returned(self, data: Any, error: BaseException | None, spent: float) -> Outcome:
+        """The outcome of what the function has returned or raised elsewhere."""
         self.function, self.spent = partial(_returned, data, error), spent
-        return self
+        return self()
 
 
 def _returned(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:

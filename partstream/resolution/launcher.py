@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
@@ -12,13 +12,12 @@ from asgiref.sync import async_to_sync
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
-from partstream.backends.executors.daemon_threads import patched_by
 from partstream.backends.executors.hooks import CallHooks
-from partstream.exceptions import Misuse, NoCapacity, NoThread
+from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
 from partstream.isolation.transactions import atomic_aliases
-from partstream.parts.coroutines import timed
+from partstream.parts.coroutines import refuse_green_threads, timed
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
@@ -32,10 +31,6 @@ class Launcher:
     """Begins jobs: in the request's thread, in the pool, in the loop thread.
 
     Args:
-        parts: The parts of the request.
-        boundary: The error boundary of the request.
-        executor: Where loaders run.
-        hooks: What the executor has to be called with around a part in another thread, if anything.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: nobody has
             looked yet.
     """
@@ -71,26 +66,25 @@ class Launcher:
             except Exception as error:  # noqa: BLE001 - fail() logs
                 # Data so deeply nested that this thread's stack does not hold it.
                 return self._boundary.fail(name, loader, error)
-        timeout = self._parts.timeout_of(loader)
-        return Job(self._boundary.settle, name, part, loader, dependencies, timeout)
+        return Job(
+            self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader)
+        )
 
     def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
         """Run a job, or begin to run it elsewhere.
-
-        Args:
-            job: The job.
-            patient: Whether the request would rather wait than run it in its own thread.
 
         Returns:
             Its outcome; the call that will return it; or None for a coroutine loader that is to run
             in the request's thread beside others of its kind, see `gather`.
 
         Raises:
-            NoCapacity: When a patient request has to wait.
+            NoCapacity: When the request has to wait, and is ``patient``: it would rather wait than
+                run the job in its own thread.
         """
         loader, concurrent = job.loader, self._executor.concurrent
         if loader.is_async:
-            self._refuse_green_threads(job.name)
+            view = type(self._parts.view).__name__
+            refuse_green_threads(f"{view}: the loader of part {job.name!r}")
             if not concurrent and not self.atomic:
                 return None
         try:
@@ -111,22 +105,12 @@ class Launcher:
 
     def run_here(self, job: Job) -> Outcome:
         """Run a job in the request's thread, when no other thread will."""
-        loader = job.loader
-        job.function = async_to_sync(loader.function) if loader.is_async else loader.function
-        job.atomic, job.deadline, job.limit = self.atomic, None, None
+        if job.loader.is_async:
+            job.function = async_to_sync(job.loader.function)
+        job.atomic = self.atomic
         outcome = job()
         self._context.restore()
         return outcome
-
-    def _refuse_green_threads(self, name: str) -> None:
-        package = patched_by()
-        if package is not None:
-            raise Misuse(
-                f"{type(self._parts.view).__name__}: the loader of part {name!r} is a "
-                f"coroutine function, and {package} has patched threads in this process: an event "
-                "loop would stop every ORM query of it. Write a plain function, def instead of "
-                "async def, or run the process without monkey-patching."
-            )
 
     def _submit(self, job: Job) -> Outcome | Call:
         timeout = job.timeout
@@ -157,9 +141,6 @@ class Launcher:
         """Run coroutine loaders together, under one event loop that keeps the connection.
 
         A loader with a timeout runs in the loop thread: here nobody could stop waiting for it.
-
-        Returns:
-            The outcome of each, or the call that will return it.
         """
         found: dict[str, Outcome | Call] = {}
         here: list[Job] = []
@@ -171,14 +152,15 @@ class Launcher:
                 found[job.name] = self._submit_coroutine(job)
             except NoCapacity as refusal:
                 found[job.name] = self._boundary.fail(job.name, job.loader, refusal)
-        starts = [partial(_measured, partial(job.start, self._parts.request)) for job in here]
+        starts = [partial(job.start, self._parts.request) for job in here]
+        results: list[_Measured]
         try:
             results = async_to_sync(_gather)(starts) if starts else []
         except RuntimeError as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(starts)
         for job, (data, error, seconds) in zip(here, results, strict=True):
             # Back in the request's thread: here a QuerySet may be evaluated.
-            found[job.name] = job.returned(data, error, seconds)()
+            found[job.name] = job.returned(data, error, seconds)
             self._context.restore()
         return [found[job.name] for job in jobs]
 
@@ -189,21 +171,17 @@ async def _timed_call(
     return await timed(function(*args, **kwargs), timeout)
 
 
-async def _measured(
-    call: Callable[[], Awaitable[Any]],
-) -> tuple[Any, BaseException | None, float]:
+_Measured = tuple[Any, BaseException | None, float]
+
+
+async def _gather(starts: Iterable[Callable[[], Awaitable[Any]]]) -> list[_Measured]:
+    return await asyncio.gather(*map(_measured, starts))
+
+
+async def _measured(start: Callable[[], Awaitable[Any]]) -> _Measured:
     """What a coroutine loader returned or raised, and the seconds it took."""
     started = perf_counter()
     try:
-        return await call(), None, perf_counter() - started
-    except Exception as error:  # noqa: BLE001 - settled in the request's thread
+        return await start(), None, perf_counter() - started
+    except BaseException as error:  # noqa: BLE001 - settled in the request's thread
         return None, error, perf_counter() - started
-
-
-async def _gather(
-    calls: Sequence[Callable[[], Awaitable[tuple[Any, BaseException | None, float]]]],
-) -> list[tuple[Any, BaseException | None, float]]:
-    results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
-    return [
-        (None, result, 0.0) if isinstance(result, BaseException) else result for result in results
-    ]

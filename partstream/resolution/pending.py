@@ -8,43 +8,52 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from partstream.caching.flight import Flight
-from partstream.caching.single_flight import Found, Step
+from partstream.backends.executors.calls import Call
+from partstream.caching.flight import LOST, Flight
+from partstream.caching.protocol import Found, Step
+from partstream.exceptions import PartTimeout
 from partstream.parts.loader import Loader
-
-Steps = Generator[Step, Any, Found]
+from partstream.parts.outcome import Outcome, worth_keeping
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A part that is under way: a flight that is waited for.
+    """A part that is under way.
 
     Attributes:
         name: The part.
         loader: Its loader.
         flight: What is waited for.
+        steps: How single flight goes on when that ends; None: the part runs for this request.
+        of_walk: Whether single flight is about a key of this walk, and not of a cached part.
+        polls: Whether another process runs it, so that the store has to be asked.
         deadline: When waiting for it ends, on the monotonic clock.
-        steps: How to go on when the flight ends; None: the part runs for this request, and the
-            flight's result is its outcome.
-        polls: Whether another process makes it, and the store has to be asked.
-        of_walk: Whether the flight is of this walk alone, and not of a cached part.
-        started: On the monotonic clock.
+        started: When it began, on the monotonic clock.
+        callback: Told when the flight ends.
     """
 
     name: str
     loader: Loader
-    flight: Flight
-    deadline: float | None
-    steps: Steps | None = None
-    polls: bool = False
+    flight: Flight = field(init=False)
+    steps: Generator[Step, Any, Found] | None = None
     of_walk: bool = False
-    callback: Callable[[Flight], None] = field(init=False)
+    polls: bool = False
+    deadline: float | None = None
     started: float = field(default_factory=monotonic)
+    callback: Callable[[Flight], None] | None = None
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether the part runs for this request."""
-        return self.steps is None
+    def end_with(self, outcome: Outcome) -> None:
+        """End the flight with what the loader brought."""
+        value = worth_keeping(outcome)
+        self.flight.finish(outcome, value=value, failed=value is None)
+
+    def end_with_call(self, call: Call) -> None:
+        """End the flight with its call, in the thread that ran the call."""
+        error = call.error
+        if error is None:
+            self.end_with(call.result)
+        else:
+            self.flight.finish(error if isinstance(error, PartTimeout) else LOST, failed=True)
 
 
 class Pending:
@@ -53,9 +62,7 @@ class Pending:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._ends: SimpleQueue[Entry] = SimpleQueue()
-        #: What `wait` has taken from the queue.
-        self._ended: list[Entry] = []
-        self._polled = 0
+        self._has_polled = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -66,24 +73,27 @@ class Pending:
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
 
-    def add(self, entry: Entry) -> None:
-        """Wait for a flight: until it ends, or else until the deadline."""
+    def add(
+        self, entry: Entry, flight: Flight, timeout: float | None, *, polls: bool = False
+    ) -> None:
+        """Wait for a flight, for as long as it may take; or else for ``timeout`` seconds."""
         ends = self._ends
+        entry.flight, entry.deadline, entry.polls = flight, flight.deadline, polls
+        if entry.deadline is None and timeout is not None:
+            entry.deadline = monotonic() + timeout
         entry.callback = lambda _: ends.put(entry)
         self._entries[entry.name] = entry
-        self._polled += entry.polls
-        entry.flight.on_end(entry.callback)
+        self._has_polled = self._has_polled or polls
+        flight.on_end(entry.callback)
 
     def discard(self, entry: Entry) -> None:
         """Stop waiting for it."""
-        if self._entries.get(entry.name) is entry:
-            del self._entries[entry.name]
-            self._polled -= entry.polls
+        self._entries.pop(entry.name, None)
 
-    def is_ours(self, name: str) -> bool:
+    def runs_here(self, name: str) -> bool:
         """Whether a part is under way, and runs for this request."""
         entry = self._entries.get(name)
-        return entry is not None and entry.is_ours
+        return entry is not None and entry.steps is None
 
     def deadline(self) -> float | None:
         """The first moment at which waiting for one of them ends."""
@@ -96,22 +106,16 @@ class Pending:
         """Block this thread until something ends, at most until this moment."""
         timeout = None if until is None else max(0.0, until - monotonic())
         try:
-            self._ended.append(self._ends.get(timeout=timeout))
+            self._ends.put(self._ends.get(timeout=timeout))
         except Empty:
             return
 
     def take(self) -> Iterator[Entry]:
         """What has ended since the last look; it is no longer under way."""
-        while True:
-            if self._ended:
-                entry = self._ended.pop()
-            else:
-                try:
-                    entry = self._ends.get_nowait()
-                except Empty:
-                    return
+        while not self._ends.empty():  # Only this thread takes from it.
+            entry = self._ends.get()
             # An entry that was discarded may still end.
-            if self._entries.get(entry.name) is entry:
+            if self._entries.get(entry.name) is entry and entry.flight.has_ended:
                 self.discard(entry)
                 yield entry
 
@@ -124,7 +128,7 @@ class Pending:
         ]
 
     def polled(self) -> dict[Flight, Entry]:
-        """Those that another process makes."""
-        if not self._polled:
+        """Those that another process runs."""
+        if not self._has_polled:
             return {}
         return {entry.flight: entry for entry in self._entries.values() if entry.polls}

@@ -25,19 +25,11 @@ class RequestParts:
     """The parts of one request of one view. Each permission is asked at most once.
 
     Args:
-        view: The view, for its methods and for permissions.
-        request: The request that loaders get.
-        declared: The declared parts.
-        described: What ``get_parts_manifest()`` adds to the manifest.
-        get_scope: Makes what the keys of caches depend on; called at first need, in the request's
-            thread.
         timeout: Seconds that a part may take where its loader does not say; None: no limit.
         watches_time: Whether timeouts hold at all.
 
     Attributes:
-        layout: What is the same for all requests with these names.
-        outcomes: Name -> what became of the part.
-        settled: The outcomes in order of completion.
+        outcomes: Name -> what became of the part, in order of completion.
     """
 
     def __init__(
@@ -58,7 +50,6 @@ class RequestParts:
         self.layout: Layout = declared.layout
         self.timeout = timeout if watches_time else None
         self.outcomes: dict[str, Outcome] = {}
-        self.settled: list[Outcome] = []
         self._get_scope = get_scope
         self._watches_time = watches_time
         self._visible: Sequence[int] | None = None
@@ -131,11 +122,6 @@ class RequestParts:
 
     # What became of them
 
-    def settle(self, outcome: Outcome) -> None:
-        """Note what became of a part."""
-        self.outcomes[outcome.name] = outcome
-        self.settled.append(outcome)
-
     def depends_on_failure(self, name: str) -> bool:
         """Whether a dependency failed; if so, the part is settled by that."""
         layout = self.layout
@@ -143,6 +129,6 @@ class RequestParts:
             failure = self.outcomes[other].failure
             if failure is not None:
                 failure = Failure("dependency_failed", retryable=failure.retryable)
-                self.settle(Outcome(name, None, failure, 0.0, "loader"))
+                self.outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
                 return True
         return False

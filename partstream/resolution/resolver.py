@@ -15,18 +15,17 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.caching.cache_keys import Scope
 from partstream.conf import get_settings
 from partstream.isolation.connections import give_back_pooled
-from partstream.isolation.context import SavedContext
 from partstream.isolation.transactions import atomic_aliases
 from partstream.parts.declaration import LazyPart, PartList
-from partstream.parts.outcome import Outcome, worth_keeping
+from partstream.parts.outcome import Outcome
 from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
-from .job import NO_DEPENDENCIES, Job
+from .job import Job
 from .launcher import Launcher
 from .request_parts import RequestParts
-from .schedule import MovingWork, Schedule
+from .schedule import Schedule
 
 
 class Resolver:
@@ -96,65 +95,51 @@ class Resolver:
                 ``walk`` and a concurrent executor.
         """
         parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
-        moving = None
-        if walk is not None and budget is not None and self.executor.watches_time:
-            moving = MovingWork(walk.key_of, walk.ttl, set())
+        declared = parts.declared
+        if walk is None or not self.executor.watches_time:
+            budget = None
+        running: list[str] = []
         if walk is not None and walk.reads:
-            self._read(walk, layout.closure(names), moving)
+            running = self._read(walk, layout.closure(names), moves=budget is not None)
         # A part that an earlier chunk left running needs its dependencies no more.
-        running = [] if moving is None else sorted(moving.running, key=layout.index.__getitem__)
         others = [name for name in names if name not in running] if running else names
-        order = [*running, *layout.closure(others, outcomes.keys() | running)]
+        order = layout.closure(others, outcomes.keys() | running)
         elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
-        atomic, context = None if elsewhere else atomic_aliases(), None
+        atomic = None if elsewhere else atomic_aliases()
+        launcher = Launcher(parts, self.boundary, self.executor, self.hooks, atomic)
         for position, name in enumerate(order):
-            part = parts[name]
+            part = declared[name]
             if not isinstance(part, LazyPart):
-                atomic = atomic_aliases() if atomic is None else atomic
-                parts.settle(self.boundary.settle_value(name, part, atomic))
+                outcomes[name] = self.boundary.settle_value(name, part, launcher.atomic)
                 continue
-            loader = None if elsewhere else parts.loader_of(name, part)
-            if loader is None or atomic is None or not loader.is_plain:
-                self._run(order[position:], names, atomic, moving, budget)
+            loader = None if elsewhere else declared.loader_of(name, part, parts.view)
+            if loader is None or not loader.is_plain:
+                rest = order[position:]
                 break
             # The short path of most parts: here, and now.
-            if layout.gated and parts.depends_on_failure(name):
-                continue
-            context = context or SavedContext()
-            dependencies: Mapping[str, Any] = NO_DEPENDENCIES
-            if part.depends_on:
-                try:
-                    dependencies = parts.data_of(part.depends_on)
-                except Exception as error:  # noqa: BLE001 - fail() logs
-                    parts.settle(self.boundary.fail(name, loader, error))
-                    continue
-            job = Job(self.boundary.settle, name, part, loader, dependencies, None)
-            job.atomic = atomic
-            parts.settle(job())
-            context.restore()
+            if not (layout.gated and parts.depends_on_failure(name)):
+                job = launcher.prepare(name, part, loader)
+                outcomes[name] = launcher.run_here(job) if isinstance(job, Job) else job
+        else:
+            rest = []
+        if rest or running:
+            boundary, executor, cached = self.boundary, self.executor, self._cached
+            moving = None if budget is None else walk
+            schedule = Schedule(parts, boundary, executor, launcher, cached, rest, moving)
+            schedule.join_running(running)
+            self._drive(schedule, frozenset(names), budget)
         return [outcomes[name] for name in names if name in outcomes]
 
-    def _run(
-        self,
-        order: Sequence[str],
-        names: Sequence[str],
-        atomic: list[str] | None,
-        moving: MovingWork | None,
-        budget: float | None,
-    ) -> None:
+    def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent; this thread waits."""
-        parts, boundary, executor, hooks = self.parts, self.boundary, self.executor, self.hooks
-        launcher = Launcher(parts, boundary, executor, hooks, atomic)
-        schedule = Schedule(parts, boundary, executor, launcher, self._cached, order, moving)
-        ends = None if moving is None or budget is None else monotonic() + budget
-        renew = None if hooks is None else hooks.before
-        wanted, can_be_sent = frozenset(names), False
+        ends = None if budget is None else monotonic() + budget
+        renew = None if self.hooks is None else self.hooks.before
+        can_be_sent = False
         try:
             for until in schedule.steps():
                 if ends is not None:
-                    can_be_sent = can_be_sent or any(
-                        outcome.name in wanted for outcome in schedule.take()
-                    )
+                    settled = [outcome.name for outcome in schedule.take()]
+                    can_be_sent = can_be_sent or any(name in wanted for name in settled)
                     if can_be_sent:
                         if monotonic() >= ends:
                             schedule.leave()
@@ -166,8 +151,8 @@ class Resolver:
             schedule.drop()
             raise
 
-    def _read(self, walk: WalkCache, names: Iterable[str], moving: MovingWork | None) -> None:
-        """Take what the walk has kept, and note what it has left running."""
+    def _read(self, walk: WalkCache, names: Iterable[str], *, moves: bool) -> list[str]:
+        """Take what the walk has kept; returns what it has left running, if work moves at all."""
         parts = self.parts
         lazy = [
             name
@@ -175,30 +160,8 @@ class Resolver:
             if name not in parts.outcomes and isinstance(parts[name], LazyPart)
         ]
         if not lazy:
-            return
-        kept = walk.read(lazy, None if moving is None else moving.running)
+            return []
+        kept, running = walk.read(lazy, moves=moves)
         for name, fragment in kept.items():
-            parts.settle(Outcome(name, fragment, None, 0.0, "cache"))
-
-    def kept(self, remaining: Collection[int], slower_than: float | None) -> dict[str, bytes]:
-        """The fragments among the outcomes that may be read again on this walk.
-
-        Args:
-            remaining: Positions of the parts still to come.
-            slower_than: Seconds; parts that took longer are kept in any case. None: they are not.
-        """
-        layout = self.parts.layout
-        found = {}
-        for name, outcome in self.parts.outcomes.items():
-            fragment = worth_keeping(outcome)
-            if fragment is None:
-                continue
-            if (slower_than is not None and outcome.duration > slower_than) or (
-                layout.gated
-                and any(
-                    position in remaining
-                    for position in (layout.index[name], *layout.dependents[name])
-                )
-            ):
-                found[name] = fragment
-        return found
+            parts.outcomes[name] = Outcome(name, fragment, None, 0.0, "cache")
+        return running

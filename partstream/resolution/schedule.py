@@ -6,66 +6,38 @@ nothing can happen; its driver waits, in a thread or in an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import monotonic
+from typing import Any
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
-from partstream.caching.single_flight import (
-    POLL_SECONDS,
-    Found,
-    Joined,
-    Poll,
-    SingleFlight,
-    Turn,
-    Wait,
-    get_single_flight,
-    obtain,
-    proceed,
-)
+from partstream.caching.protocol import Found, Joined, Run, Wait, obtain, proceed
+from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flight
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
 from partstream.parts.failures import is_denial
-from partstream.parts.loader import Loader
-from partstream.parts.outcome import Outcome, worth_keeping
+from partstream.parts.outcome import Outcome
+from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary
 from .cached_parts import CachedParts
 from .job import Job
 from .launcher import Launcher
-from .pending import Entry, Pending, Steps
+from .pending import Entry, Pending
 from .request_parts import RequestParts
 
 
-@dataclass(frozen=True)
-class MovingWork:
-    """How the next chunk of a walk joins the work that this one leaves running.
-
-    Attributes:
-        key_of: Makes the key of a part in this walk.
-        ttl: Seconds that the store keeps what comes of the work.
-        running: The parts that an earlier chunk has left running.
-    """
-
-    key_of: Callable[[str], str]
-    ttl: int
-    running: set[str]
-
-
 class Schedule:
-    """Brings parts to their outcomes. All its methods are called in the request's thread.
+    """Brings parts to their outcomes, in the request's thread.
 
     Args:
-        parts: The parts of the request.
-        boundary: The error boundary of the request.
-        executor: Where loaders run.
-        launcher: Begins loaders.
-        cached: What `cached_for` has kept.
         order: The parts to settle, each behind its dependencies.
-        moving: How work that is left running is joined; None: no work is left. With it a part
-            that finds the pool full waits for room, instead of running in the request's thread.
+        walk: The cache of the walk whose next chunk joins the work that is left running; None: no
+            work is left. With it a part that finds the pool full waits for room, instead of running
+            in the request's thread.
 
     Attributes:
         pending: What is under way; the driver waits for its next end.
@@ -79,7 +51,7 @@ class Schedule:
         launcher: Launcher,
         cached: CachedParts,
         order: Iterable[str],
-        moving: MovingWork | None = None,
+        walk: WalkCache | None = None,
     ) -> None:
         self.pending = Pending()
         self._parts = parts
@@ -89,9 +61,9 @@ class Schedule:
         self._executor = executor
         self._launcher = launcher
         self._cached = cached
-        self._moving = moving
+        self._walk = walk
         self._waiting = list(order)
-        self._batch: list[tuple[Job, Flight | None]] = []
+        self._batch: list[tuple[Job, Entry]] = []
         self._polled_at = 0.0
         self._taken = 0
 
@@ -110,9 +82,12 @@ class Schedule:
 
     def take(self) -> list[Outcome]:
         """The outcomes that are new since the last call, in order of completion."""
-        found = self._parts.settled[self._taken :]
+        found = list(islice(self._outcomes.values(), self._taken, None))
         self._taken += len(found)
         return found
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.name] = outcome
 
     # Starting
 
@@ -123,11 +98,7 @@ class Schedule:
         waiting, self._waiting = self._waiting, []
         if len(waiting) > 1:
             self._cached.ask(
-                name
-                for name in waiting
-                if name not in self._outcomes
-                and not self._is_left_running(name)
-                and self._is_ready(name)
+                name for name in waiting if name not in self._outcomes and self._is_ready(name)
             )
         for position, name in enumerate(waiting):
             if name in self._outcomes or name in self.pending:
@@ -136,7 +107,7 @@ class Schedule:
                 self._waiting.append(name)
                 continue
             self._begin(name)
-            while not self._executor.concurrent and self.pending.is_ours(name):
+            while not self._executor.concurrent and self.pending.runs_here(name):
                 yield from self._pause()  # One after another.
             if self._batch:
                 # Coroutines run together: those further on come along.
@@ -145,16 +116,10 @@ class Schedule:
                         self._begin(other)
                 self._gather()
 
-    def _is_left_running(self, name: str) -> bool:
-        return self._moving is not None and name in self._moving.running
-
     def _is_ready(self, name: str) -> bool:
         layout = self._layout
-        return (
-            not layout.gated
-            # A part that runs already needs nothing more.
-            or self._is_left_running(name)
-            or all(other in self._outcomes for other in layout.dependencies[layout.index[name]])
+        return not layout.gated or all(
+            other in self._outcomes for other in layout.dependencies[layout.index[name]]
         )
 
     def _is_coroutine(self, name: str) -> bool:
@@ -166,88 +131,73 @@ class Schedule:
             and self._parts.loader_of(name, part).is_async
         )
 
+    def join_running(self, names: Iterable[str]) -> None:
+        """Wait for parts that an earlier chunk has left running; they need no dependencies."""
+        for name in names:
+            entry = Entry(name, self._parts.loader_of(name, self._parts[name]))
+            self._obtain_of_walk(entry, Turn.WAIT)
+
     def _begin(self, name: str) -> None:
-        part, moving = self._parts[name], self._moving
+        part = self._parts[name]
         if not isinstance(part, LazyPart):
-            self._parts.settle(self._boundary.settle_value(name, part, self._launcher.atomic))
-            return
-        loader = self._parts.loader_of(name, part)
-        if moving is not None and name in moving.running:
-            moving.running.discard(name)
-            self._obtain(name, loader, moving, Turn.WAIT)
+            self._settle(self._boundary.settle_value(name, part, self._launcher.atomic))
             return
         if self._layout.gated and self._parts.depends_on_failure(name):
             return
-        caching = loader.caching
-        if caching is not None:
-            key, value = self._cached.find(name, part, loader)
-            if value is not None:
-                self._parts.settle(Outcome(name, value, None, 0.0, "cache"))
-                return
-            if key is not None:
-                flights, fresh = self._flights, self._cached.fresh
-                steps = obtain(flights, key, ttl=caching.ttl, fresh=fresh, looks=False)
-                self._go_on(name, loader, steps, proceed(steps), of_walk=False)
-                return
-        if moving is not None:
-            self._obtain(name, loader, moving, Turn.RUN)
+        entry = Entry(name, self._parts.loader_of(name, part))
+        caching = entry.loader.caching
+        key, value = (None, None) if caching is None else self._cached.find(name, part, caching)
+        if value is not None:
+            self._go_on(entry, value)
+        elif key is not None and caching is not None:
+            entry.steps = obtain(
+                get_single_flight(), key, ttl=caching.ttl, fresh=self._cached.fresh, looks=False
+            )
+            self._go_on(entry, proceed(entry.steps))
+        elif self._walk is not None:
+            self._obtain_of_walk(entry, Turn.RUN)
         else:
-            self._launch(name, loader, None)
+            self._launch(entry, Flight())
 
-    def _obtain(self, name: str, loader: Loader, moving: MovingWork, turn: Turn) -> None:
-        """Make a part under its key in the walk, unless this walk makes it already."""
-        steps = obtain(self._flights, moving.key_of(name), ttl=None, turn=turn)
-        self._go_on(name, loader, steps, proceed(steps), of_walk=True)
+    def _obtain_of_walk(self, entry: Entry, turn: Turn) -> None:
+        """Make a part under its key in the walk, unless the walk makes it already."""
+        if self._walk is not None:
+            entry.of_walk = True
+            key = self._walk.key_of(entry.name)
+            entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
+            self._go_on(entry, proceed(entry.steps))
 
-    @property
-    def _flights(self) -> SingleFlight:
-        return get_single_flight()
-
-    def _go_on(
-        self, name: str, loader: Loader, steps: Steps, found: Wait | Poll | Found, *, of_walk: bool
-    ) -> None:
+    def _go_on(self, entry: Entry, found: Wait | Found) -> None:
         """Do what single flight says of a part."""
-        if isinstance(found, Wait | Poll):
-            flight = found.flight
-            deadline, timeout = flight.deadline, self._parts.timeout_of(loader)
-            if deadline is None and timeout is not None:
-                deadline = monotonic() + timeout
-            polls = isinstance(found, Poll)
-            self.pending.add(Entry(name, loader, flight, deadline, steps, polls, of_walk))
-        elif isinstance(found, bytes):
-            self._parts.settle(Outcome(name, found, None, 0.0, "cache"))
-        elif isinstance(found, Joined):
-            self._take_over(name, loader, found.result, of_walk)
-        elif found.flight is None or self._can_run(name):
-            self._launch(name, loader, found.flight, of_walk=of_walk)
+        result: Any = found.result if isinstance(found, Joined) else found
+        if isinstance(result, Wait):
+            timeout = self._parts.timeout_of(entry.loader)
+            self.pending.add(entry, result.flight, timeout, polls=result.polls)
+        elif isinstance(result, bytes):
+            self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
+        elif isinstance(result, Run):
+            if self._can_run(entry.name):
+                self._launch(entry, result.flight)
+            else:
+                result.flight.finish(LOST)
+                self._begin_again(entry.name)
+        elif result is LOST:
+            self._lost(entry)
+        elif isinstance(result, Exception):
+            self._fail(entry, result)
+        elif result.error is None or entry.of_walk or entry.steps is None:
+            self._settle(result)
+        elif is_denial(result.error):
+            self._launch(entry, Flight())  # Another caller was denied, not this one.
         else:
-            self._flights.end(found.flight, LOST, failed=True)
-            self._begin_again(name)
+            # The fallback is this request's own.
+            self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 
     def _can_run(self, name: str) -> bool:
-        """Whether all dependencies are there: who joins running work has no need of them."""
+        """Whether all dependencies are there: a part that joins running work does without."""
         dependencies = self._layout.dependencies[self._layout.index[name]]
-        return all(
-            other in self._outcomes and self._outcomes[other].failure is None
-            for other in dependencies
-        )
-
-    def _take_over(self, name: str, loader: Loader, result: object, of_walk: bool) -> None:
-        """Settle a part by what another caller's flight was ended with."""
-        if result is LOST:
-            self._begin_again(name)
-        elif isinstance(result, Outcome):
-            if result.error is None or of_walk:
-                self._parts.settle(result)
-            elif is_denial(result.error):
-                self._launch(name, loader, None)  # The other caller was denied, not this one.
-            else:
-                # The fallback is this request's own.
-                self._parts.settle(self._boundary.fail(name, loader, result.error))
-        elif isinstance(result, bytes):
-            self._parts.settle(Outcome(name, result, None, 0.0, "cache"))
-        elif isinstance(result, Exception):
-            self._parts.settle(self._boundary.fail(name, loader, result))
+        found = [self._outcomes.get(other) for other in dependencies]
+        return all(outcome is not None and outcome.failure is None for outcome in found)
 
     def _begin_again(self, name: str) -> None:
         """Begin a part that another caller was to make; its dependencies may be missing."""
@@ -259,57 +209,47 @@ class Schedule:
 
     # Running
 
-    def _launch(
-        self, name: str, loader: Loader, flight: Flight | None, *, of_walk: bool = False
-    ) -> None:
-        """Run a loader, or have it run; the flight, if there is one, ends with it."""
+    def _launch(self, entry: Entry, flight: Flight) -> None:
+        """Run a loader, or have it run; the flight ends with it."""
+        entry.flight, entry.steps = flight, None
+        name = entry.name
         try:
-            job = self._launcher.prepare(name, self._parts[name], loader)
-            begun: Outcome | Call | None
-            if isinstance(job, Outcome):
-                begun = job
-            else:
-                begun = self._launcher.begin(job, patient=self._moving is not None)
+            job = self._launcher.prepare(name, self._parts[name], entry.loader)
+            begun: Outcome | Call | None = job if isinstance(job, Outcome) else None
+            if isinstance(job, Job):
+                begun = self._launcher.begin(job, patient=self._walk is not None)
                 if begun is None:
-                    self._batch.append((job, flight))
+                    self._batch.append((job, entry))
                     return
         except NoCapacity:  # It will be tried again.
-            if flight is not None:
-                self._flights.end(flight, LOST)
+            flight.finish(LOST)
             self._waiting.append(name)
-            return
         except BaseException:
-            if flight is not None:
-                self._flights.end(flight, LOST, failed=True)
+            flight.finish(LOST, failed=True)
             raise
-        self._note(name, loader, begun, flight, of_walk)
+        else:
+            self._note(entry, begun)
 
     def _gather(self) -> None:
         batch, self._batch = self._batch, []
         try:
-            outcomes = self._launcher.gather([job for job, _ in batch])
+            results = self._launcher.gather([job for job, _ in batch])
         except BaseException:
-            for _, flight in batch:
-                if flight is not None:
-                    self._flights.end(flight, LOST, failed=True)
+            for _, entry in batch:
+                entry.flight.finish(LOST, failed=True)
             raise
-        for (job, flight), outcome in zip(batch, outcomes, strict=True):
-            self._note(job.name, job.loader, outcome, flight, False)
+        for (_, entry), result in zip(batch, results, strict=True):
+            self._note(entry, result)
 
-    def _note(
-        self, name: str, loader: Loader, begun: Outcome | Call, flight: Flight | None, of_walk: bool
-    ) -> None:
+    def _note(self, entry: Entry, begun: Outcome | Call | None) -> None:
         """Note an outcome, or wait for the call that will return it."""
-        if isinstance(begun, Outcome):
-            self._parts.settle(begun)
-            if flight is not None:
-                _end(self._flights, flight, begun)
-            return
-        flights = None if flight is None else self._flights
-        flight = Flight() if flight is None else flight
-        flight.call = begun
-        self.pending.add(Entry(name, loader, flight, begun.deadline, of_walk=of_walk))
-        begun.on_done(lambda call: _end_call(flights, flight, call))
+        if isinstance(begun, Call):
+            entry.flight.call = begun
+            self.pending.add(entry, entry.flight, None)
+            begun.on_done(entry.end_with_call)
+        elif begun is not None:
+            self._settle(begun)
+            entry.end_with(begun)
 
     # Waiting
 
@@ -332,35 +272,27 @@ class Schedule:
             self._poll()
 
     def _arrived(self, entry: Entry) -> None:
-        name, loader, result = entry.name, entry.loader, entry.flight.result
-        if entry.steps is not None:
-            self._go_on(name, loader, entry.steps, proceed(entry.steps), of_walk=entry.of_walk)
-        elif result is LOST:
-            self._broke_off(entry)
-        elif isinstance(result, Exception):
-            self._fail(entry, result)
-        else:
-            self._parts.settle(result)
+        steps = entry.steps
+        self._go_on(entry, Joined(entry.flight.result) if steps is None else proceed(steps))
 
-    def _broke_off(self, entry: Entry) -> None:
-        """A call of this request's own ended without an outcome."""
-        call, name, loader = entry.flight.call, entry.name, entry.loader
+    def _lost(self, entry: Entry) -> None:
+        """Go on with a part whose flight ended without an outcome."""
+        call = entry.flight.call if entry.steps is None else None
         error = None if call is None else call.error
         if error is None:
-            self._begin_again(name)
+            self._begin_again(entry.name)
         elif not isinstance(error, NoCapacity):
             raise error
-        elif self._parts.timeout_of(loader) is not None:
+        elif self._parts.timeout_of(entry.loader) is not None:
             self._fail(entry, error)
         else:
-            job = self._launcher.prepare(name, self._parts[name], loader)
-            outcome = job if isinstance(job, Outcome) else self._launcher.run_here(job)
-            self._parts.settle(outcome)
+            job = self._launcher.prepare(entry.name, self._parts[entry.name], entry.loader)
+            self._settle(job if isinstance(job, Outcome) else self._launcher.run_here(job))
 
     def _fail(self, entry: Entry, error: Exception) -> None:
         """Settle a part that never came to its end."""
         seconds = monotonic() - entry.started
-        self._parts.settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
+        self._settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
 
     def _time_out(self, entry: Entry, now: float) -> None:
         flight = entry.flight
@@ -368,81 +300,47 @@ class Schedule:
             entry.deadline = None
             error = flight.give_up()
             if error is not None:
-                self._end(flight, error)
+                flight.finish(error, failed=True)
             return  # Its end is on the way.
         self.pending.discard(entry)
         if entry.steps is not None:
             entry.steps.close()
         self._fail(entry, PartTimeout("it took longer than its timeout"))
 
-    def _end(self, flight: Flight, result: object) -> None:
-        if flight.key is None:
-            flight.end(result)
-        else:
-            self._flights.end(flight, result, failed=True)
-
     def _poll(self) -> None:
         """Look whether other processes have brought what is waited for."""
         self._polled_at = monotonic()
         polled = self.pending.polled()
-        for flight, turn in self._flights.poll(polled).items():
+        for flight, turn in get_single_flight().poll(polled).items():
             entry = polled[flight]
-            if turn is Turn.WAIT or entry.steps is None:
-                continue
-            self.pending.discard(entry)
-            found = proceed(entry.steps, turn)
-            self._go_on(entry.name, entry.loader, entry.steps, found, of_walk=entry.of_walk)
+            if turn is not Turn.WAIT and entry.steps is not None:
+                self.pending.discard(entry)
+                self._go_on(entry, proceed(entry.steps, turn))
 
     # Leaving
 
     def leave(self) -> None:
         """Leave the work that runs to the next chunk of the walk."""
-        ours = []
+        flights, left = get_single_flight(), []
         for entry in self.pending:
             if entry.of_walk and not entry.polls:
-                ours.append(entry)
+                left.append((entry.flight, entry.callback))
             elif entry.steps is not None:
                 entry.steps.close()
             else:
-                self._flights.watch(entry.flight)
-        if not ours or self._moving is None:
-            return
-        callbacks = [(entry.flight, entry.callback) for entry in ours]
-        ended = set(self._flights.leave(callbacks, self._moving.ttl))
-        for entry in ours:
+                flights.watch(entry.flight)
+        ended = flights.leave(left, self._walk.ttl) if self._walk is not None else []
+        for entry in self.pending:
             if entry.flight in ended:
                 self._arrived(entry)
 
     def drop(self) -> None:
         """The request fails: cancel what has not started and no other caller has joined."""
         for entry in self.pending:
+            call = entry.flight.call
             if entry.steps is not None:
                 entry.steps.close()
-            elif entry.flight.key is None or (entry.of_walk and entry.flight.waiting < 2):
-                call = entry.flight.call
-                if call is not None and call.cancel():
-                    self._end(entry.flight, LOST)
-        for _, flight in self._batch:
-            if flight is not None:
-                self._flights.end(flight, LOST)
-
-
-def _end(flights: SingleFlight, flight: Flight, outcome: Outcome) -> None:
-    """End a flight with what the loader brought."""
-    value = worth_keeping(outcome)
-    flights.end(flight, outcome, value=value, failed=value is None)
-
-
-def _end_call(flights: SingleFlight | None, flight: Flight, call: Call) -> None:
-    """End a flight with its call, in the thread that ran the call."""
-    error = call.error
-    if error is None and flights is not None:
-        _end(flights, flight, call.result)
-        return
-    result = call.result
-    if error is not None:
-        result = error if isinstance(error, PartTimeout) else LOST
-    if flights is None:
-        flight.end(result)
-    else:
-        flights.end(flight, result, failed=True)
+            elif call is not None and entry.flight.waiting < 2 and call.cancel():
+                entry.flight.finish(LOST)
+        for _, entry in self._batch:
+            entry.flight.finish(LOST)

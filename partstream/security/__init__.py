@@ -1,4 +1,4 @@
-"""The guard: grammar of requests, addresses of clients, the audit trail."""
+"""The guard: the grammar of requests, client addresses, and the audit trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request has to pass before anything is done for it: addresses, then grammar."""
+"""What a request must pass before anything else: its address, then the grammar of its query."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def admit(
     *,
     plain: bool = False,
 ) -> None:
-    """Refuse a request by its client's address, or by its query's grammar.
+    """Refuse a request because of its client's address or its malformed query.
 
-    It looks at a request once: where the middleware was first, the view asks nothing more.
+    A request is checked only once: if the middleware has checked it, the view does not.
 
     Args:
         request: Django's own request.
-        get_parameters: Says which query parameters are the protocol's; called where there is a
-            query. None: that is not known yet, and the query is left to whoever asks next.
-        plain: Whether its query is known to break no rule.
+        get_parameters: Returns the protocol's query parameters; called if there is a query. None:
+            they are not known yet, and the query is left for the next caller.
+        plain: Whether the query is known to be valid.
 
     Raises:
-        AddressDenied: When the address is blocked, or not among those that are allowed.
-        InvalidRequest: When a protocol parameter breaks the grammar.
+        AddressDenied: When the address is blocked, or is not in the allowlist.
+        InvalidRequest: When a protocol parameter is malformed.
     """
     if getattr(request, "_partstream_admitted", False):
         return
@@ -42,7 +42,7 @@ def admit(
             raise AddressDenied(
                 "the address cannot be read"
                 if address is None
-                else "the address is blocked, or not among those that are allowed"
+                else "the address is blocked, or is not in the allowlist"
             )
     if request.META.get("QUERY_STRING") and not plain:
         reserved = get_parameters()

@@ -1,4 +1,4 @@
-"""The audit trail: one JSON object a line, for each request that was refused.
+"""The audit trail: one line of JSON for each refused request.
 
 Event names are those of the OWASP Application Logging Vocabulary
 (https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html).
@@ -28,18 +28,18 @@ from .client_ip import client_address
 
 #: Name of the logger.
 LOGGER: Final = "partstream.audit"
-#: Bytes of the longest line.
+#: The maximum size of a line in bytes.
 MAX_LINE: Final = 4096
-#: Lines of one event in a minute; the rest is counted.
+#: The maximum number of lines of one event in a minute; further ones are only counted.
 MAX_PER_MINUTE: Final = 600
 
-#: Events that are counted by themselves; names beyond share one count.
+#: Events that have a count of their own; all further event names share one count.
 MAX_EVENTS: Final = 256
-#: Numbers from here on are not written.
+#: Numbers from this value on are not written.
 HUGE: Final = 10**15
 
-#: Fields that a line can have, in their order, each with the bytes of its longest value: with
-#: all of them at their longest, a line is within `MAX_LINE`.
+#: The fields that a line can have, in order, with each one's maximum size in bytes. A line with all
+#: fields at their maximum still fits in `MAX_LINE`.
 FIELDS: Final[Mapping[str, int]] = {
     "time": 32,
     "event": 64,
@@ -58,7 +58,7 @@ FIELDS: Final[Mapping[str, int]] = {
     "suppressed": 32,
 }
 
-#: Signal -> the event that it is in the vocabulary.
+#: Signal -> its event in the vocabulary.
 EVENTS: Final = {
     signals.rate_limited: "excess_rate_limit_exceeded",
     signals.cursor_rejected: "input_validation_fail",
@@ -72,10 +72,10 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 def _written(value: object, most: int) -> str:
-    """A value as JSON: a number, or a text of at most so many bytes, all of it printable ASCII.
+    """A value as JSON: a number, or a text of at most ``most`` bytes, all printable ASCII.
 
-    JSON leaves DEL as it is and escapes every other control character; its escapes of all that
-    is not ASCII take care of what a terminal or a log viewer would obey.
+    JSON leaves DEL as it is and escapes every other control character. Its escapes of non-ASCII
+    characters cover what a terminal or a log viewer might interpret.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -96,20 +96,20 @@ def _written(value: object, most: int) -> str:
 
 
 class AuditLogger:
-    """Writes events to a logger: one line each, of at most 4 KB, with a closed set of fields.
+    """Writes events to a logger: one line each, at most 4 KB, with a fixed set of fields.
 
-    No line has a token, a cookie, a credential, or a value of the query in it: a cursor and an
-    identity are there as keyed fingerprints, by which lines about the same one can be found.
-    Of one event at most so many lines are written in a minute; the first one after says how many
-    were ``suppressed``. A log handler that fails is told of on stderr, and fails no request.
+    No line has a token, a cookie, a credential, or a query value in it. A cursor and an identity
+    are written as keyed fingerprints, so you can find other lines about the same one. If an event
+    exceeds its lines per minute, the next line that is written says how many were ``suppressed``.
+    A failing log handler is reported on stderr and never fails the request.
 
     Args:
         logger: The logger's name.
-        per_minute: Lines of one event in a minute.
+        per_minute: The maximum number of lines of one event in a minute.
         clock: Seconds since 1970.
 
     Raises:
-        Misuse: When ``per_minute`` is not 1 or more.
+        Misuse: When ``per_minute`` is not a whole number of 1 or more.
 
     Example::
 
@@ -127,27 +127,27 @@ class AuditLogger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if type(per_minute) is not int or per_minute < 1:
-            raise Misuse(f"per_minute is {per_minute!r}. Give a whole number of 1 or more.")
+            raise Misuse(f"per_minute is {per_minute!r}. Write a whole number of 1 or more.")
         self._logger = logging.getLogger(logger)
         self._per_minute = per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        #: Event -> the minute it was last seen in, lines written in it, lines suppressed.
+        #: Event -> the minute of its last line, the lines written in it, the lines suppressed.
         self._counts: dict[str, tuple[int, int, int]] = {}
 
     def write(
         self, event: str, request: HttpRequest | None = None, **fields: str | int | None
     ) -> bool:
-        """Write one line at the level WARNING.
+        """Write one line at level WARNING.
 
         Args:
             event: A name of the vocabulary, such as ``"authz_fail"``.
-            request: Where it happened: fills in method, path, address, user agent, request id, and
-                the user where the request knows one already.
-            fields: More of `FIELDS`; None leaves one out.
+            request: The request, for the method, path, address, user agent and request id, and for
+                the user if the request has already determined one.
+            fields: Further values, named as in `FIELDS`; None omits a field.
 
         Returns:
-            Whether it was written, and not suppressed.
+            Whether the line was written, not suppressed.
 
         Raises:
             Misuse: When a field is not one of `FIELDS`.
@@ -155,7 +155,7 @@ class AuditLogger:
         unknown = fields.keys() - FIELDS.keys()
         if unknown:
             raise Misuse(
-                f"{', '.join(sorted(unknown))}: no field of the audit trail. Its fields are "
+                f"{', '.join(sorted(unknown))}: not a field of the audit trail. The fields are "
                 f"{', '.join(FIELDS)}."
             )
         if not self._logger.isEnabledFor(logging.WARNING):
@@ -179,12 +179,12 @@ class AuditLogger:
         )
         try:
             self._logger.warning("{%s}", line)
-        except Exception:  # noqa: BLE001 - told on stderr, as the logging module does
+        except Exception:  # noqa: BLE001 - reported on stderr, as the logging module does
             tell_of_handler()
         return True
 
     def _admit(self, event: str, now: float) -> int | None:
-        """How many lines of this event were suppressed before this one; None: this one is, too."""
+        """The number of lines suppressed before this one; None: this one is suppressed, too."""
         minute = int(now // 60)
         with self._lock:
             if event not in self._counts and len(self._counts) >= MAX_EVENTS:
@@ -200,23 +200,23 @@ class AuditLogger:
 
 
 def fingerprint(text: str) -> str:
-    """A keyed digest by which the same token or identity is known again, and nothing else."""
+    """A keyed digest that identifies a token or an identity without revealing it."""
     return keyed_digest(
         get_key_ring().derive("audit")[0], text.encode("utf-8", "surrogatepass"), size=12
     )
 
 
 def _of_request(request: HttpRequest) -> dict[str, str | int | None]:
-    """What a line says of a request. Nothing is asked for that costs a query."""
-    # REST framework's own wraps Django's, and would authenticate to know its user.
+    """The fields that describe a request. Nothing here costs a query."""
+    # REST framework's request wraps Django's, and would authenticate to find its user.
     request = getattr(request, "_request", request)
     address = client_address(request)
     user = getattr(request, "user", None)
-    # Only one that is known: to ask for the user may load a session, or fail as it did before.
+    # Only if it is known already: finding it may load a session, or fail as it did before.
     is_known = not isinstance(user, LazyObject) or user.__dict__.get("_wrapped", empty) is not empty
     try:
         key = getattr(user, "pk", None) if is_known else None
-    except Exception:  # noqa: BLE001 - a project's own user; an event is not lost for it
+    except Exception:  # noqa: BLE001 - a project's own user class; the event must not be lost
         key = None
     return {
         "method": request.method,
@@ -242,7 +242,7 @@ def _write_refusal(
     retry_after: int | None = None,
     **_: Any,
 ) -> None:
-    """Write what a view told by a signal."""
+    """Write the event of a signal that a view sent."""
     if not get_settings().ENABLE_AUDIT_LOGGING:
         return
     _trail.write(
@@ -258,6 +258,6 @@ def _write_refusal(
 
 
 def connect() -> None:
-    """Have the audit trail listen to the signals; called by the application's ``ready()``."""
+    """Connect the audit trail to the signals; called by the app config's ``ready()``."""
     for signal in EVENTS:
         signal.connect(_write_refusal, dispatch_uid="partstream.audit")

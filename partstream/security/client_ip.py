@@ -1,4 +1,4 @@
-"""The client's address: whom to believe, whom to admit, whom to count."""
+"""The client's address: which proxies to trust, and which clients to admit and count."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ logger = get_logger("partstream.requests")
 
 #: The entry of ``TRUSTED_PROXIES`` for a peer behind a Unix socket.
 UNIX = "unix"
-#: Proxies between a client and this server, at the most.
+#: The maximum number of proxies between a client and this server.
 MAX_HOPS = 32
-#: What all clients count as whose address cannot be read.
+#: All clients whose address cannot be read count as this one.
 UNREADABLE = "unreadable"
 
 _LONGEST = 64
@@ -37,16 +37,16 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address in a text as servers and proxies write it; None where there is none.
+    """The address in a text, as servers and proxies write it; None if it has none.
 
-    A port, brackets and a zone are left off, and an IPv4 address that is mapped into IPv6 is that
+    A port, brackets and a zone are removed. An IPv4 address that is mapped into IPv6 becomes that
     IPv4 address.
 
     Example:
         ``parse_address("[::ffff:192.0.2.7]:443") == IPv4Address("192.0.2.7")``
     """
     text = text.strip(" \t")
-    # Longer ones are not kept either.
+    # Longer texts must not fill the cache.
     return _parsed(text) if len(text) <= _LONGEST else None
 
 
@@ -69,13 +69,13 @@ def _parsed(text: str) -> Address | None:
 
 
 def _is_unix(text: str) -> bool:
-    """Whether a server or a proxy means a socket that has no address."""
+    """Whether a server or a proxy means a Unix socket, which has no address."""
     return not text or text == UNIX or text.startswith("unix:")
 
 
 @lru_cache(maxsize=4096)
 def bucket(address: Address | None) -> str:
-    """What an address counts as: IPv6 by its /64, which is what one household or host has."""
+    """What an address is counted as: IPv6 by its /64, which one household or host usually has."""
     if address is None:
         return UNREADABLE
     if isinstance(address, IPv4Address):
@@ -84,12 +84,12 @@ def bucket(address: Address | None) -> str:
 
 
 class Networks:
-    """Which peers are believed, and which clients are admitted.
+    """Which proxies are trusted, and which clients are admitted.
 
     Args:
-        trusted: CIDRs whose ``X-Forwarded-For`` is believed, and ``"unix"``.
-        allowed: CIDRs of which alone clients are admitted; none: of all.
-        blocked: CIDRs whose clients are not, those of ``allowed`` too.
+        trusted: Networks (CIDRs) whose ``X-Forwarded-For`` is trusted, and ``"unix"``.
+        allowed: Networks whose clients alone are admitted; empty: all clients.
+        blocked: Networks whose clients are refused, even if ``allowed`` has them.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class Networks:
         self._allowed = unmapped_networks(allowed)
         self._blocked = unmapped_networks(blocked)
         self._warned = False
-        #: Whether there is a list at all that a client has to pass.
+        #: Whether there is any list that clients must pass.
         self.restricted = bool(self._allowed or self._blocked)
 
     def client(self, meta: Mapping[str, Any]) -> Address | None:
-        """The client's address, from a request's ``META``; None where it cannot be read.
+        """The client's address, from a request's ``META``; None if it cannot be read.
 
-        It is that of the peer, unless the peer is a trusted proxy: then that of the last hop of
-        ``X-Forwarded-For`` that no trusted proxy is, as each of them adds the peer it saw at the
-        end. What stands before is whatever the client wrote.
+        It is the peer's address, unless the peer is a trusted proxy. Then it is the last hop in
+        ``X-Forwarded-For`` that is not a trusted proxy, since each proxy appends the peer it saw.
+        The client can write anything before that.
         """
         peer = str(meta.get("REMOTE_ADDR") or "")
         forwarded = meta.get("HTTP_X_FORWARDED_FOR")
@@ -125,11 +125,11 @@ class Networks:
         for hop in reversed(hops[-MAX_HOPS:]):
             if not self._trusts(hop.strip(" \t")):
                 return parse_address(hop)
-        # Every hop is one of our own: the first of them asks for itself.
+        # Every hop is a trusted proxy, so the first one is the client.
         return parse_address(hops[0]) if len(hops) <= MAX_HOPS else None
 
     def admits(self, address: Address | None) -> bool:
-        """Whether a client of this address is admitted; one that cannot be read is in no list."""
+        """Whether a client with this address is admitted. An unreadable one is in no list."""
         if address is not None and _contain(self._blocked, address):
             return False
         return not self._allowed or (address is not None and _contain(self._allowed, address))
@@ -143,14 +143,14 @@ class Networks:
         return address is not None and _contain(self._trusted, address)
 
     def _warn(self, peer: str) -> None:
-        """Say once that a proxy may have been forgotten."""
+        """Warn once that TRUSTED_PROXIES may lack a proxy."""
         if self._warned:
             return
         address = parse_address(peer)
         if _is_unix(peer) or (address is not None and address.is_private):
             self._warned = True
             logger.warning(
-                "A request came by way of %s with an X-Forwarded-For, which is not believed: all "
+                "A request came from %s with an X-Forwarded-For header, which is not trusted: all "
                 "clients behind that peer count as one. If it is your proxy, add %r to "
                 "TRUSTED_PROXIES.",
                 "a Unix socket" if address is None else address,
@@ -159,7 +159,7 @@ class Networks:
 
 
 def unmapped_networks(entries: Iterable[str]) -> tuple[Network, ...]:
-    """The networks; those of IPv4 that are mapped into IPv6 are IPv4's."""
+    """The networks; IPv4 networks that are mapped into IPv6 become IPv4 networks."""
     networks: list[Network] = []
     for entry in entries:
         network = ip_network(entry)

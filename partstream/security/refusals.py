@@ -1,4 +1,4 @@
-"""Which signal tells of which refusal."""
+"""The signals of refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from partstream.exceptions import (
 
 from .audit import fingerprint
 
-#: What was raised -> its signal.
+#: Exception class -> its signal.
 SIGNALS: Final[tuple[tuple[type[Exception], Signal], ...]] = (
     (CursorError, signals.cursor_rejected),
     (InvalidRequest, signals.request_rejected),
@@ -37,14 +37,14 @@ SIGNALS: Final[tuple[tuple[type[Exception], Signal], ...]] = (
 def tell(
     view_class: type, request: Request, error: Exception, answer: Exception, identity: str | None
 ) -> None:
-    """Send the signal of a refusal; other errors have none.
+    """Send the signal of a refusal. Other errors have no signal.
 
     Args:
         view_class: The sender.
         request: The request.
-        error: What was raised.
-        answer: The DRF exception that answers it.
-        identity: Whose request it is, where that is known.
+        error: The exception.
+        answer: The DRF exception that becomes the response.
+        identity: The identity of the request, if it is known.
     """
     signal = next((signal for kind, signal in SIGNALS if isinstance(error, kind)), None)
     if signal is None:
@@ -56,7 +56,7 @@ def tell(
         view_class,
         request=request._request,
         code=_code(answer),
-        # A message of DRF or of the project may quote what the client sent.
+        # A message from DRF or the project may quote what the client sent.
         reason=str(error) if own else None,
         identity=fingerprint(identity) if identity is not None else None,
         cursor=fingerprint(token) if token is not None else None,

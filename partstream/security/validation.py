@@ -1,6 +1,6 @@
-"""The grammar of a request: what a protocol parameter may look like.
+"""The grammar of a request: the valid forms of the protocol's parameters.
 
-It is a grammar and no list of bad words: parameters of the application are never looked at.
+It is a grammar, not a list of bad words: parameters of the application are never checked.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from django.http import HttpRequest
 
 from partstream.exceptions import InvalidCursor, InvalidKeys, InvalidRequest
 
-#: Characters of the longest query string.
+#: The maximum length of a query string in characters.
 MAX_QUERY_LENGTH = 8192
 
-#: A part's name, and so a key.
+#: A part's name, and therefore a key.
 PART_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _KEYS = re.compile(rf"{PART_NAME}(?:,{PART_NAME})*")
-#: RFC 3986's unreserved characters, of which every codec makes its tokens.
+#: RFC 3986's unreserved characters. Every codec makes its tokens from these.
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 def validate_query(request: HttpRequest, parameters: Container[str]) -> None:
-    """Refuse a query that is too long, or one of these parameters repeated or with controls.
+    """Refuse a query that is too long, or where a parameter is repeated or has control characters.
 
     Args:
         request: Django's own request.
-        parameters: Names of the protocol's parameters that have no finer check of their own.
+        parameters: Names of the protocol's parameters that no other function here checks.
 
     Raises:
         InvalidRequest: With a text for the client.
@@ -51,20 +51,20 @@ def validate_query(request: HttpRequest, parameters: Container[str]) -> None:
 
 
 def sole_token(query: str, parameter: str) -> str | None:
-    """The token of a query string that is nothing but ``parameter=TOKEN``, else None.
+    """The token of a query string that consists of ``parameter=TOKEN`` alone, otherwise None.
 
-    A token has no character that is ever escaped, so it needs no decoding: a walk's client sends
-    no other query, and parsing it costs more than reading it.
+    A token has no character that is ever escaped, so it needs no decoding. A walk's client sends no
+    other query, and parsing it costs more than this check.
     """
     name, _, value = query.partition("=")
     return value if name == parameter and _TOKEN.fullmatch(value) else None
 
 
 def validate_token(values: list[str], longest: int) -> str:
-    """The one token of a request, if it can be one at all; no codec is asked.
+    """The one token of a request, if it has the form of a token. It is not decoded.
 
     Args:
-        values: What the request gives for the parameter.
+        values: The request's values for the parameter.
         longest: ``MAX_CURSOR_SIZE``.
 
     Raises:
@@ -83,11 +83,11 @@ def validate_token(values: list[str], longest: int) -> str:
 
 
 def validate_keys(values: list[str], most: int) -> list[str]:
-    """The keys that a request asks for, in its order, each once.
+    """The requested keys, in order and without repetitions.
 
     Args:
-        values: What the request gives for ``keys``.
-        most: How many it may ask for, repetitions counted.
+        values: The request's values for ``keys``.
+        most: The maximum number of keys, including repetitions.
 
     Raises:
         InvalidKeys: With a text for the client.

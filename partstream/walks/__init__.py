@@ -1,1 +1,1 @@
-"""Walks: where a request stands, and what it is bound to."""
+"""Walks: the position of a request in its walk, and what the walk is bound to."""

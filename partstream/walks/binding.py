@@ -22,15 +22,15 @@ _kept_digest = lru_cache(maxsize=256)(_digest)
 class Binding:
     """What a cursor is bound to: view, host, path, query, identity and the user's login.
 
-    Made once a request, before any loader runs, so that a loader that touches the session does
-    not change whose walk this is.
+    It is made once per request, before any loader runs, so a loader that changes the session does
+    not change the binding.
 
     Args:
         request: The request.
         view_class: The class of the view that walks.
-        identity: Whose cursors they are, see `bound_identity`.
-        parameters: Names of the protocol's parameters, which do not bind; None: the request has
-            no others.
+        identity: The identity that the cursors belong to, see `bound_identity`.
+        parameters: Names of the protocol's parameters, which are not bound; None: the request has
+            no other parameters.
         keys: The key ring.
     """
 
@@ -50,7 +50,7 @@ class Binding:
             django_request.path_info,
             identity,
         )
-        #: The same for all visitors of one path: worth keeping.
+        #: The same for all visitors of a path, so it is worth caching.
         self._is_common = identity is None
         if parameters is not None:
             query = application_query(dict(request.query_params.lists()), parameters)
@@ -69,7 +69,7 @@ class Binding:
         return self._digest
 
     def matches(self, digest: str) -> bool:
-        """Whether a binding is of this request, under any key and any fallback of the login."""
+        """Whether a binding is this request's, under any key and any fallback of the login."""
         return hmac.compare_digest(self.digest(), digest) or any(
             hmac.compare_digest(_digest(key, (*self._values, login)), digest)
             for login in self._logins()

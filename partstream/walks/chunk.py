@@ -1,4 +1,4 @@
-"""Chunks: which parts one answer of a walk delivers, and what remains after it."""
+"""Chunks: the parts that one response of a walk delivers, and those that remain after it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .cursor import Cursor
 
 
 class Chunk:
-    """The parts of one answer of a walk.
+    """The parts of one response of a walk.
 
     Args:
         layout: The declared parts.
-        cursor: Where the walk stands; None where it begins.
-        size: The most parts of an answer.
+        cursor: The position of the walk; None at its beginning.
+        size: The maximum number of parts in a response.
         visible: Positions of the parts that exist for this user.
 
     Attributes:
         names: The parts to resolve, in declared order.
-        total: How many parts of the walk this user has.
+        total: The number of the walk's parts that exist for this user.
     """
 
     __slots__ = ("_chosen", "_layout", "_moved", "_rest", "_standing", "names", "total")
@@ -41,19 +41,19 @@ class Chunk:
         self.names = [layout.names[index] for index in self._chosen]
 
     def move(self, delivered: Collection[str]) -> None:
-        """Put off to the next chunk what is not among the delivered names."""
+        """Move the parts that were not delivered to the next chunk."""
         self._moved = [i for i in self._chosen if self._layout.names[i] not in delivered]
 
     @property
     def left(self) -> int:
-        """How many parts are still to come for this user."""
+        """The number of parts that are still to come for this user."""
         return len(self._moved) + len(self._rest)
 
     @property
     def remaining(self) -> Sequence[int]:
         """Positions for the next cursor, ascending.
 
-        A hidden part is passed over with its chunk; those further on may yet be granted.
+        A hidden part is skipped with its chunk; hidden parts further on may still be granted.
         """
         rest = self._rest
         if self._layout.guarded:
@@ -61,7 +61,7 @@ class Chunk:
         return [*self._moved, *rest] if self._moved else rest
 
     def pending(self) -> bytes:
-        """The names still to come, as a JSON array."""
+        """The names of the parts still to come, as a JSON array."""
         names = self._layout.names
         if self._layout.guarded or self._moved:
             return names_json(names[index] for index in (*self._moved, *self._rest))

@@ -1,11 +1,11 @@
-"""The cursor: where a walk stands, and what binds it. A plain value; the codecs make it a token.
+"""The cursor: the position of a walk, and its binding. A plain value that codecs turn into a token.
 
 Format of the payload, a JSON array with a closed schema (version 1)::
 
     [version, walk, next, done, count, digest, binding]
 
 ``done`` is a bitmap in lower-case hexadecimal without leading zeros, ``""`` for none: its bit *i*
-says that the part at ``next + 1 + i`` was delivered already.
+says that the part at ``next + 1 + i`` has been delivered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from partstream.parts.layout import MAX_PARTS
 VERSION = 1
 
 _TYPES = [int, str, int, str, int, str, str]
-#: Walk, digest, binding and bitmap, each of characters that a space is none of.
+#: Walk, digest, binding and bitmap, none of which can contain a space.
 _TEXTS = re.compile(r"[\w-]{16} [\w-]{16} [\w-]{22} (?:[1-9a-f][0-9a-f]*)?", re.ASCII)
 
 
@@ -38,10 +38,10 @@ class Cursor:
     Attributes:
         walk: The id of the walk; a retry cursor keeps it.
         next: Index of the first part that was not delivered; ``count`` at the end.
-        done: Bitmap of what was delivered beyond ``next``: bit 0 is the part after ``next``.
-        count: How many parts were declared when the walk began.
+        done: Bitmap of the parts delivered beyond ``next``: bit 0 is the part after ``next``.
+        count: The number of parts declared when the walk began.
         digest: Keyed digest of their names.
-        binding: Keyed digest of whose walk this is, and where.
+        binding: Keyed digest of what the walk is bound to, see `Binding`.
     """
 
     walk: str
@@ -52,7 +52,7 @@ class Cursor:
     binding: str
 
     def indices(self) -> Sequence[int]:
-        """The indices still to deliver, in declared order."""
+        """The indices still to be delivered, in declared order."""
         if not self.done:
             return range(self.next, self.count)
         first, done = self.next, self.done
@@ -79,15 +79,15 @@ class Cursor:
         """The cursor of a decoded payload.
 
         Raises:
-            InvalidCursor: When the payload is not exactly of the closed schema.
+            InvalidCursor: When the payload does not match the closed schema exactly.
         """
         if type(payload) is not list or [type(value) for value in payload] != _TYPES:
-            raise InvalidCursor("the payload is not of the schema")
+            raise InvalidCursor("the payload does not match the schema")
         version, walk, next_, done, count, digest, binding = payload
         if version != VERSION:
             raise InvalidCursor("the payload is of another version")
         if not _TEXTS.fullmatch(f"{walk} {digest} {binding} {done}"):
-            raise InvalidCursor("a text of the payload is malformed")
+            raise InvalidCursor("a text in the payload is malformed")
         if not 0 <= count <= MAX_PARTS:
             raise InvalidCursor("the count is out of range")
         if not 0 <= next_ <= count:
@@ -99,7 +99,7 @@ class Cursor:
 
 
 def position(remaining: Sequence[int], count: int) -> tuple[int, int]:
-    """``next`` and ``done`` of the cursor for which just these indices remain, ascending.
+    """``next`` and ``done`` of the cursor for which only these ascending indices remain.
 
     Example:
         ``position([2, 5], 6) == (2, 0b011)``: 3 and 4 are done, 5 is not.

@@ -1,4 +1,4 @@
-"""The walk that a request belongs to: reads its cursor, and issues those that lead on."""
+"""The walk of a request: it reads the request's cursor, and issues the next ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .cursor import Cursor, new_walk, position
 
 
 class Walk:
-    """Where a request stands in its walk. Made once a request, before any loader runs.
+    """The position of a request in its walk. Made once per request, before any loader runs.
 
     Args:
         request: The request.
-        given: What it gives for the cursor's parameter; empty where a walk begins.
-        codec: What turns cursors into tokens.
-        ttl: Seconds that a cursor can be followed.
-        longest: Characters of the longest token, ``MAX_CURSOR_SIZE``.
-        binding: What its cursors are bound to.
+        given: The request's values for the cursor parameter; empty where a walk begins.
+        codec: Turns cursors into tokens.
+        ttl: Seconds for which a cursor stays valid.
+        longest: The maximum length of a token in characters, ``MAX_CURSOR_SIZE``.
+        binding: What the cursors are bound to.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Walk:
                 self._cursor = self._decode(given)
             except CursorError as error:
                 error.token = given[0]
-                # Kept, and raised when somebody reads: whoever counts requests comes before.
+                # Kept, and raised by `read`: the throttle counts the request before that.
                 self._error = error
         self.id = self._cursor.walk if self._cursor is not None else new_walk()
 
@@ -64,14 +64,14 @@ class Walk:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the request has a cursor of its walk, stale or not: it begins nothing."""
+        """Whether the request has a cursor of its walk, stale or not, so it begins nothing new."""
         return self._cursor is not None
 
     def read(self, layout: Layout) -> Cursor | None:
-        """The request's cursor over these parts; None where the walk begins.
+        """The request's cursor for these parts; None at the beginning of the walk.
 
         Raises:
-            InvalidCursor: When it is not a cursor of this walk, whatever the reason.
+            InvalidCursor: When it is not a cursor of this walk, for whatever reason.
             CursorExpired: When it is too old.
             StaleCursor: When the parts that the walk began with are no longer declared.
         """
@@ -85,13 +85,13 @@ class Walk:
                 for digest in layout.digests(cursor.count)
             )
         ):
-            stale = StaleCursor("the parts of the walk are no longer declared in that order")
+            stale = StaleCursor("the parts of the walk are no longer declared in the same order")
             stale.token = self._given
             raise stale
         return cursor
 
     def issue(self, layout: Layout, remaining: Sequence[int]) -> str:
-        """A token of this walk for which just these positions remain, ascending.
+        """A token of this walk for which only these ascending positions remain.
 
         Raises:
             ValueError: When it is longer than ``MAX_CURSOR_SIZE``.
@@ -100,8 +100,8 @@ class Walk:
         first, done = position(remaining, count)
         digest, binding = layout.digests(count)[0], self.binding.digest()
         if layout.fits != (self._codec, self._longest):
-            # The longest of all tokens, so that misuse shows before the first part fails. This walk
-            # may have begun with fewer parts than there are now.
+            # The longest possible token, so that the error shows before the first part fails. This
+            # walk may have begun with fewer parts than there are now.
             most = len(layout.names)
             full = Cursor(self.id, 0, (1 << max(0, most - 1)) - 1, most, digest, binding)
             self._fitting(self._codec.encode(full.payload(), self._ttl), most)
@@ -112,7 +112,7 @@ class Walk:
     def _fitting(self, token: str, count: int) -> str:
         if len(token) > self._longest:
             raise ValueError(
-                f"a cursor over {count} parts has up to {len(token)} characters, and "
+                f"a cursor over {count} parts has up to {len(token)} characters, but "
                 f"MAX_CURSOR_SIZE is {self._longest}. Raise the setting, or declare fewer parts."
             )
         return token

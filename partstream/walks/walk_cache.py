@@ -1,23 +1,25 @@
-"""The walk cache: what one walk keeps, because it may be read again."""
+"""The walk cache: fragments that one walk keeps because it may need them again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 
 from partstream.caching.flight import Flight
 from partstream.caching.single_flight import SingleFlight, get_single_flight
+from partstream.parts.layout import Layout
+from partstream.parts.outcome import Outcome, worth_keeping
 
 
 class WalkCache:
-    """The fragments that a walk keeps, under its random id, for this identity alone.
+    """The fragments that a walk keeps, under its random id and for its identity only.
 
-    A walk begins with nothing, so a new walk sees new data.
+    A walk begins with an empty cache, so a new walk sees new data.
 
     Args:
-        get_prefix: Makes the beginning of the keys; called at first need.
-        ttl: Seconds that fragments are kept.
-        reads: Whether there may be any: the request came with a cursor.
+        get_prefix: Makes the prefix of the keys; called when it is first needed.
+        ttl: Seconds for which fragments are kept.
+        reads: Whether the cache may have fragments: the request came with a cursor.
     """
 
     def __init__(self, get_prefix: Callable[[], str], *, ttl: int, reads: bool) -> None:
@@ -37,37 +39,59 @@ class WalkCache:
         """The key of a part in this walk."""
         return self._prefix + name
 
-    def read(self, names: Iterable[str], running: set[str] | None) -> dict[str, bytes]:
-        """What is kept of these parts, in one round trip.
+    def read(self, names: Iterable[str], *, moves: bool) -> tuple[dict[str, bytes], list[str]]:
+        """The cached fragments of these parts, and the parts that an earlier chunk left running.
+
+        It takes one round trip to the store.
 
         Args:
             names: Names of lazy parts.
-            running: Gets the names of those that an earlier chunk left running, here or in another
-                process; None: no chunk leaves work.
+            moves: Whether a chunk may leave work running, here or in another process.
 
         Returns:
-            Name -> fragment.
+            Name -> fragment, and the names of the running parts.
         """
         keys = {name: self.key_of(name) for name in names}
-        locks: dict[str, str] = {}
-        if running is not None:
-            running.update(name for name, key in keys.items() if self._flights.is_under_way(key))
-            for name in running:
-                del keys[name]
-            if self._flights.store.shared:
-                locks = {name: Flight(key).lock_key for name, key in keys.items()}
+        flights, locks = self._flights, {}
+        here = [name for name, key in keys.items() if moves and flights.is_under_way(key)]
+        for name in here:
+            del keys[name]
+        if moves and flights.store.shared:
+            locks = {name: Flight(key).lock_key for name, key in keys.items()}
         asked = [*keys.values(), *locks.values()]
-        entries = self._flights.store.get_many(asked) if asked else {}
+        entries = flights.store.get_many(asked) if asked else {}
         kept = {name: entries[key] for name, key in keys.items() if key in entries}
-        if running is not None:
-            running.update(
-                name for name, lock in locks.items() if name not in kept and lock in entries
-            )
-        return kept
+        elsewhere = [name for name, lock in locks.items() if name not in kept and lock in entries]
+        return kept, [*here, *elsewhere]
 
-    def keep(self, fragments: Mapping[str, bytes]) -> None:
-        """Keep these, in one round trip."""
-        if fragments:
-            self._flights.store.set_many(
-                {self.key_of(name): fragment for name, fragment in fragments.items()}, self.ttl
-            )
+    def keep(
+        self,
+        outcomes: Iterable[Outcome],
+        layout: Layout,
+        remaining: Collection[int],
+        slower_than: float | None,
+    ) -> None:
+        """Store what may be read again on this walk, in one round trip.
+
+        Args:
+            outcomes: The outcomes of a chunk.
+            layout: The declared parts.
+            remaining: Positions of the parts still to come.
+            slower_than: Seconds; parts that took longer are always stored. None: they are not.
+        """
+        entries = {}
+        for outcome in outcomes:
+            fragment, name = worth_keeping(outcome), outcome.name
+            if fragment is None:
+                continue
+            is_slow = slower_than is not None and outcome.duration > slower_than
+            if is_slow or (
+                layout.gated
+                and any(
+                    position in remaining
+                    for position in (layout.index[name], *layout.dependents[name])
+                )
+            ):
+                entries[self.key_of(name)] = fragment
+        if entries:
+            self._flights.store.set_many(entries, self.ttl)

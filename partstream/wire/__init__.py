@@ -1,1 +1,1 @@
-"""The wire: what a client sees."""
+"""The wire: what clients see."""

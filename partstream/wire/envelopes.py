@@ -1,4 +1,4 @@
-"""The JSON of an answer: an envelope of parts, or the manifest."""
+"""The JSON of a response: an envelope of parts, or the manifest."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def envelope(
     """One response of a walk or by key.
 
     Args:
-        outcomes: What became of its parts, in declared order.
-        total: How many parts this user has in this walk.
-        current: How many of them are behind the position.
-        cursor: The token that leads on; None at the end.
-        retry_cursors: Name -> token, for failed parts that may be retried.
-        manifest_url: Path of the manifest, where the view has one.
-        pending: The names still to come, as a JSON array.
+        outcomes: The outcomes of its parts, in declared order.
+        total: The number of parts that this user has in this walk.
+        current: The number of parts before the current position.
+        cursor: The token for the next chunk; None at the end.
+        retry_cursors: Name -> token, for failed parts that can be retried.
+        manifest_url: Path of the manifest, if the view has one.
+        pending: The names of the parts still to come, as a JSON array.
     """
     results: list[bytes] = []
     errors: list[dict[str, Any]] = []
     for outcome in outcomes:
         if outcome.fragment is not None:
-            # A name needs no escaping: letters, digits, underscores.
+            # A name needs no escaping: it has only letters, digits and underscores.
             results.append(b'{"%b":%b}' % (outcome.name.encode(), outcome.fragment))
         else:
             errors.append(_error(outcome, (retry_cursors or {}).get(outcome.name)))
@@ -81,10 +81,10 @@ def manifest(parts: Mapping[str, Mapping[str, Any]], links: Mapping[str, str]) -
     """The manifest.
 
     Args:
-        parts: Name -> what is known of the part, in declared order.
+        parts: Name -> description of the part, in declared order.
         links: Name of a delivery -> its path.
 
     Raises:
-        NotSerializable: When ``get_parts_manifest()`` says something that is not JSON.
+        NotSerializable: When ``get_parts_manifest()`` returned something that is not JSON.
     """
     return encode({"parts": parts, "meta": {"total_parts": len(parts)}, "links": links})

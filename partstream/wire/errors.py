@@ -1,4 +1,4 @@
-"""What a client is told: codes, texts and statuses of failed parts and refused requests."""
+"""What clients see of errors: codes, texts and statuses of failed parts and refused requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from partstream.exceptions import (
     UnknownPart,
 )
 
-#: Code of a part's error -> its standing text.
+#: Code of a part's error -> its default text.
 PART_ERRORS: Final[Mapping[str, str]] = {
     "part_failed": "This part could not be loaded.",
     "part_timeout": "This part took too long to load.",
@@ -30,7 +30,7 @@ PART_ERRORS: Final[Mapping[str, str]] = {
     "capacity": "The server is too busy to load this part. Try again in a moment.",
 }
 
-#: Class of a refused request -> status, code, standing text (None: the error's own).
+#: Class of a refused request -> status, code, default text (None: the error's own).
 REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]]] = {
     InvalidCursor: (
         400,
@@ -60,7 +60,7 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
 
 
 def to_api_exception(error: PartstreamError) -> Exception:
-    """The DRF exception that answers a refused request; an error of another kind as it is."""
+    """The DRF exception for a refused request; any other error is returned unchanged."""
     for kind in type(error).__mro__:
         if kind in REQUEST_ERRORS:
             status, code, detail = REQUEST_ERRORS[kind]
@@ -73,7 +73,7 @@ def to_api_exception(error: PartstreamError) -> Exception:
 
 
 def with_code(data: Any, retry_after: int | None = None) -> Any:
-    """The body of an error with its ``code``, if it is DRF's plain ``{"detail": ...}``.
+    """The body of an error with its ``code`` added, if it is DRF's plain ``{"detail": ...}``.
 
     Args:
         data: The body.

@@ -1,4 +1,4 @@
-"""DRF's content negotiation, with a short way for the requests that nearly every client makes."""
+"""DRF's content negotiation, with a shortcut for the requests that nearly every client sends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _JSON = "application/json"
 
 
 class PartsContentNegotiation(DefaultContentNegotiation):
-    """The same answers as DRF's, without parsing where the answer is known.
+    """DRF's negotiation, with the same results but no parsing where the result is obvious.
 
-    The short way is for an ``Accept`` that is absent, ``*/*`` or ``application/json``, where the
-    view's first renderer is a JSON one and the URL overrides no format.
+    The shortcut applies if ``Accept`` is absent, ``*/*`` or ``application/json``, the view's first
+    renderer is a JSON one, and the URL does not override the format.
     """
 
     def select_renderer(  # type: ignore[override]
@@ -25,7 +25,7 @@ class PartsContentNegotiation(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],
         format_suffix: str | None = None,
     ) -> Any:
-        """The renderer and the media type to answer with.
+        """The renderer and the media type of the response.
 
         Raises:
             NotAcceptable: As DRF does.
@@ -45,7 +45,7 @@ class PartsContentNegotiation(DefaultContentNegotiation):
     def _overrides_format(self, request: Request) -> bool:
         query = request._request.META.get("QUERY_STRING")
         parameter = self.settings.URL_FORMAT_OVERRIDE
-        # Neither its name nor an escape that may hide it: no need to parse the query.
+        # Neither the parameter's name nor an escape that may hide it: no need to parse the query.
         if not query or not parameter or (parameter not in query and "%" not in query):
             return False
         return bool(request.query_params.get(parameter))

@@ -1,4 +1,4 @@
-"""The response that is rendered at birth, from fragments."""
+"""The response: its content is ready when it is made, put together from fragments."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from partstream.security.validation import sole_token
 
 _JSON = "application/json"
 
-#: Characters of the longest ``Link``. All headers of partstream together stay below 2 KB with it:
-#: the buffer that a proxy has for the headers of an answer may hold 4 KB, the project's included.
+#: The maximum length of ``Link`` in characters. It keeps all of partstream's headers below 2 KB: a
+#: proxy's buffer for response headers may hold only 4 KB, including the project's own.
 LONGEST_LINK: Final = 1500
 
-#: Each answer is one client's alone, …
+#: Each response is for one client alone, …
 NOT_STORED: Final = "private, no-store"
 #: … and depends on these.
 VARY: Final = "Accept, Authorization, Cookie"
 
 
 class _Unread(Enum):
-    """The data of a response that nobody has asked for yet. An enum survives a cache."""
+    """Marks the data of a response as not yet read. An enum keeps its identity in a cache."""
 
     UNREAD = "unread"
 
@@ -38,11 +38,11 @@ _UNREAD: Final = _Unread.UNREAD
 
 
 class PartsResponse(Response):
-    """A DRF response whose JSON bytes are there from the start.
+    """A DRF response whose JSON bytes are ready from the start.
 
-    ``content`` can be read at any time. ``data`` is decoded when somebody asks for it; where it
-    was read or assigned before `render` (a project's ``finalize_response``, a middleware), or
-    where another renderer than DRF's JSON one was negotiated, `render` renders it as DRF does.
+    ``content`` can be read at any time. ``data`` is decoded at its first use. `render` renders it
+    as DRF does if something has read or assigned it before (a project's ``finalize_response``, a
+    middleware), or if a renderer other than DRF's JSON one was negotiated.
 
     Args:
         body: The JSON bytes.
@@ -50,7 +50,7 @@ class PartsResponse(Response):
     """
 
     def __init__(self, body: bytes = b"", cache_control: str = NOT_STORED) -> None:
-        # Past DRF's own constructor, whose work is for data that has still to be rendered.
+        # Skips DRF's own constructor, which prepares data for rendering.
         SimpleTemplateResponse.__init__(
             self,
             "",
@@ -58,7 +58,7 @@ class PartsResponse(Response):
             headers={"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY},
         )
         self.exception = False
-        # None lets DRF's rendering name the type of what it renders.
+        # None lets DRF's rendering set the content type.
         self.content_type = None
         self._body = body
         self._data: Any = _UNREAD
@@ -77,7 +77,7 @@ class PartsResponse(Response):
 
     @property
     def content(self) -> bytes:
-        """The bytes: of the JSON at first, of the negotiated renderer after `render`."""
+        """The bytes: the JSON at first, the negotiated renderer's output after `render`."""
         body: bytes = HttpResponse.content.fget(self)  # type: ignore[attr-defined]
         return body
 
@@ -88,14 +88,14 @@ class PartsResponse(Response):
 
     @property
     def rendered_content(self) -> Any:
-        """The bytes for the negotiated renderer; those from birth where they serve."""
-        if self._serves_as_born():
+        """The bytes for the negotiated renderer: the original ones if they still fit."""
+        if self._can_serve_body():
             return self._body
         if self._data is not _UNREAD:
-            self.headers.pop("ETag", None)  # It was that of the data as it was.
+            self.headers.pop("ETag", None)  # It belonged to the data as it was.
         return super().rendered_content
 
-    def _serves_as_born(self) -> bool:
+    def _can_serve_body(self) -> bool:
         return self._data is _UNREAD and (not self._body or self._is_plain_json())
 
     def _is_plain_json(self) -> bool:
@@ -115,10 +115,10 @@ def next_link(request: Request, parameter: str, token: str) -> str | None:
     Args:
         request: The request.
         parameter: Name of the query parameter that carries the token.
-        token: The token that leads on.
+        token: The token for the next chunk.
 
     Returns:
-        None where it would be longer than `LONGEST_LINK`: the body has the token, too.
+        None if it would be longer than `LONGEST_LINK`: the body has the token, too.
     """
     others = ""
     query = request._request.META.get("QUERY_STRING")
@@ -131,7 +131,7 @@ def next_link(request: Request, parameter: str, token: str) -> str | None:
 
 
 def conditional(request: Request, response: PartsResponse) -> HttpResponseBase:
-    """The response with an ETag, or 304 where the client has it already."""
+    """The response with an ETag, or 304 if the client has the same response already."""
     body = response.content
     digest = hashlib.sha256(body + request.accepted_media_type.encode()).hexdigest()[:32]
     etag = response.headers["ETag"] = f'W/"{digest}"'
@@ -139,7 +139,7 @@ def conditional(request: Request, response: PartsResponse) -> HttpResponseBase:
         request._request, etag, response=response
     )
     if answer is not None and answer.status_code == 304:
-        # As it was born, less its body: a project's finalize_response finds what it knows.
+        # Like the original without its body: a project's finalize_response finds what it expects.
         unchanged = PartsResponse(cache_control=response.headers["Cache-Control"])
         unchanged.status_code = 304
         unchanged.headers["ETag"] = etag

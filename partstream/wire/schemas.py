@@ -28,7 +28,7 @@ class EnvelopeMetaSerializer(serializers.Serializer[Any]):
 
 
 class EnvelopeSerializer(serializers.Serializer[Any]):
-    """A response of a walk or by key, for schemas: what is in the parts is not said."""
+    """A response of a walk or by key, for schemas. The content of the parts is not described."""
 
     results = serializers.ListField(child=serializers.DictField())
     errors = PartErrorSerializer(many=True, required=False)  # type: ignore[assignment]
@@ -37,7 +37,7 @@ class EnvelopeSerializer(serializers.Serializer[Any]):
 
 
 class ManifestMetaSerializer(serializers.Serializer[Any]):
-    """How many parts there are, for schemas."""
+    """The number of parts, for schemas."""
 
     total_parts = serializers.IntegerField()
 

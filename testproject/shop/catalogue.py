@@ -1,4 +1,4 @@
-"""What the seeded shop is made of: makers and goods, and the names of its customers."""
+"""The data of the seeded shop: makers and goods, and the names of its customers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAKERS = (
     "Iris",
     "Juniper",
 )
-GOODS: dict[str, tuple[tuple[str, int], ...]] = {  # what, and about how many cents it costs
+GOODS: dict[str, tuple[tuple[str, int], ...]] = {  # name, and approximate price in cents
     Product.Category.TENTS: (
         ("Solo Tent", 18900),
         ("Trail Tent", 28900),

@@ -1,11 +1,10 @@
-"""The questions that a shop's dashboard asks, each one a loader: `func(request) -> data`.
+"""The parts of the shop's dashboard, each one a loader: `func(request) -> data`.
 
-They know nothing of partstream: a loader is a function that could as well be called by a plain
-view, and `BlockingDashboardView` does that. The slow ones are slow because of what they ask of
-the database. All amounts are whole cents of euros.
+They do not depend on partstream: a plain view can call a loader too, and `BlockingDashboardView`
+does. The slow ones are slow because of their queries. All amounts are whole cents of euros.
 
-The shop's "now" is the moment of its newest order, not the clock on the wall: the figures of a
-seeded shop stay the same on any day, and "today" is never empty.
+The shop's "now" is the time of its newest order, not the current time. So the figures of a seeded
+shop are the same on any day, and "today" is never empty.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ REVENUE = F("quantity") * F("unit_price_cents")
 
 
 def get_now() -> dt.datetime:
-    """The moment of the newest order, in the current time zone.
+    """The time of the newest order, in the current time zone.
 
     Raises:
-        PartError: When the shop has no orders; the text is for whoever looks at the dashboard.
+        PartError: When the shop has no orders; the dashboard shows the text.
     """
     newest = Order.objects.aggregate(newest=Max("placed_at"))["newest"]
     if newest is None:
@@ -53,18 +52,18 @@ def get_now() -> dt.datetime:
 
 
 def _days_before(now: dt.datetime, days: int) -> dt.datetime:
-    """Midnight of the day so many days ago."""
+    """Midnight of the day ``days`` days ago."""
     midnight = dt.datetime.combine(now.date() - dt.timedelta(days=days), dt.time.min)
     return timezone.make_aware(midnight)
 
 
 def _percent(part: int, whole: int) -> float | None:
-    """A share in percent with one digit, None where there is no whole."""
+    """A share in percent with one decimal; None if the whole is zero."""
     return round(100 * part / whole, 1) if whole else None
 
 
 def get_meta(request: Request) -> dict[str, Any]:
-    """What the page's frame shows. No query: this part is immediate."""
+    """The data of the page's frame. It needs no query, so this part is immediate."""
     user = request.user
     return {
         "shop": "Cairn & Co. Outdoor",
@@ -101,9 +100,9 @@ def _sales_between(start: dt.datetime, end: dt.datetime) -> dict[str, int]:
 
 
 async def get_open_orders(request: Request) -> list[dict[str, Any]]:
-    """How many orders are on their way at each step, and since when the oldest waits.
+    """The number of open orders at each step, and how long the oldest has waited.
 
-    A coroutine, by Django's asynchronous ORM: where several parts are, they wait together.
+    A coroutine that uses Django's asynchronous ORM, so several such parts wait together.
     """
     steps = [Order.Status.NEW, Order.Status.PACKED, Order.Status.SHIPPED]
     rows = Order.objects.filter(status__in=steps).values("status")
@@ -135,20 +134,20 @@ def get_recent_orders(request: Request) -> QuerySet[Order]:
 
 
 def get_exchange_rates(request: Request) -> dict[str, Any]:
-    """Today's exchange rates, from a service that somebody else runs."""
+    """Today's exchange rates, from an external service."""
     return {"live": True, **exchange_rates.fetch()}
 
 
 def get_last_known_rates(request: Request, exception: Exception) -> dict[str, Any]:
-    """What to show when the service fails: the last known rates, and that they are not live."""
+    """The last known rates, marked as not live, for when the service fails."""
     return {"live": False, **exchange_rates.LAST_KNOWN}
 
 
 def get_revenue_by_month(request: Request) -> list[dict[str, Any]]:
-    """Each of the last 24 months: revenue, its change, and how many orders were a first one.
+    """Each of the last 24 months: revenue, its change, and the number of first orders.
 
-    Slow by the nature of the question: it adds up every line that was sold, and looks for an
-    earlier order before each.
+    Slow by nature: it adds up every line that was sold, and looks for an earlier order before
+    each.
     """
     this_month = get_now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     since = this_month.replace(
@@ -189,7 +188,7 @@ def get_revenue_by_month(request: Request) -> list[dict[str, Any]]:
 
 
 def get_top_products(request: Request) -> list[dict[str, Any]]:
-    """The eight products that brought in most in the last 90 days, with their rank on the shelf."""
+    """The eight products with the highest revenue in the last 90 days, with their shelf rank."""
     since = _days_before(get_now(), 90)
     products = (
         SOLD.filter(order__placed_at__gte=since)
@@ -218,9 +217,9 @@ def get_top_products(request: Request) -> list[dict[str, Any]]:
 
 
 def get_restock(request: Request, top_products: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For how many days the stock of the best sellers lasts, the most urgent first.
+    """The number of days that the stock of the best sellers lasts, most urgent first.
 
-    Depends on `top_products`, and gets it as the data that a client would see.
+    Depends on `top_products`, and receives it as the data that a client would see.
     """
     ids = [row["product_id"] for row in top_products]
     stock = Stock.objects.filter(product__in=ids).values("product")
@@ -245,7 +244,7 @@ def get_restock(request: Request, top_products: list[dict[str, Any]]) -> list[di
 
 
 def get_slow_stock(request: Request) -> dict[str, Any]:
-    """Goods that lie in a warehouse and hardly sell: how much money is tied up in them, and where.
+    """Stock that hardly sells: how much money is tied up in it, and where.
 
     Slow stock came in more than 120 days ago, and would last for more than two years at the pace
     of the last 180 days. Slow as a query, too: each row of stock looks through all sales of its
@@ -287,10 +286,10 @@ def get_slow_stock(request: Request) -> dict[str, Any]:
 
 
 def get_customers_at_risk(request: Request) -> dict[str, Any]:
-    """Good customers who have gone quiet: no order for more than twice as long as usual.
+    """Good customers who have stopped buying: no order for more than twice their usual gap.
 
-    Asked of those with four orders or more whose last is 60 to 365 days ago. What they spent, and
-    on which shelf they bought most, is looked up customer by customer.
+    Only customers with four or more orders are considered, and only if the last order was 60 to 365
+    days ago. Their spending and favourite shelf are looked up customer by customer.
     """
     now = get_now()
     kept = ~Q(orders__status=Order.Status.CANCELLED)
@@ -341,9 +340,9 @@ def get_customers_at_risk(request: Request) -> dict[str, Any]:
 
 
 def get_bought_together(request: Request) -> list[dict[str, Any]]:
-    """The eight pairs of products that most customers bought both of in the last 365 days.
+    """The eight pairs of products bought by the most customers in the last 365 days.
 
-    The slowest: each line is joined with every other line of its customer.
+    The slowest part: it joins each line with every other line of its customer.
     """
     since = _days_before(get_now(), 365)
     recent = SOLD.filter(order__placed_at__gte=since)
@@ -376,7 +375,7 @@ def get_bought_together(request: Request) -> list[dict[str, Any]]:
 
 
 def get_margins(request: Request) -> list[dict[str, Any]]:
-    """What each shelf earned in the last 365 days. For staff only."""
+    """The margin of each shelf in the last 365 days. For staff only."""
     since = _days_before(get_now(), 365)
     shelves = (
         SOLD.filter(order__placed_at__gte=since)

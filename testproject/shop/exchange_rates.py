@@ -1,7 +1,7 @@
 """A client of the exchange-rate service that SHOP_EXCHANGE_RATES_URL names.
 
 The service answers JSON such as `{"base": "EUR", "rates": {"USD": 1.08}}`. In the demo nothing
-listens there: the call is made, and fails, as calls to other people's services do.
+listens there: the call is made and fails, as calls to external services sometimes do.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ TIMEOUT_SECONDS = 1.0
 _MOST_BYTES = 100_000
 
 LAST_KNOWN = {"base": "EUR", "rates": {"CHF": 0.94, "GBP": 0.86, "USD": 1.08}}
-"""What the shop reckons with while the service does not answer."""
+"""The rates that the shop uses while the service does not answer."""
 
-# The service is inside the shop's own network, where a proxy for the internet has no business.
+# The service is inside the shop's own network, so no proxy for the internet is used.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -30,7 +30,7 @@ def fetch() -> dict[str, Any]:
 
     Raises:
         OSError: When the service cannot be reached, is too slow, or answers with an error.
-        ValueError: When the answer is not what the service promises.
+        ValueError: When the answer is not in the expected form.
     """
     with _opener.open(settings.SHOP_EXCHANGE_RATES_URL, timeout=TIMEOUT_SECONDS) as answer:
         body = json.loads(answer.read(_MOST_BYTES))
@@ -38,10 +38,10 @@ def fetch() -> dict[str, Any]:
         rates = {code: _rate(body["rates"][code]) for code in sorted(body["rates"])}
         return {"base": str(body["base"]), "rates": rates}
     except (KeyError, TypeError) as error:
-        raise ValueError("The exchange-rate service answered without rates.") from error
+        raise ValueError("The exchange-rate service returned no rates.") from error
 
 
 def _rate(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-        raise ValueError(f"The exchange-rate service answered {value!r:.80} as a rate.")
+        raise ValueError(f"The exchange-rate service returned {value!r:.80} as a rate.")
     return float(value)

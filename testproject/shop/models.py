@@ -1,6 +1,6 @@
 """The shop's tables.
 
-Money is kept in whole cents: sums are exact, and the same on SQLite and PostgreSQL.
+Money is stored in whole cents, so sums are exact and the same on SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from django.db import models
 
 
 class Customer(models.Model):
-    """Someone who buys."""
+    """A customer of the shop."""
 
     name = models.CharField(max_length=100)
     email = models.EmailField(unique=True)
@@ -21,7 +21,7 @@ class Customer(models.Model):
 
 
 class Product(models.Model):
-    """Something on sale, with today's price and what the shop itself pays for it."""
+    """A product, with today's price and the shop's own cost."""
 
     class Category(models.TextChoices):
         """The shelves of the shop."""
@@ -49,7 +49,7 @@ class Order(models.Model):
     """One purchase of one customer."""
 
     class Status(models.TextChoices):
-        """Where an order is on its way. Cancelled orders count in no figure."""
+        """The state of an order. Cancelled orders count in no figure."""
 
         NEW = "new", "New"
         PACKED = "packed", "Packed"
@@ -89,7 +89,7 @@ class OrderLine(models.Model):
 
 
 class Stock(models.Model):
-    """How many of a product lie in one warehouse."""
+    """The quantity of a product in one warehouse."""
 
     class Warehouse(models.TextChoices):
         """The shop's warehouses."""

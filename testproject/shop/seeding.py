@@ -1,9 +1,9 @@
 """Fills the shop with rows that are the same on every machine and every database.
 
-Everything is drawn from one seeded generator, in whole numbers, and placed relative to one
-date; nothing is read from the clock. Two years of orders with seasons, growth, customers who
-stay away, products that nobody wants any more and pairs that are bought together: enough for
-each part of the dashboard to have something to say.
+One seeded generator draws everything, in whole numbers and relative to one date; the clock is
+never read. The rows are two years of orders, with seasons, growth, customers who stop buying,
+products that stop selling, and pairs that are bought together: enough data for each part of the
+dashboard.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .models import Customer, Order, OrderLine, Product, Stock
 DAYS = 730
 DEFAULT_TODAY = dt.date(2026, 11, 20)
 CLOSING_TIME = dt.time(17, 30)
-"""When the newest order was placed: the "now" of the seeded shop."""
+"""The time of the newest order: the "now" of the seeded shop."""
 
 _BATCH = 1000
 _OPENING_HOUR = 7
@@ -41,7 +41,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows of each table were written."""
+    """The number of rows written to each table."""
 
     customers: int
     products: int
@@ -51,7 +51,7 @@ class Counts:
 
 
 def is_empty() -> bool:
-    """Tell whether the shop has no rows yet."""
+    """Whether the shop has no rows yet."""
     return not any(model.objects.exists() for model in (Customer, Product, Order))
 
 
@@ -62,12 +62,12 @@ def seed(
     random_seed: int = 1,
     progress: Progress = lambda written: None,
 ) -> Counts:
-    """Replace all rows of the shop, in one transaction: an interrupted run changes nothing.
+    """Replace all rows of the shop, in one transaction, so an interrupted run changes nothing.
 
     Args:
-        orders: How many orders to make, at least 1.
-        today: The day of the newest order, and so of the dashboard's "today".
-        random_seed: Another number makes another shop, as deterministic.
+        orders: The number of orders to make, at least 1.
+        today: The day of the newest order, which is the dashboard's "today".
+        random_seed: A different number makes a different shop, just as deterministic.
         progress: Called with the number of orders written since its last call.
 
     Returns:
@@ -75,7 +75,7 @@ def seed(
     """
     plan = _Plan(orders, today, random.Random(random_seed))
     with transaction.atomic():
-        # Children first: what nothing points at is deleted by one statement a table.
+        # Children first: rows without references to them are deleted in one statement per table.
         for model in (OrderLine, Stock, Order, Product, Customer):
             model.objects.all().delete()
         Customer.objects.bulk_create(plan.customers(), batch_size=_BATCH)
@@ -140,7 +140,7 @@ class _Plan:
             for goods, cents in shelf
             for maker in MAKERS
         ]
-        self.rng.shuffle(catalogue)  # popularity falls with the number: mix the shelves
+        self.rng.shuffle(catalogue)  # popularity falls with the number, so mix the shelves
         for i, (maker, goods, category, cents) in enumerate(catalogue):
             price = cents * self.rng.randrange(80, 131) // 100
             self.list_prices.append(price)
@@ -167,14 +167,14 @@ class _Plan:
                 )
 
     def _stock_level(self, product: int, faded: bool) -> int:
-        """What sells well is ordered in bulk, and what has faded was left lying."""
+        """Products that sell well are stocked in bulk, and faded ones are left over."""
         # A product's share of all sales falls with its number, as `_pick_product` draws it.
         monthly = self.order_count * (PRODUCTS - product) // (PRODUCTS * PRODUCTS * 5)
         usual = self.rng.randrange(monthly // 3 + 1, monthly + 12)
         return usual + self.rng.randrange(20, 120) if faded else usual
 
     def orders_with_lines(self) -> Iterator[tuple[Order, list[OrderLine]]]:
-        """Every order, the oldest first, with its lines."""
+        """All orders with their lines, oldest first."""
         line_pk = 1
         for i, placed_at in enumerate(self._moments()):
             day = (placed_at.date() - self.first_day).days
@@ -199,7 +199,7 @@ class _Plan:
             yield order, lines
 
     def _moments(self) -> list[dt.datetime]:
-        """When the orders were placed, in order; the last one at closing time of the last day."""
+        """The times of the orders, ascending; the last one is at closing time of the last day."""
         days = [self.first_day + dt.timedelta(days=n) for n in range(DAYS)]
         weights = [
             (DAYS + n) * _SEASON[day.month - 1] * _WEEKDAY[day.weekday()]
@@ -218,7 +218,7 @@ class _Plan:
         return [moment.replace(tzinfo=zone) for moment in sorted(moments)]
 
     def _pick_customer(self, day: int) -> int:
-        """One who had joined and not left by then; low numbers come more often."""
+        """A customer who had joined and not left by then; low numbers are more frequent."""
         while True:
             i = min(
                 self.rng.randrange(self.customer_count), self.rng.randrange(self.customer_count)
@@ -227,14 +227,14 @@ class _Plan:
                 return i
 
     def _pick_product(self, day: int) -> int:
-        """One that people still want by then; low numbers sell more often."""
+        """A product that still sold by then; low numbers are more frequent."""
         while True:
             i = min(self.rng.randrange(PRODUCTS), self.rng.randrange(PRODUCTS))
             if day <= self.fades[i] or self.rng.randrange(100) < 2:
                 return i
 
     def _basket(self, day: int) -> list[int]:
-        """The products of one order, each once; every second product has a companion."""
+        """The distinct products of one order; every second product has a companion."""
         size = 1 + self.rng.randrange(3) + (self.rng.randrange(100) < 25) * self.rng.randrange(3)
         basket: list[int] = []
         while len(basket) < size:
@@ -247,7 +247,7 @@ class _Plan:
         return basket
 
     def _price(self, product: int, day: int) -> int:
-        """The price on that day: a tenth less two years ago, and a sale now and then."""
+        """The price on that day: a tenth lower two years ago, and sometimes on sale."""
         percent = 90 + day * 10 // DAYS - (15 if self.rng.randrange(100) < 10 else 0)
         return self.list_prices[product] * percent // 100
 
@@ -274,10 +274,11 @@ def _batches(
 
 
 def _settle(*tables: type[models.Model]) -> None:
-    """Tell the database what has come.
+    """Update the database's sequences and statistics.
 
-    The primary keys were given by hand, so it is told where to go on counting. PostgreSQL's planner
-    knows nothing of new rows for a while, and plans ten times too slow until it is told as well.
+    The primary keys were set explicitly, so the sequences must be moved past them. PostgreSQL's
+    planner does not know about new rows for a while, and its plans are ten times too slow until
+    the tables are analyzed.
     """
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), list(tables)):

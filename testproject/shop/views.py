@@ -1,4 +1,4 @@
-"""The shop's dashboard, three times: in parts, as a report in parts, and in one go."""
+"""The shop's views: the dashboard in parts, a report in parts, and a blocking dashboard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .serializers import RecentOrderSerializer
 
 
 class DashboardPage(TemplateView):
-    """The page that shows the dashboard filling part by part."""
+    """The page with the dashboard, which fills part by part."""
 
     template_name = "shop/dashboard.html"
 
@@ -26,8 +26,8 @@ class DashboardPage(TemplateView):
 class DashboardView(HybridProgressiveView):
     """The dashboard in parts: as a walk, by key, and with a manifest.
 
-    Parts go out in this order, two a chunk, so what is quick stands first, and `restock` goes out
-    with what it depends on.
+    Parts are sent in this order, two per chunk. So quick parts come first, and `restock` is sent
+    with the part that it depends on.
     """
 
     permission_classes = [AllowAny]
@@ -51,7 +51,7 @@ class DashboardView(HybridProgressiveView):
             ),
             ("top_products", lazy(dashboard.get_top_products, size="medium")),
             ("restock", lazy(dashboard.get_restock, depends_on=["top_products"], size="medium")),
-            # Other people's services are not in our hands: behind what must come soon.
+            # An external service may be slow, so this part comes after the quick ones.
             (
                 "exchange_rates",
                 lazy(
@@ -73,7 +73,7 @@ class DashboardView(HybridProgressiveView):
 
 
 class ReportView(ProgressiveView):
-    """A report in parts that never change: declared once, with the names of methods."""
+    """A report whose parts never change: they are declared once, by method name."""
 
     permission_classes = [AllowAny]
     chunk_size = 1
@@ -103,12 +103,12 @@ class ReportView(ProgressiveView):
 
 
 class BlockingDashboardView(APIView):
-    """The same dashboard as a plain view: nothing arrives before everything is there."""
+    """The same dashboard as a plain view: it sends nothing until all data is ready."""
 
     permission_classes = [AllowAny]
 
     def get(self, request: Request) -> Response:
-        """Answer all that `DashboardView` would deliver, as one object."""
+        """Everything that `DashboardView` would deliver, as one object."""
         recent_orders = RecentOrderSerializer(dashboard.get_recent_orders(request), many=True)
         try:
             exchange_rates = dashboard.get_exchange_rates(request)

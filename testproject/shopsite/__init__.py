@@ -1,1 +1,1 @@
-"""The demo site: settings, addresses and server entry points around the `shop` app."""
+"""The demo site: settings, URLs and server entry points around the `shop` app."""

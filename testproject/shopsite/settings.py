@@ -1,11 +1,11 @@
 """Settings of the demo site. Not a template for production: DEBUG is on and the key is public.
 
 Environment variables:
-    DATABASE_URL: a database other than the SQLite file beside manage.py, such as
+    DATABASE_URL: a database to use instead of the SQLite file next to manage.py, such as
         postgres://user:password@localhost/shop (needs psycopg).
     SHOP_DEBUG: "0" turns DEBUG off.
     SHOP_SECRET_KEY: replaces the public demo key.
-    SHOP_EXCHANGE_RATES_URL: where the dashboard asks for exchange rates.
+    SHOP_EXCHANGE_RATES_URL: the service that the dashboard gets exchange rates from.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ DATABASES = {
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-# One process serves the demo, and counts its requests by itself. The limits are the defaults: the
-# page begins one walk a load, so ten loads in ten seconds are none too many.
+# The demo runs in one process, which counts requests by itself. The limits are the defaults: each
+# load of the page begins one walk, so ten loads in ten seconds are within the limit.
 DJANGO_PARTSTREAM = {
     "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
 }
@@ -79,6 +79,6 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 
-# Nothing listens on port 9 of this machine, so the call honestly fails and the dashboard
-# shows its fallback until a real service is named here.
+# Nothing listens on port 9 of this machine, so the call really fails, and the dashboard shows its
+# fallback until you set the URL of a real service here.
 SHOP_EXCHANGE_RATES_URL = os.environ.get("SHOP_EXCHANGE_RATES_URL", "http://127.0.0.1:9/latest")

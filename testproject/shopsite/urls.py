@@ -1,4 +1,4 @@
-"""Addresses of the demo site."""
+"""The URLs of the demo site."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
-    path("admin/", admin.site.urls),  # signing in shows the staff's part of the dashboard
+    path("admin/", admin.site.urls),  # sign in here to see the staff's part of the dashboard
     path("", include("shop.urls")),
 ]

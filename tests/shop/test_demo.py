@@ -60,7 +60,7 @@ def test_prepare__makes_no_public_password_without_debug(db, command, settings):
 def test_check_port__says_what_to_do_when_it_is_taken(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CommandError, match=f"Port {port} is taken.*--port"):
+        with pytest.raises(CommandError, match=f"Port {port} is in use.*--port"):
             command.check_port(port)
     command.check_port(port)
 

@@ -232,7 +232,7 @@ def test_page__goes_on_where_the_connection_broke(page):
     wait_until(page, "Stopped")
     assert states(page)["today"] == "filled"
     assert states(page)["recent_orders"] == "waiting"
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     wait_until(page, "All 11 parts")
     assert states(page) == dict.fromkeys(CARDS, "filled")
     page.complaints = [text for text in page.complaints if "ERR_FAILED" not in text]

@@ -42,7 +42,7 @@ async def coroutine(request):
             [("a", safe_call(load, 1))],
             "part 'a' …Loader…Wrap it: lazy(...).",
         ),
-        ([("class", 1)], "'class' is not a name for a part. Take letters"),
+        ([("class", 1)], "'class' is not a valid name for a part. Use letters"),
         ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
         ([("a", lazy(load_one))], "the loader of part 'a' cannot be called as (request): "),
         (
@@ -54,9 +54,12 @@ async def coroutine(request):
                 ("a", lazy(lambda request, b: b, depends_on=["b"])),
                 ("b", lazy(load_one, depends_on=["a"])),
             ],
-            "parts depend on each other in a circle, ",
+            "parts depend on each other in a circle: ",
         ),
-        ([(f"p{number}", 1) for number in range(2001)], "2001 parts are declared, and 2000 is"),
+        (
+            [(f"p{number}", 1) for number in range(2001)],
+            "2001 parts are declared. The maximum is 2000",
+        ),
     ],
     ids=itertools.count(),
 )
@@ -193,7 +196,9 @@ def test_parts__may_be_a_list_or_a_tuple(serve, client, make):
 
 @pytest.mark.parametrize("make", [iter, lambda pairs: (pair for pair in pairs)])
 def test_parts__static_ones_are_not_what_is_empty_once_read(serve, client, make):
-    with pytest.raises(Misuse, match=r"ServedView: parts is a \w+, empty once read\. Write a list"):
+    with pytest.raises(
+        Misuse, match=r"ServedView: parts is a \w+, which can be read only once\. Write a list"
+    ):
         client.get(serve(parts=make([("a", 1)])))
     url = serve(get_parts=lambda self: make([("a", 1)]))
     for _ in range(2):
@@ -202,7 +207,7 @@ def test_parts__static_ones_are_not_what_is_empty_once_read(serve, client, make)
 
 @pytest.mark.parametrize("value", [iter([1]), Note.objects.all()], ids=["iterator", "queryset"])
 def test_parts__static_values_are_not_what_is_read_once_a_process(serve, client, value):
-    with pytest.raises(Misuse, match="it would be read once a process"):
+    with pytest.raises(Misuse, match="so it would be read only once per process"):
         client.get(serve(parts=[("a", value)]))
 
 
@@ -236,7 +241,7 @@ def test_parts__a_list_that_its_owner_changes_later_shifts_no_name(serve, client
 
 
 def test_order__apiview_before_the_mixins_is_misuse():
-    with pytest.raises(Misuse, match="class Wrong: APIView stands before the mixins"):
+    with pytest.raises(Misuse, match="class Wrong: APIView comes before the mixins"):
         type("Wrong", (APIView, CursorMixin), {})
 
 
@@ -267,7 +272,7 @@ def test_get_parts__that_queries_is_warned_of_under_debug(serve, settings, caplo
     assert get_json(client, url)["results"] == [{"count": 0}]
     messages = [record.getMessage() for record in caplog.records]
     assert (
-        "ServedView.get_parts() ran 1 queries, and will on every request. "
+        "ServedView.get_parts() ran 1 queries, and will run them on every request. "
         "Put them into a loader: lazy(...). (request r1)" in messages
     ) is warned
 

@@ -85,7 +85,7 @@ class TestDatabaseCache(KeepsOverDjango):
             store.touch(key, TTL)
             store.delete(key)
         (line,) = lines()
-        assert line.startswith("DjangoCacheStore failed, and is left alone")
+        assert line.startswith("DjangoCacheStore failed, and is not used")
 
 
 class TestDummyCache(OverDjango, CacheStoreContract):
@@ -125,7 +125,7 @@ def test_alias__that_is_unknown_is_misuse(two_caches):
     with pytest.raises(Misuse) as caught:
         over("nothing")
     assert "The cache store's alias is 'nothing'" in str(caught.value)
-    assert "Name a cache of CACHES, which has 'default', 'other'." in str(caught.value)
+    assert "Write one of those in CACHES: 'default', 'other'." in str(caught.value)
 
 
 def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):

@@ -92,7 +92,7 @@ def test_e001__an_unknown_setting(settings):
             {"CURSOR_KEYS": ["hunter2"]},
             "DJANGO_PARTSTREAM['CURSOR_KEYS'] has an entry that is not a string of 32 characters "
             "or more.",
-            'Make each by `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
+            'Make each with `python -c "import secrets; print(secrets.token_urlsafe(48))"`.',
         ),
         ([], "DJANGO_PARTSTREAM must be a dictionary.", 'Write {"DEFAULT_CHUNK_SIZE": 2}.'),
     ],
@@ -132,7 +132,7 @@ def test_e002__every_fault_has_its_own_message(settings):
                 "BACKEND": "partstream.backends.cursors.signed.SignedCursorCodec",
                 "OPTIONS": {"x": 1},
             },
-            "does not take its OPTIONS",
+            "does not accept its OPTIONS",
         ),
         ({"BACKEND": "nodots"}, "nodots"),
         ({"BACKEND": ".relative.Codec"}, ".relative.Codec"),
@@ -209,7 +209,7 @@ def test_e004__is_silent_of_views_that_override_get_parts(mount):
 def test_w001__chunks_larger_than_the_most(settings):
     settings.DJANGO_PARTSTREAM = {"DEFAULT_CHUNK_SIZE": 5, "MAX_PARTS_PER_REQUEST": 4}
     message = found()["partstream.W001"]
-    assert message.msg == "DEFAULT_CHUNK_SIZE is 5, and chunks have 4 parts at the most."
+    assert message.msg == "DEFAULT_CHUNK_SIZE is 5, but a chunk has at most 4 parts."
     assert message.hint == "Lower it, or raise MAX_PARTS_PER_REQUEST."
     assert not message.is_serious()
 
@@ -217,9 +217,7 @@ def test_w001__chunks_larger_than_the_most(settings):
 def test_w002__a_views_chunks_larger_than_the_most(mount):
     mount(path("view/", ProgressiveView.as_view(parts=[("a", 1)], chunk_size=51)))
     message = found()["partstream.W002"]
-    assert message.msg == (
-        "ProgressiveView.chunk_size is 51, and chunks have 50 parts at the most."
-    )
+    assert message.msg == ("ProgressiveView.chunk_size is 51, but a chunk has at most 50 parts.")
 
 
 @pytest.mark.parametrize("size", ["51", 2.5, [60]], ids=repr)
@@ -233,7 +231,7 @@ def test_w003__a_variable_that_looks_like_a_setting(found_in):
     (message,) = found_in(dict.fromkeys(names, "3"))
     assert (message.id, message.msg, message.hint) == (
         "partstream.W003",
-        "The environment variable PARTSTREAM_CHUNKSIZE is not read by partstream.",
+        "partstream does not read the environment variable PARTSTREAM_CHUNKSIZE.",
         "Did you mean PARTSTREAM_CHUNK_SIZE?",
     )
 
@@ -346,12 +344,12 @@ def test_budget__that_has_what_it_needs_is_silent(mount, shared_store):
     [
         (
             {"executor": INLINE},
-            f'InlineExecutor runs parts one after another. Take executor = "{THREADS}".',
+            f'InlineExecutor runs parts one after another. Set executor = "{THREADS}".',
         ),
         ({"executor": None}, "InlineExecutor runs parts one after another."),
         (
             {"enable_caching": False},
-            "no walk cache to keep what moves to the next chunk. Set enable_caching = True.",
+            "no walk cache to keep the parts that move on. Set enable_caching = True.",
         ),
     ],
     ids=["executor", "default executor", "caching"],
@@ -361,7 +359,7 @@ def test_e005__a_time_budget_that_lacks_something(mount, shared_store, attribute
     mount(path("view/", include(view.urls())))
     (message,) = {id(message.obj): message for message in found().values()}.values()
     assert message.id == "partstream.E005"
-    assert message.msg.startswith(f"Budgeted has a time budget of 0.5 s, and {says}")
+    assert message.msg.startswith(f"Budgeted has a time budget of 0.5 s, but {says}")
     assert message.obj is view
     assert message.is_serious()
 
@@ -431,7 +429,7 @@ def test_e004__of_a_budget_or_a_switch_that_is_none(mount, shared_store, attribu
     [
         ("no.such.Executor", "cannot be imported"),
         ("django.test.Client", "is not a Executor"),
-        ({"BACKEND": THREADS, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
+        ({"BACKEND": THREADS, "OPTIONS": {"x": 1}}, "does not accept its OPTIONS ['x']"),
         ({"BACKEND": THREADS, "OPTIONS": {"max_workers": 0}}, "max_workers=0"),
     ],
     ids=["path", "class", "options", "value"],
@@ -469,7 +467,7 @@ def test_w006__a_budget_over_a_store_that_is_not_shared(mount):
     assert list(messages) == ["partstream.W006"]
     message = messages["partstream.W006"]
     assert message.msg == (
-        "Budgeted has a time budget, and DjangoCacheStore is not shared: a part that moves to the "
+        "Budgeted has a time budget, but DjangoCacheStore is not shared: a part that moves to the "
         "next chunk runs again if another process answers it."
     )
     assert "partstream.backends.caches.redis.RedisCacheStore" in message.hint
@@ -489,7 +487,7 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
     monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
     message = found()["partstream.W007"]
     assert message.msg == (
-        "Threaded runs its parts in threads, which see nothing of the request's transaction, and "
+        "Threaded runs its parts in threads, which cannot see the request's transaction, but "
         "ATOMIC_REQUESTS opens one for each request."
     )
     assert "non_atomic_requests" in message.hint
@@ -509,7 +507,7 @@ def test_w011__everybody_is_a_trusted_proxy(settings, network):
     settings.DJANGO_PARTSTREAM = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8", network]}
     message = found()["partstream.W011"]
     assert f"all of IPv{4 if '.' in network else 6}" in message.msg
-    assert message.hint == "List the networks of your own proxies."
+    assert message.hint == "List only the networks of your own proxies."
 
 
 def test_w011__is_silent_of_ones_own_proxies(settings):
@@ -558,7 +556,9 @@ def test_deploy__of_a_short_secret(settings):
     settings.SECRET_KEY = "x" * 31
     settings.DJANGO_PARTSTREAM = PRODUCTION
     message = found_deployed()["partstream.W015"]
-    assert message.msg == "Cursors hang on SECRET_KEY and its fallbacks; one has 31 characters."
+    assert (
+        message.msg == "Cursors depend on SECRET_KEY and its fallbacks; one has only 31 characters."
+    )
     assert "partstream.W015" not in found()
     settings.DJANGO_PARTSTREAM = {**PRODUCTION, "CURSOR_KEYS": ["abcdefgh" * 4]}
     assert "partstream.W015" not in found_deployed()
@@ -567,7 +567,7 @@ def test_deploy__of_a_short_secret(settings):
 def test_deploy__of_a_short_fallback(settings):
     settings.SECRET_KEY_FALLBACKS = ["x" * 40, "x" * 7]
     settings.DJANGO_PARTSTREAM = PRODUCTION
-    assert "one has 7 characters" in found_deployed()["partstream.W015"].msg
+    assert "one has only 7 characters" in found_deployed()["partstream.W015"].msg
 
 
 def test_e003__an_empty_fallback(settings):

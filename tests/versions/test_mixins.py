@@ -142,7 +142,7 @@ def test_chunk_mixin__alone_refuses_more_than_the_most(get, settings):
     settings.DJANGO_PARTSTREAM = {"MAX_PARTS_PER_REQUEST": 2}
     with pytest.raises(Misuse) as caught:
         get(Whole)
-    assert "2 parts are the most (MAX_PARTS_PER_REQUEST)" in str(caught.value)
+    assert "2 parts are the maximum (MAX_PARTS_PER_REQUEST)" in str(caught.value)
     assert "Write class Whole(CursorMixin, ChunkMixin, …)." in str(caught.value)
 
 
@@ -396,7 +396,7 @@ def test_manifest__merges_what_the_view_says_more(serve, client):
     ("described", "says"),
     [
         ({"first": {"dependencies": ["lost"]}}, "part 'first' depends on 'lost', which is not a"),
-        ({"first": {"dependencies": ["first"]}}, "in a circle, first -> first."),
+        ({"first": {"dependencies": ["first"]}}, "in a circle: first -> first."),
         ({"first": {"dependencies": "third"}}, "get_parts_manifest()['first'] is {'dependencies'"),
         (
             {"first": "small"},

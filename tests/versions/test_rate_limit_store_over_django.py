@@ -48,7 +48,7 @@ class TestLocMemCache(CountsOverDjango):
 
     def test_check__tells_of_the_entries_that_are_driven_out(self, store):
         (warning,) = store.check()
-        assert "is a LocMemCache: each process counts requests by itself" in warning.msg
+        assert "is a LocMemCache: each process counts requests separately" in warning.msg
         assert "a flood of clients drives out counters" in warning.msg
         assert "MemoryRateLimitStore" in warning.hint
         assert "RedisRateLimitStore" in warning.hint
@@ -124,7 +124,7 @@ class TestDummyCache(OverDjango):
 
     def test_check__tells_nothing_of_entries(self, store):
         (warning,) = store.check()
-        assert "is a DummyCache: each process counts requests by itself" in warning.msg
+        assert "is a DummyCache: each process counts requests separately" in warning.msg
         assert "drives out" not in warning.msg
 
 
@@ -232,7 +232,7 @@ def test_alias__that_is_unknown_is_misuse(two_caches):
     with pytest.raises(Misuse) as caught:
         DjangoCacheRateLimitStore(alias="nothing")
     assert "The rate-limit store's alias is 'nothing'" in str(caught.value)
-    assert "Name a cache of CACHES, which has 'default', 'other'." in str(caught.value)
+    assert "Write one of those in CACHES: 'default', 'other'." in str(caught.value)
 
 
 def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):
@@ -242,7 +242,7 @@ def test_alias__of_a_cache_that_cannot_be_made_is_misuse(settings):
 
 
 def test_retry_after__that_is_no_time_is_misuse(two_caches):
-    with pytest.raises(Misuse, match="Give seconds above 0"):
+    with pytest.raises(Misuse, match="Write seconds above 0"):
         DjangoCacheRateLimitStore(retry_after=0)
 
 
@@ -291,5 +291,5 @@ def test_raised__counts_the_request_once(counters, added, counter):
 def test_raised__what_is_no_counter_is_a_fault(misses, junk):
     # A cache that is told to ignore its faults answers 0.
     cache = Scripted([None] * misses + [junk], [False] * misses)
-    with pytest.raises(TypeError if junk else ServiceFault, match="for a counter"):
+    with pytest.raises(TypeError if junk else ServiceFault, match="The counter in the cache is"):
         _raised(cache, "counter", 70)

@@ -1,1 +1,1 @@
-"""Cache stores: they keep fragments, and the locks of those that are being made."""
+"""Cache stores: they keep fragments, and the locks of fragments that are being made."""

@@ -16,9 +16,9 @@ from ..faults import Fault, fault_of
 
 logger = get_logger("partstream.stores")
 
-# An entry is one of these headers (a name, the format's version, the kind), a proof, the body.
-_SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes. What others can write has to be proved.
-_COUNTED = b"psf\x01c"  # Proof: the body's length, 8 bytes. It shows what was cut short.
+# An entry is one of these headers (a name, the format's version, the kind), a proof, and the body.
+_SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes, since other processes can write the entry.
+_COUNTED = b"psf\x01c"  # Proof: the body's length, 8 bytes. It reveals truncated entries.
 _SIGNED_SIZE = len(_SIGNED) + 32
 _COUNTED_SIZE = len(_COUNTED) + 8
 
@@ -26,54 +26,54 @@ _COUNTED_SIZE = len(_COUNTED) + 8
 class CacheStore(Backend, ABC):
     """Keeps fragments (JSON bytes) and small lock entries for a while, under short ASCII keys.
 
-    A subclass writes the five methods over raw entries, `read` to `remove`, sets the flags, and
-    lets everything raise what it likes. This class makes of it what callers use: an entry has a
-    header and, where other processes could have written it, a message authentication code over
-    its key and body; one that does not fit is a miss and a line in the log. So is a fault of what
-    is behind the store, which is then left alone for a while (see ``Breaker``). A fault of one
-    call, such as an entry that does not fit, leaves the store open to the others; `fault_of` tells
-    the two apart. Callers never see an exception of the store, and all of a process's threads
+    A subclass implements the five methods over raw entries, `read` to `remove`, and sets the flags.
+    Its methods may raise anything. This class provides what callers use. An entry has a header and,
+    if other processes could have written it, a message authentication code over its key and body;
+    an invalid entry is a miss and a line in the log. So is a failure of the service behind the
+    store, which is then not used for a while (see ``Breaker``). If a single call fails through its
+    own fault, for example because of an entry that is too large, the store stays in use; `fault_of`
+    tells the two apart. Callers never see an exception of the store, and all threads of a process
     share one instance of it.
 
-    Keys are used as they are given, so that they are printable ASCII without spaces, up to 200
+    Keys are used unchanged, so they must be printable ASCII without spaces, have up to 200
     characters, and begin with a prefix that nothing else uses.
 
     Args:
-        keys: The project's key ring. The first key signs entries, every key proves them.
-        max_size: Bytes of the longest body that is kept.
-        retry_after: Seconds for which the store is left alone after a fault.
+        keys: The project's key ring. The first key signs entries, and every key verifies them.
+        max_size: The maximum size of a body in bytes; longer ones are not kept.
+        retry_after: Seconds for which the store is not used after a failure.
     """
 
     #: Whether other processes see the same entries.
     shared: bool
-    #: Whether `add` lets exactly one of many callers win.
+    #: Whether `add` succeeds for exactly one of many simultaneous callers.
     atomic_add: bool
-    #: Whether anything can be had back at all.
+    #: Whether the store keeps anything at all.
     keeps: bool = True
 
     def __init__(self, *, keys: KeyRing, max_size: int, retry_after: float = 2) -> None:
         self._max_size = max_size
-        # Kept to be copied: that is quicker than to begin anew from the key.
+        # Kept as templates: copying one is faster than starting again from the key.
         self._codes = tuple(hmac.new(key, digestmod="sha256") for key in keys.derive("cache"))
         self._breaker = Breaker(type(self).__name__, retry_after, fault_of=self.fault_of)
 
     def fault_of(self, error: Exception) -> Fault:
         """Whose fault an exception of the methods below is.
 
-        Override it where your client raises what `partstream.backends.faults.fault_of` does not
-        know. A method may also raise ``CallFault`` or ``ServiceFault`` of that module.
+        Override it if your client raises exceptions that `partstream.backends.faults.fault_of`
+        does not know. A method may also raise ``CallFault`` or ``ServiceFault`` of that module.
         """
         return fault_of(error)
 
-    # What callers use
+    # Called by users of the store
 
     def get(self, key: str) -> bytes | None:
-        """The body that is kept under the key, if there is one."""
+        """The body stored under the key, if there is one."""
         entry = self._breaker.call(self.read, [key], otherwise={}).get(key)
         return None if entry is None else self._opened(key, entry)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The bodies that are kept under these keys, in one round trip; none for no keys."""
+        """The bodies stored under these keys, in one round trip; none if there are no keys."""
         asked = list(keys)
         if not asked:
             return {}
@@ -86,14 +86,14 @@ class CacheStore(Backend, ABC):
         return found
 
     def set_many(self, entries: Mapping[str, bytes], ttl: int) -> bool:
-        """Keep these bodies, in one round trip; one that is too long is left out.
+        """Store these bodies, in one round trip; a body that is too long is left out.
 
         Args:
             entries: Bodies by their keys.
             ttl: Whole seconds, 1 or more.
 
         Returns:
-            Whether all of them are kept.
+            Whether all of them were stored.
         """
         sealed = {}
         for key, body in entries.items():
@@ -107,10 +107,10 @@ class CacheStore(Backend, ABC):
         return written and self.keeps and len(sealed) == len(entries)
 
     def add(self, key: str, value: bytes, ttl: int) -> bool:
-        """Keep a short value where the key has none, and tell whether it had none.
+        """Store a short value unless the key has one already; return whether it was stored.
 
-        True where the store is down or the call fails, too: then nobody should wait for somebody
-        else.
+        Also True if the store is down or the call fails: then no caller should wait for
+        another one.
 
         Args:
             key: The key.
@@ -120,30 +120,30 @@ class CacheStore(Backend, ABC):
         return self._breaker.call(self.reserve, key, self._sealed(key, value), ttl, otherwise=True)
 
     def touch(self, key: str, ttl: int) -> None:
-        """Keep what is there for ``ttl`` seconds from now (whole ones, 1 or more)."""
+        """Keep an existing entry for ``ttl`` seconds from now (whole seconds, 1 or more)."""
         self._breaker.call(self.extend, key, ttl, otherwise=None)
 
     def delete(self, key: str) -> None:
-        """Forget what is there."""
+        """Delete the entry."""
         self._breaker.call(self.remove, key, otherwise=None)
 
     def _written(self, entries: dict[str, bytes], ttl: int) -> bool:
         self.write(entries, ttl)
         return True
 
-    # What subclasses write
+    # Implemented by subclasses
 
     @abstractmethod
     def read(self, keys: list[str]) -> Mapping[str, Any]:
-        """The raw entries that are there, by their keys; there is at least one key."""
+        """The raw entries that exist, by their keys; there is at least one key."""
 
     @abstractmethod
     def write(self, entries: dict[str, bytes], ttl: int) -> None:
-        """Keep these raw entries for ``ttl`` seconds; there is at least one."""
+        """Store these raw entries for ``ttl`` seconds; there is at least one."""
 
     @abstractmethod
     def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
-        """Keep a raw entry where the key has none; whether it had none."""
+        """Store a raw entry unless the key has one already; return whether it was stored."""
 
     @abstractmethod
     def extend(self, key: str, ttl: int) -> None:
@@ -151,7 +151,7 @@ class CacheStore(Backend, ABC):
 
     @abstractmethod
     def remove(self, key: str) -> None:
-        """Forget the entry."""
+        """Delete the entry."""
 
     # Entries
 
@@ -164,12 +164,12 @@ class CacheStore(Backend, ABC):
         fault = self._fault(key, entry)
         if fault is None and isinstance(entry, bytes):
             return entry[_SIGNED_SIZE if self.shared else _COUNTED_SIZE :]
-        # The content may be anybody's, so the log has only its name.
+        # Anything may have written the content, so only the key is logged.
         logger.warning("The cache's entry %r is not used: %s.", key, fault)
         return None
 
     def _fault(self, key: str, entry: object) -> str | None:
-        """Why an entry is not to be used."""
+        """Why an entry cannot be used; None if it can."""
         if not isinstance(entry, bytes):
             return f"it is {type(entry).__name__}, not bytes"
         header, size = (_SIGNED, _SIGNED_SIZE) if self.shared else (_COUNTED, _COUNTED_SIZE)
@@ -182,11 +182,11 @@ class CacheStore(Backend, ABC):
             return None if int.from_bytes(proof, "big") == len(body) else "it was cut short"
         if any(hmac.compare_digest(proof, self._code(code, key, body)) for code in self._codes):
             return None
-        return "its code is not of this key and content, or of a secret that left"
+        return "its code does not match this key and content, or its secret was removed"
 
     @staticmethod
     def _code(code: hmac.HMAC, key: str, body: bytes | memoryview) -> bytes:
-        """The HMAC of key and body, joined so that no other two give the same."""
+        """The HMAC of key and body, joined so that no other pair gives the same."""
         code = code.copy()
         name = key.encode()
         code.update(b"%b%d:%b" % (_SIGNED, len(name), name))

@@ -24,22 +24,22 @@ logger = get_logger("partstream.stores")
 
 
 class DjangoCacheStore(CacheStore):
-    """Over ``django.core.cache``, so with its key prefix, version and key function.
+    """Uses ``django.core.cache``, with its key prefix, version and key function.
 
-    Round trips are as few as the cache's own ``get_many`` and ``set_many`` need. The cache has to
-    carry bytes: Django's all do, and pickle what they carry when others can see it.
+    It makes as few round trips as the cache's own ``get_many`` and ``set_many``. The cache must
+    support bytes: all of Django's do, and those that processes share pickle their values.
 
-    A small cache throws out the application's entries for ours (a ``LocMemCache`` has room for
-    300 by default): give the store an alias of its own, or raise ``MAX_ENTRIES``.
+    A small cache evicts the application's entries in favour of the store's (a ``LocMemCache`` holds
+    300 by default): use an alias just for the store, or raise ``MAX_ENTRIES``.
 
     Args:
         keys: The project's key ring.
-        max_size: Bytes of the longest body that is kept.
+        max_size: The maximum size of a body in bytes; longer ones are not kept.
         alias: A name in ``CACHES``.
-        retry_after: Seconds for which the cache is left alone after a fault.
+        retry_after: Seconds for which the cache is not used after a failure.
 
     Raises:
-        Misuse: When there is no such cache, or it cannot be made.
+        Misuse: When the cache does not exist, or cannot be made.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class DjangoCacheStore(CacheStore):
         except InvalidCacheBackendError as error:
             raise Misuse(
                 f"The cache store's alias is {alias!r}: {error} "
-                f"Name a cache of CACHES, which has {', '.join(map(repr, caches.settings))}."
+                f"Write one of those in CACHES: {', '.join(map(repr, caches.settings))}."
             ) from error
         self._alias = alias
         self.shared = not isinstance(cache, (LocMemCache, DummyCache))
@@ -60,7 +60,7 @@ class DjangoCacheStore(CacheStore):
 
     @property
     def _cache(self) -> BaseCache:
-        # Asked each time: Django makes one a thread, and closes it after each request.
+        # Looked up each time: Django makes one per thread, and closes it after each request.
         return caches[self._alias]
 
     def read(self, keys: list[str]) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ class DjangoCacheStore(CacheStore):
             if fault not in {Fault.CALL, Fault.UNKNOWN}:
                 raise
             if fault is Fault.UNKNOWN:
-                # An entry that it cannot unpickle raises anything; or the cache is down.
+                # An entry that cannot be unpickled may raise anything; or the cache is down.
                 self._cache.get("partstream.answers")
         found = {}
         for key in keys:
@@ -93,9 +93,9 @@ class DjangoCacheStore(CacheStore):
                 raise
         else:
             if refused:
-                raise CallFault(f"The cache did not take {len(refused)} of {len(entries)} entries.")
+                raise CallFault(f"The cache refused {len(refused)} of {len(entries)} entries.")
             return
-        # One of them is to blame; the others are kept.
+        # One of them is at fault; the others are stored.
         fault: Exception | None = None
         for key, entry in entries.items():
             try:
@@ -109,7 +109,7 @@ class DjangoCacheStore(CacheStore):
 
     def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
         """See `CacheStore.reserve`."""
-        # None is what django-redis answers for a fault that it was told to ignore.
+        # django-redis returns None for an error that it is configured to ignore.
         return self._cache.add(key, entry, ttl) is not False
 
     def extend(self, key: str, ttl: int) -> None:
@@ -121,7 +121,7 @@ class DjangoCacheStore(CacheStore):
         self._cache.delete(key)
 
     def check(self) -> list[CheckMessage]:
-        """An error for a cache that loses bytes, a warning where two can win `add`."""
+        """An error for a cache that alters bytes, a warning if two callers can win `add`."""
         messages = check_bytes(self._alias) + check_keys(self._alias)
         if self.atomic_add or not self.keeps:
             return messages
@@ -129,23 +129,23 @@ class DjangoCacheStore(CacheStore):
             *messages,
             Warning(
                 f"The cache {self._alias!r} is a file cache, which lets several callers add the "
-                "same key: a loader under cached_for() may run more than once at a time.",
-                hint="Name the alias of another cache in the OPTIONS of CACHE_STORE.",
+                "same key, so a loader under cached_for() may run more than once at a time.",
+                hint="Set alias in the OPTIONS of CACHE_STORE to another cache.",
                 id="partstream.W005",
             ),
         ]
 
     def check_deploy(self) -> list[CheckMessage]:
-        """A warning where other processes' pickles are read."""
+        """A warning if pickles that other processes wrote are read."""
         if not (self.shared and reads_pickles(self._cache)):
             return []
         return [
             Warning(
-                f"The cache {self._alias!r} pickles what it keeps: whoever can write to what is "
-                "behind it can run code in this process.",
+                f"The cache {self._alias!r} pickles its values: anyone who can write to its "
+                "storage can run code in this process.",
                 hint=(
-                    "Let nobody else write there, or keep fragments in Redis with "
-                    "partstream.backends.caches.redis.RedisCacheStore, which reads no pickles."
+                    "Make sure that only this project can write there, or keep fragments in Redis "
+                    "with partstream.backends.caches.redis.RedisCacheStore, which reads no pickles."
                 ),
                 id="partstream.W004",
             )

@@ -8,14 +8,14 @@ from .base import CacheStore
 
 
 class NullCacheStore(CacheStore):
-    """Keeps nothing: every look is a miss, and every `add` wins.
+    """Keeps nothing: every read is a miss, and every `add` succeeds.
 
-    It is not ``shared``, since no other process will find here what this one put in.
+    It is not ``shared``, since other processes never find what this one stored.
 
     Args:
         keys: The project's key ring.
-        max_size: Bytes of the longest body.
-        retry_after: Without effect: nothing can fail.
+        max_size: The maximum size of a body in bytes.
+        retry_after: Has no effect, since nothing can fail.
     """
 
     shared = False

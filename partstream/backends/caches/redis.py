@@ -15,28 +15,29 @@ from .base import CacheStore
 
 
 class RedisCacheStore(CacheStore):
-    """In the Redis of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``, or a cluster.
+    """Uses the Redis server of a django-redis cache, with its ``KEY_PREFIX`` and ``VERSION``.
 
-    The cache's serializer and compressor are passed by. Where the cache has replicas, all goes to
-    the primary: an entry is read right after it was written, when a replica may not have it yet.
+    It can use a Redis Cluster instead. It bypasses the cache's serializer and compressor. If the
+    cache has replicas, every command goes to the primary: an entry is read right after it was
+    written, when a replica may not have it yet.
 
-    The store has connections of its own, as many as there are threads, without retries. They wait
-    for the server as long as ``SOCKET_CONNECT_TIMEOUT`` and ``SOCKET_TIMEOUT`` in the cache's
-    ``OPTIONS`` say (in a cluster: ``socket_connect_timeout`` and ``socket_timeout`` in the query
-    of its URL), and 0.25 s where they say nothing. Connections of a pool that only its own class
-    can make, as with Sentinel, are taken as they are.
+    The store has its own connections, as many as there are threads, and never retries. Timeouts are
+    ``SOCKET_CONNECT_TIMEOUT`` and ``SOCKET_TIMEOUT`` in the cache's ``OPTIONS`` (for a cluster:
+    ``socket_connect_timeout`` and ``socket_timeout`` in the query of its URL), and 0.25 s where
+    those are not set. If only the pool's own class can make connections, as with Sentinel, the
+    store uses that pool unchanged.
 
     Args:
         keys: The project's key ring.
-        max_size: Bytes of the longest body that is kept.
+        max_size: The maximum size of a body in bytes; longer ones are not kept.
         alias: A name in ``CACHES``, of a cache of django-redis; None: ``"default"``.
-        cluster_url: In place of ``alias``: the URL of any node of a Redis Cluster. Keys have no
+        cluster_url: Instead of ``alias``: the URL of any node of a Redis Cluster. Keys have no
             prefix there.
-        retry_after: Seconds for which Redis is left alone after a fault.
+        retry_after: Seconds for which Redis is not used after a failure.
 
     Raises:
-        Misuse: When there is no such cache, it is not one of django-redis, the URL cannot be used,
-            or both are given.
+        Misuse: When the cache does not exist or is not one of django-redis, the URL cannot be
+            used, or both are given.
     """
 
     shared = True
@@ -82,13 +83,13 @@ class RedisCacheStore(CacheStore):
         self._redis.execute(name, "DEL", name)
 
     def check(self) -> list[CheckMessage]:
-        """Errors where server and option do not fit, and where bytes come back as text."""
+        """Errors if server and options do not match, or if bytes are returned as text."""
         connections = self._redis
         messages = connections.check()
-        # A pool of the store's own has it switched off.
+        # The store's own pools have it switched off.
         if isinstance(connections, ServerConnections) and connections.pool.connection_kwargs.get(
             "decode_responses"
         ):
-            reason = "its connections have decode_responses, and their pool is taken as it is."
+            reason = "its connections have decode_responses, and the store uses its pool unchanged."
             messages.append(bytes_error(connections.alias, reason))
         return messages

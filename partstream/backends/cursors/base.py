@@ -15,7 +15,7 @@ from partstream.keys import KeyRing
 
 from ..base import Backend
 
-#: What a codec carries: a JSON array of strings and whole numbers; its last item is the binding.
+#: The payload of a token: a JSON array of strings and whole numbers; the last item is the binding.
 Payload = list[Any]
 
 #: Seconds that a token may be ahead of this machine's clock.
@@ -31,10 +31,10 @@ def to_base64url(data: bytes) -> str:
 
 
 def from_base64url(text: str) -> bytes:
-    """The bytes of an unpadded base64url text, which has to be the canonical one.
+    """The bytes of an unpadded base64url text in its canonical form.
 
     Raises:
-        InvalidCursor: When it is not base64, or encoding the bytes again gives another text.
+        InvalidCursor: When it is not base64, or encoding the bytes again gives a different text.
     """
     try:
         data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -46,17 +46,17 @@ def from_base64url(text: str) -> bytes:
 
 
 class CursorCodec(Backend, ABC):
-    """Turns a payload into a token and back; the token tells when it was made.
+    """Turns a payload into a token and back; the token includes the time when it was made.
 
-    A subclass writes `seal` and `unseal`; this class keeps the clock and turns whatever they
-    raise into the two errors of the contract. A token is made of RFC 3986's unreserved
-    characters (``A-Z a-z 0-9 - . _ ~``), and has one spelling only: `unseal` refuses every other.
+    A subclass implements `seal` and `unseal`. This class checks the time, and turns whatever they
+    raise into the two errors of the contract. A token consists of RFC 3986's unreserved characters
+    (``A-Z a-z 0-9 - . _ ~``) and has exactly one valid spelling: `unseal` refuses all others.
 
     Args:
-        keys: The project's key ring; derive a key by a label of your own.
+        keys: The project's key ring; derive a key with a label of your own.
     """
 
-    #: Whether the holder of a token cannot read what is in it.
+    #: Whether the contents of a token are hidden from its holder.
     hides_contents: ClassVar[bool] = False
 
     def __init__(self, *, keys: KeyRing) -> None:
@@ -69,7 +69,7 @@ class CursorCodec(Backend, ABC):
         Args:
             payload: A JSON array whose last item is the binding.
             issued: When the token is made, in seconds since 1970.
-            ttl: Seconds that it shall be good for.
+            ttl: Seconds for which it should be valid.
         """
 
     @abstractmethod
@@ -78,7 +78,7 @@ class CursorCodec(Backend, ABC):
 
         Raises:
             CursorError: When the token was not made by `seal` under a key of the ring.
-            Exception: Anything else is taken for `InvalidCursor`.
+            Exception: Anything else is treated as `InvalidCursor`.
         """
 
     def encode(self, payload: Payload, ttl: int) -> str:
@@ -89,7 +89,7 @@ class CursorCodec(Backend, ABC):
         """The payload of a token that is at most ``ttl`` seconds old.
 
         Raises:
-            CursorExpired: When the token is good, but older.
+            CursorExpired: When the token is valid, but older.
             InvalidCursor: In every other case.
         """
         try:

@@ -1,4 +1,4 @@
-"""Encrypted cursors, the default: nobody but the server reads them."""
+"""Encrypted cursors, the default: only the server can read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cursors as JSON Web Tokens, for gateways that want to see one. Needs PyJWT, the extra ``jwt``."""
+"""Cursors as JSON Web Tokens, for gateways that expect them. Needs PyJWT, the extra ``jwt``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .base import CursorCodec, Payload, dump, to_base64url
 
 _ALGORITHM = "HS256"
 _AUDIENCE = "partstream"
-#: An explicit type (RFC 8725, section 3.11): no other JWT of the project passes for a cursor.
+#: An explicit type (RFC 8725, section 3.11): no other JWT of the project is valid as a cursor.
 _TYPE = "partstream-cursor+jwt"
 _HEADER = to_base64url(dump({"alg": _ALGORITHM, "typ": _TYPE}).encode()) + "."
-#: No time is later: whole numbers beyond are not the same in every JSON reader (RFC 8259, 6).
+#: The latest time: JSON readers do not agree on larger whole numbers (RFC 8259, 6).
 _LATEST = 2**53
 _CLAIMS = {"aud", "exp", "iat", "sub", "cur"}
 
@@ -25,9 +25,10 @@ _CLAIMS = {"aud", "exp", "iat", "sub", "cur"}
 class JWTCursorCodec(CursorCodec):
     """HS256 tokens (RFC 7519) with the claims ``aud``, ``exp``, ``iat``, ``sub`` and ``cur``.
 
-    ``sub`` is the cursor's binding, ``cur`` the rest of the payload. The header is one constant:
-    a token with any other (``alg``, ``kid``, ``crit``, …) is refused before PyJWT sees it.
-    Both ``iat`` with the view's ``cursor_ttl`` and ``exp`` end its life, whichever is first.
+    ``sub`` is the cursor's binding, and ``cur`` the rest of the payload. The header is constant: a
+    token with any other header (``alg``, ``kid``, ``crit``, …) is refused before PyJWT sees it.
+    A token expires after the view's ``cursor_ttl``, counted from ``iat``, or at ``exp``, whichever
+    comes first.
 
     Args:
         keys: The project's key ring.
@@ -36,8 +37,8 @@ class JWTCursorCodec(CursorCodec):
     def __init__(self, *, keys: KeyRing) -> None:
         super().__init__(keys=keys)
         self._keys = keys.derive("cursors.jwt")
-        # The signature is PyJWT's affair. The claims are checked here, as a closed schema: what
-        # PyJWT checks of them is less, and its leeway for iat would stretch exp too.
+        # PyJWT verifies the signature. The claims are verified here, against a closed schema:
+        # PyJWT checks less, and its leeway for iat would extend exp too.
         self._jws = jwt.PyJWS([_ALGORITHM], {"enforce_minimum_key_length": True})
 
     def seal(self, payload: Payload, *, issued: int, ttl: int) -> str:

@@ -1,4 +1,4 @@
-"""Signed cursors: not to be forged, but to be read by whoever holds them. Needs Django only."""
+"""Signed cursors: they cannot be forged, but their holder can read them. Needs only Django."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ISSUED = re.compile(r"0|[1-9][0-9]{0,15}")
 class SignedCursorCodec(CursorCodec):
     """Tokens ``payload.issued.signature``, signed by ``django.core.signing``'s HMAC-SHA256.
 
-    The payload is base64url of the JSON, never compressed, and ``issued`` decimal seconds.
+    The payload is base64url of the JSON, never compressed; ``issued`` is in decimal seconds.
 
     Args:
         keys: The project's key ring.
@@ -44,5 +44,5 @@ class SignedCursorCodec(CursorCodec):
             raise InvalidCursor("the signature does not match") from error
         encoded, issued = value.split(".")
         if not _ISSUED.fullmatch(issued):
-            raise InvalidCursor("the time is not one that was written here")
+            raise InvalidCursor("the time is not in the form that this codec writes")
         return json.loads(from_base64url(encoded).decode()), int(issued)

@@ -20,34 +20,33 @@ T = TypeVar("T")
 
 
 class Executor(Backend, ABC):
-    """Says where loaders run. A subclass writes `submit`.
+    """Decides where loaders run. A subclass implements `submit`.
 
     Every executor has a pool of threads, since a function with a timeout can only be waited for
-    from another thread; an executor that is not concurrent uses it for nothing else.
+    from another thread. An executor that is not concurrent uses its pool for nothing else.
 
-    A thread that partstream starts has nothing of what your middleware keeps on the request's
-    thread, or on its database connection: a tenant's schema, a variable of row-level security, a
-    cache in a ``threading.local``. Its hooks set that, and take it away: `before_call` and
-    `after_call`.
+    Threads that partstream starts lack what your middleware keeps on the request's thread or on
+    its database connection: a tenant's schema, a variable of row-level security, a cache in a
+    ``threading.local``. Use the hooks `before_call` and `after_call` to set and reset it.
 
     Args:
-        max_workers: Threads of the pool.
-        max_queued: Calls that wait for a thread of the pool.
-        max_abandoned: Calls that timed out, still run, and have their place in the pool given to
-            another thread. When so many run, a part with a timeout fails at once, with the code
-            ``capacity``.
-        max_coroutines: Coroutine loaders that run at a time in the loop thread.
+        max_workers: The number of threads in the pool.
+        max_queued: The number of calls that may wait for a thread of the pool.
+        max_abandoned: The number of calls that may still run after their timeout while another
+            thread takes their place in the pool. When that many run, a part with a timeout fails
+            at once, with the code ``capacity``.
+        max_coroutines: The number of coroutine loaders that may run at a time in the loop thread.
         before_call: The dotted path of the function of (request) that `before_call` calls.
         after_call: The dotted path of the function of (request) that `after_call` calls.
 
     Raises:
-        Misuse: When a number is not whole, or not above zero; when a function cannot be imported.
+        Misuse: When a number is not a whole number above zero, or a function cannot be imported.
     """
 
     #: Whether parts run side by side. If so, coroutine loaders run in the process's loop thread;
-    #: if not, in the request's, together.
+    #: otherwise, they run together in the request's thread.
     concurrent: ClassVar[bool] = False
-    #: Whether timeouts and time budgets hold. Only in tests they do not.
+    #: Whether timeouts and time budgets apply. They always do, except in tests.
     watches_time: ClassVar[bool] = True
 
     def __init__(
@@ -68,7 +67,9 @@ class Executor(Backend, ABC):
         }
         for name, value in limits.items():
             if type(value) is not int or value < 1:
-                raise Misuse(f"{type(self).__name__}({name}={value!r}): write a whole number >= 1.")
+                raise Misuse(
+                    f"{type(self).__name__}({name}={value!r}): write a whole number of 1 or more."
+                )
         self.pool = WorkerPool(
             max_workers=max_workers, max_queued=max_queued, max_abandoned=max_abandoned
         )
@@ -81,34 +82,34 @@ class Executor(Backend, ABC):
             refuse_coroutine(getattr(self, name), f"{type(self).__name__}.{name}")
 
     def before_call(self, request: Any) -> None:
-        """Set what a part's code needs of this thread, and of its database connections.
+        """Set up this thread and its database connections for a part's code.
 
-        Called with the loader's request, in each thread that runs code of the project's for a
-        part: a worker, a coroutine's own thread of ``sync_to_async``, the thread of serializer and
-        fallback. Never in the thread of an event loop. In the request's own thread only when that
-        thread opens a connection after it has given a pooled one back. It may be called again in
-        the same thread.
+        It is called with the loader's request, in each thread that runs code of the project's for
+        a part: a worker, a coroutine's own thread for ``sync_to_async``, the thread of serializer
+        and fallback. It is never called in the thread of an event loop. In the request's own
+        thread it is called only when that thread opens a connection after it has given a pooled
+        one back. It may be called again in the same thread.
 
-        By default it calls the function of the option ``before_call``. What it raises fails the
-        part, fallback or not, and is logged; in the request's own thread, whatever wanted the
-        connection.
+        By default it calls the function of the option ``before_call``. If it raises, the part fails
+        even if it has a fallback, and the exception is logged. In the request's own thread, the
+        code that needed the connection fails.
         """
         if self._before_call is not None:
             self._before_call(request)
 
     def after_call(self, request: Any) -> None:
-        """Take away what `before_call` has set, before the thread serves another request.
+        """Reset what `before_call` has set, before the thread serves another request.
 
-        Called in the same threads, except the request's own, also after a `before_call` that
-        failed. By default it calls the function of the option ``after_call``. What it raises is
-        only logged.
+        It is called in the same threads except the request's own, even if `before_call` failed.
+        By default it calls the function of the option ``after_call``. An exception that it raises
+        is only logged.
         """
         if self._after_call is not None:
             self._after_call(request)
 
     @cached_property
     def has_hooks(self) -> bool:
-        """Whether one of the two hooks does anything."""
+        """Whether either hook does anything."""
         own = type(self).after_call is not Executor.after_call
         return self.sets_state or self._after_call is not None or own
 
@@ -120,28 +121,28 @@ class Executor(Backend, ABC):
 
     @cached_property
     def loop(self) -> LoopThread:
-        """The loop thread of coroutine loaders."""
+        """The loop thread for coroutine loaders."""
         return LoopThread(self.pool, max_coroutines=self._max_coroutines)
 
     @property
     def abandoned(self) -> int:
-        """How many calls run on after their timeout, because a thread cannot be killed."""
+        """The number of calls still running after their timeout; a thread cannot be killed."""
         return self.pool.abandoned
 
     @abstractmethod
     def submit(self, function: Callable[[], T], *, timeout: float | None = None) -> T | Call:
-        """Run a function now, or begin to run it elsewhere.
+        """Run a function now, or start it in another thread.
 
         Args:
             function: What to run.
-            timeout: Seconds that whoever waits will wait. With one the function always runs
-                elsewhere.
+            timeout: Seconds that callers will wait. With a timeout, the function always runs in
+                another thread.
 
         Returns:
-            What the function returned, or the `Call` that will have it.
+            What the function returned, or the `Call` that will have the result.
 
         Raises:
-            NoCapacity: When it cannot be begun.
+            NoCapacity: When it cannot be started.
         """
 
     def submit_coroutine(
@@ -152,15 +153,15 @@ class Executor(Backend, ABC):
         timeout: float | None = None,
         hooks: CallHooks | None = None,
     ) -> Call:
-        """Run a coroutine in the loop thread, and finish what it returned in the pool.
+        """Run a coroutine in the loop thread, then finish in the pool.
 
         Args:
             start: Makes the coroutine.
-            finish: Called by a worker with what it returned, or raised.
-            timeout: Seconds that whoever waits will wait.
-            hooks: What is called in the coroutine's own thread of ``sync_to_async``.
+            finish: Called by a worker with what the coroutine returned, or raised.
+            timeout: Seconds that callers will wait.
+            hooks: The hooks to call in the coroutine's own thread for ``sync_to_async``.
 
         Raises:
-            NoCapacity: When it cannot be begun.
+            NoCapacity: When it cannot be started.
         """
         return self.loop.submit(start, finish, timeout, hooks)

@@ -1,4 +1,4 @@
-"""A call: one running of a function elsewhere, and those who wait for its end."""
+"""Calls: functions that run in another thread, and what waits for them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from partstream.isolation.context import CallersContext
 
 
 class State(Enum):
-    """Where a call stands."""
+    """The state of a call."""
 
     QUEUED = "queued"
     RUNNING = "running"
-    #: It came to its end: there is a result or an error.
+    #: It has ended, with a result or an error.
     DONE = "done"
-    #: It never started, and never will.
+    #: It has not started, and never will.
     CANCELLED = "cancelled"
-    #: It started, and nobody waits for its end any more.
+    #: It has started, but nothing waits for it any more.
     ABANDONED = "abandoned"
 
 
 def timeout_error(state: State) -> Exception | None:
-    """What a call failed with that was given up in this state; None: it had ended by itself."""
+    """The error of a call that was given up in this state; None: it had already ended."""
     if state is State.ABANDONED:
         return PartTimeout("it took longer than its timeout")
     if state is State.CANCELLED:
@@ -35,20 +35,20 @@ def timeout_error(state: State) -> Exception | None:
 
 
 class Call:
-    """One call of a function that runs elsewhere, with a copy of the caller's context variables.
+    """A call of a function in another thread, with a copy of the caller's context variables.
 
     A lighter ``concurrent.futures.Future``: it knows its deadline, and it can be abandoned, which
-    is all that can be done to a running thread.
+    is the most that can be done about a running thread.
 
     Args:
         function: What to call.
-        timeout: Seconds from now to ``deadline``; None: it has none. The call does not watch it:
-            whoever waits does.
+        timeout: Seconds from now to ``deadline``; None: no deadline. The call does not enforce
+            it: callers that wait for the call do.
 
     Attributes:
-        deadline: On the monotonic clock.
+        deadline: Time on the monotonic clock.
         result: What the function returned.
-        error: What it raised.
+        error: What the function raised.
     """
 
     __slots__ = (
@@ -75,10 +75,10 @@ class Call:
         self.error: BaseException | None = None
 
     def begin(self, on_abandon: Callable[[Call], None]) -> bool:
-        """Say that the call starts, or goes on here; False where nobody waits for it any more.
+        """Mark the call as started, or as continued here; False if nothing waits for it any more.
 
         Args:
-            on_abandon: Told when nobody waits any more; it must not raise.
+            on_abandon: Called when the call is abandoned; it must not raise.
         """
         with self._lock:
             if self.state is not State.QUEUED and self.state is not State.RUNNING:
@@ -88,18 +88,18 @@ class Call:
             return True
 
     def run(self) -> None:
-        """Run the function to its end, in this thread; what it raises is kept."""
+        """Run the function to its end in this thread, and keep what it raises."""
         function, self._function = self._function, None
         result, error = None, None
         try:
             if function is not None:
                 result = self._context.run(function)
-        except BaseException as raised:  # noqa: BLE001 - for whoever waits
+        except BaseException as raised:  # noqa: BLE001 - kept for the caller
             error = raised
         self.finish(result, error)
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        """Say how the call ended; an abandoned one tells nobody."""
+        """Record how the call ended; an abandoned call notifies nothing."""
         self._end((State.RUNNING,), result, error)
 
     def _end(self, states: tuple[State, ...], result: Any, error: BaseException | None) -> None:
@@ -113,21 +113,21 @@ class Call:
             callback(self)
 
     def refuse(self, error: BaseException) -> None:
-        """Say that nobody will run the call, or the rest of it, and why."""
+        """End the call with an error, because no thread will run it, or the rest of it."""
         self._end((State.QUEUED, State.RUNNING), None, error)
 
     def then(self, function: Callable[[], Any]) -> None:
-        """Give a call that started elsewhere the rest of its work, for `run`."""
+        """Set the rest of the work of a call that started elsewhere; `run` does it."""
         self._function = function
 
     def enter(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function within the call's context variables, and its language and the like."""
+        """Call a function within the call's context variables, language and the like."""
         return self._context.run(function, *args)
 
     def on_done(self, callback: Callable[[Call], None]) -> None:
-        """Have ``callback(call)`` called at the end, at once if it is there already.
+        """Call ``callback(call)`` when the call ends, or at once if it has ended already.
 
-        It runs in the thread that ends the call, so it has to be short and must not raise.
+        The callback runs in the thread that ends the call, so it must be short and must not raise.
         """
         with self._lock:
             if self.state is not State.DONE:
@@ -136,7 +136,7 @@ class Call:
         callback(self)
 
     def cancel(self) -> bool:
-        """Cancel what has not started; False where it has."""
+        """Cancel the call if it has not started; False if it has."""
         with self._lock:
             if self.state is not State.QUEUED:
                 return False
@@ -144,10 +144,10 @@ class Call:
             return True
 
     def give_up(self) -> State:
-        """Wait no longer: cancel what has not started, abandon what runs.
+        """Stop waiting: cancel the call if it has not started, otherwise abandon it.
 
         Returns:
-            CANCELLED or ABANDONED; or DONE where it ended in the meantime.
+            CANCELLED or ABANDONED; DONE if the call has ended in the meantime.
         """
         with self._lock:
             if self.state is State.QUEUED:
@@ -159,7 +159,7 @@ class Call:
                 return self.state
             self._callbacks = []
             if self._on_abandon is not None:
-                # Under the lock, so that the thread which runs it cannot come to its end before.
+                # Under the lock, so that the call cannot end before this.
                 self._on_abandon(self)
                 self._on_abandon = None
             return self.state

@@ -1,4 +1,4 @@
-"""The threads to which coroutine loaders hand synchronous calls."""
+"""The threads that run the synchronous calls of coroutine loaders."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .daemon_threads import start_daemon
 from .hooks import CallHooks
 from .pool import WorkerPool
 
-#: The hooks of the coroutine that runs.
+#: The hooks of the current coroutine.
 current_hooks: ContextVar[CallHooks | None] = ContextVar("current_hooks", default=None)
 
 
 class OwnThread(Executor):
-    """The daemon thread of one coroutine, for its ``sync_to_async`` calls; started at need.
+    """The daemon thread of one coroutine, for its ``sync_to_async`` calls. Started when needed.
 
-    That of a ``ThreadPoolExecutor`` would hold up the end of the process.
+    A ``ThreadPoolExecutor``'s thread would delay the exit of the process.
 
     Args:
-        hooks: What is called before its first call, and after its last.
+        hooks: The hooks to call before its first call and after its last one.
 
     Attributes:
-        is_started: Whether there is a thread.
-        refusal: Why its calls are not run, if they are not.
+        is_started: Whether the thread has been started.
+        refusal: The reason why calls are refused; None if they are not.
     """
 
     def __init__(self, hooks: CallHooks | None) -> None:
@@ -39,13 +39,13 @@ class OwnThread(Executor):
         self._hooks = hooks
         self._context = CallersContext() if hooks is not None else None
         self._ended: Future[None] = Future()
-        # So that nobody can cancel it: the thread ends, waited for or not.
+        # So that it cannot be cancelled: the thread ends, awaited or not.
         self._ended.set_running_or_notify_cancel()
         self.is_started = False
         self.refusal: BaseException | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have the thread call a function."""
+        """Call a function in the thread."""
         future: Future[Any] = Future()
         if not self.is_started:
             try:
@@ -59,7 +59,7 @@ class OwnThread(Executor):
         return future
 
     def end(self) -> Future[None]:
-        """End the thread after its last call; its connections are closed when the future is."""
+        """End the thread after its last call; the future is done when its connections close."""
         self._calls.put(None)
         return self._ended
 
@@ -99,10 +99,10 @@ class OwnThread(Executor):
 
 
 class _NoThread(Executor):
-    """In the place of an `OwnThread` that has ended: a task that was left behind asks in vain."""
+    """Replaces an `OwnThread` that has ended, for tasks that outlive their coroutine."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Refuse the call by a ``RuntimeError``."""
+        """Refuse the call with a ``RuntimeError``."""
         future: Future[Any] = Future()
         future.set_exception(RuntimeError("the coroutine loader of this task has ended"))
         return future
@@ -114,12 +114,12 @@ NO_THREAD: Final = _NoThread()
 class LoopThreads(ThreadPoolExecutor):
     """The default executor of the event loop, for ``asyncio.to_thread`` and the like.
 
-    Event loops take no other class. It starts no thread of its own: calls run in a pool of ours,
-    which closes their database connections, and never holds up the end of the process. The
-    executor's hooks are called around each.
+    Event loops accept no other class. It starts no threads: calls run in a pool of partstream's,
+    which closes their database connections and never delays the exit of the process. The
+    executor's hooks are called around each call.
 
     Args:
-        pool: Its threads run the calls.
+        pool: The pool whose threads run the calls.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -127,7 +127,7 @@ class LoopThreads(ThreadPoolExecutor):
         self._pool = pool
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a worker call a function; `NoCapacity` is what its future raises where none can."""
+        """Call a function in a worker; its future raises `NoCapacity` if there is no room."""
         future: Future[Any] = Future()
         hooks, function = current_hooks.get(), partial(fn, *args, **kwargs)
         work = function if hooks is None else partial(hooks.around, function)

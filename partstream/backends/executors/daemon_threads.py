@@ -1,4 +1,4 @@
-"""How partstream starts a thread, and what it knows of the process's threads."""
+"""Starts threads, and knows whether the process's threads are patched."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from partstream.exceptions import NoThread
 
 
 def start_daemon(target: Callable[..., Any], *args: Any, name: str) -> threading.Thread:
-    """Start a daemon thread, which never holds up the end of the process.
+    """Start a daemon thread, which never delays the exit of the process.
 
     Args:
-        target: What it runs.
-        args: What ``target`` is called with.
+        target: The function to run.
+        args: The arguments of ``target``.
         name: The thread's name, for debuggers.
 
     Raises:
-        NoThread: When the system has no thread to give, as at a container's limit of processes.
+        NoThread: When the system cannot start a thread, such as at a container's process limit.
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError as error:
-        raise NoThread("the system has no thread to give") from error
+        raise NoThread("the system could not start a thread") from error
     return thread
 
 
 def is_out_of_threads(error: BaseException) -> bool:
-    """Whether this is Python's error for a thread that the system has not, whoever asked for it.
+    """Whether this is Python's error for a thread that could not be started, in any library.
 
     asgiref starts a thread to await a coroutine from synchronous code.
     """
@@ -38,12 +38,12 @@ def is_out_of_threads(error: BaseException) -> bool:
 
 
 def patched_by() -> str | None:
-    """The package that put green threads in the place of threads: gevent, eventlet, or None.
+    """The package that has replaced threads by green threads: gevent, eventlet, or None.
 
-    An event loop marks the operating system's thread in which it runs, so that Django refuses to
-    query there. Where all green threads share that one thread, it refuses for all of them.
+    An event loop marks the operating system's thread that it runs in, so that Django refuses
+    queries there. If all green threads share that one thread, Django refuses them all.
     """
-    # Neither is imported: what was not imported has patched nothing.
+    # Neither is imported here: a package that was not imported has patched nothing.
     gevent = sys.modules.get("gevent.monkey")
     if gevent is not None and gevent.is_module_patched("threading"):
         return "gevent"

@@ -1,4 +1,4 @@
-"""The hooks of an executor: what a project does around a call in a thread of ours."""
+"""The hooks of an executor: a project's code around each call in a thread of partstream's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = get_logger("partstream.executors")
 
 
 class Hooked(Protocol):
-    """What `CallHooks` needs of an executor."""
+    """What `CallHooks` needs from an executor."""
 
     def before_call(self, request: Any) -> None:
         """See `Executor.before_call`."""
@@ -28,8 +28,8 @@ class CallHooks:
     """The hooks of an executor, for one request.
 
     Args:
-        executor: Whose hooks they are.
-        request: What they are called with: the request that loaders get.
+        executor: The executor with the hooks.
+        request: The argument of the hooks: the request that loaders receive.
     """
 
     def __init__(self, executor: Hooked, request: Any) -> None:
@@ -44,7 +44,7 @@ class CallHooks:
         """Call ``before_call(request)``, in this thread.
 
         Raises:
-            HookFailed: When it raised, from what it raised.
+            HookFailed: When it raised; the cause is its exception.
         """
         try:
             self._executor.before_call(self._request)
@@ -52,16 +52,17 @@ class CallHooks:
             raise HookFailed(f"{self._name}.before_call() failed") from error
 
     def after(self) -> None:
-        """Call ``after_call(request)``, in this thread; what it raises is only logged."""
+        """Call ``after_call(request)`` in this thread; an exception is only logged."""
         try:
             self._executor.after_call(self._request)
         except Exception:
             logger.exception("%s.after_call() failed.", self._name)
 
     def around(self, function: Callable[[], T]) -> T:
-        """Call a function between the two.
+        """Call a function between the two hooks.
 
-        The second is called where the first failed, too: it may have done half of its work.
+        ``after_call()`` is called even if ``before_call()`` failed, which may have done half its
+        work.
 
         Raises:
             HookFailed: When ``before_call()`` raised; the function is not called.

@@ -1,4 +1,4 @@
-"""The default executor: the request's own thread."""
+"""The default executor: it runs loaders in the request's own thread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 class InlineExecutor(Executor):
     """Runs loaders in the request's thread, one after another, in declared order.
 
-    They share its database connection and its transaction. Only a loader with a timeout runs in
-    another thread, with a connection of its own.
+    They share the request's database connection and transaction. Only a loader with a timeout runs
+    in another thread, with its own connection.
     """
 
     def submit(self, function: Callable[[], T], *, timeout: float | None = None) -> T | Call:

@@ -1,4 +1,4 @@
-"""The event loop of a process: one thread, in which the coroutine loaders of all requests run."""
+"""The event loop of a process: one thread that runs the coroutine loaders of all requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .daemon_threads import start_daemon
 from .hooks import CallHooks
 from .pool import WorkerPool
 
-#: Seconds that a coroutine's thread waits for the cleanup of a task that was cancelled in it.
+#: Seconds that a coroutine's thread waits for the cleanup of a task cancelled in it.
 _CLEANUP_SECONDS = 1
 
 #: The tasks that `cancel` has cancelled within a coroutine.
@@ -31,15 +31,15 @@ _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
 class LoopThread:
-    """A daemon thread with an event loop; what a coroutine returns is finished by a pool.
+    """A daemon thread with an event loop; a pool finishes what coroutines return.
 
-    Each coroutine has a thread of its own for its ``sync_to_async`` calls, Django's asynchronous
-    ORM among them, so that two coroutines query at the same time; the thread's connections are
-    closed at its end.
+    Each coroutine has its own thread for ``sync_to_async`` calls, including Django's asynchronous
+    ORM, so two coroutines can query at the same time. The thread's connections are closed when it
+    ends.
 
     Args:
-        pool: Its threads do what may not be done in an event loop.
-        max_coroutines: Coroutines that run at a time.
+        pool: Its threads do what must not run in an event loop.
+        max_coroutines: The maximum number of coroutines that run at a time.
     """
 
     def __init__(self, pool: WorkerPool, *, max_coroutines: int) -> None:
@@ -50,7 +50,7 @@ class LoopThread:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Begin anew, with no loop."""
+        """Start again, with no loop."""
         self._lock = threading.Lock()
         self._is_idle = threading.Condition(self._lock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -67,14 +67,14 @@ class LoopThread:
 
         Args:
             start: Makes the coroutine; called in the loop.
-            finish: Called by a worker with what the coroutine returned, or raised; what it returns
-                is the call's result.
+            finish: Called by a worker with what the coroutine returned, or raised. Its return
+                value is the call's result.
             timeout: Seconds from now to the call's deadline.
-            hooks: What is called in the coroutine's own thread, around all its calls.
+            hooks: The hooks to call in the coroutine's own thread, around all its calls.
 
         Raises:
-            NoCapacity: When so many coroutines run that no more may join them.
-            NoThread: When there is no thread for the event loop, and none can be had.
+            NoCapacity: When ``max_coroutines`` run already.
+            NoThread: When the thread of the event loop cannot be started.
         """
         with self._lock:
             if self._running >= self.max_coroutines:
@@ -82,12 +82,12 @@ class LoopThread:
             loop = self._loop or self._start()
             self._running += 1
         call = Call(_nothing, timeout)
-        # The task copies the context variables that are in force where it is made.
+        # The task copies the context variables in force where it is made.
         loop.call_soon_threadsafe(call.enter, self._begin, loop, call, start, finish, hooks)
         return call
 
     def wait_until_idle(self, timeout: float) -> bool:
-        """Wait until no coroutine runs, and so no thread of one; whether that came in time."""
+        """Wait until no coroutine and no thread of one runs; return whether that came in time."""
         with self._is_idle:
             return self._is_idle.wait_for(lambda: not self._running, timeout)
 
@@ -119,10 +119,10 @@ class LoopThread:
                 result, error = None, raised
             try:
                 if isinstance(error, NoThread):
-                    raise error  # Nor is there one for what follows.
+                    raise error  # Nor is there a thread for what follows.
                 call.then(lambda: finish(result, error))
                 self._pool.resume(call)
-            except BaseException as raised:  # noqa: BLE001 - no thread to be had: it ends here
+            except BaseException as raised:  # noqa: BLE001 - no thread, so the call ends here
                 call.finish(None, raised)
             with self._lock:
                 self._running -= 1
@@ -141,8 +141,8 @@ async def _isolated(
     start: Callable[[], Coroutine[Any, Any, Any]], hooks: CallHooks | None
 ) -> tuple[Any, BaseException | None]:
     """What a coroutine returned or raised: a SystemExit raised here would end the loop."""
-    # Not entered: inside of the request's own context that would do nothing, and the request's
-    # thread, which waits for this coroutine, would be asked to run its calls.
+    # Not entered: within the request's own context that would have no effect, and its calls would
+    # be sent to the request's thread, which is waiting for this coroutine.
     context = ThreadSensitiveContext()
     SyncToAsync.thread_sensitive_context.set(context)
     AsyncToSync.executors.current = None
@@ -152,23 +152,23 @@ async def _isolated(
     _cancelled.set(cancelled)
     try:
         result, error = await start(), None
-    except BaseException as raised:  # noqa: BLE001 - for whoever finishes
+    except BaseException as raised:  # noqa: BLE001 - kept for `finish`
         result, error = None, raised
     finally:
         if cancelled:
             await asyncio.wait(cancelled, timeout=_CLEANUP_SECONDS)
-        # For tasks that were left behind: asgiref would give them a thread that knows neither
-        # hooks nor an end.
+        # For tasks that outlive the coroutine: asgiref would give them a thread without hooks that
+        # never ends.
         SyncToAsync.context_to_thread_executor[context] = NO_THREAD
         if thread.is_started:
-            # Until its last call has ended, it counts among those that run.
+            # Until its last call has ended, the coroutine counts as running.
             await asyncio.wrap_future(thread.end())
-    # The coroutine may have swallowed it, and gone on without what it asked for.
+    # The coroutine may have caught the refusal, and continued without the call's result.
     return (None, thread.refusal) if thread.refusal is not None else (result, error)
 
 
 def cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel a task of a coroutine loader, whose thread waits for its cleanup."""
+    """Cancel a task of a coroutine loader, and let the coroutine's thread wait for its cleanup."""
     if task.cancel():
         tasks = _cancelled.get()
         if tasks is not None:

@@ -1,4 +1,4 @@
-"""The worker threads of a process: bounded, made after fork, never in the way of its exit."""
+"""The worker threads of a process: bounded, reset after a fork, and never delaying its exit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDLE_SECONDS = 30
 
 
 class _Thread(threading.local):
-    """Whose worker the thread is that asks."""
+    """The pool that the current thread is a worker of."""
 
     pool: WorkerPool | None = None
 
@@ -38,21 +38,20 @@ _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
 class WorkerPool:
-    """A bounded pool of daemon threads behind a bounded queue.
+    """A bounded pool of daemon threads with a bounded queue.
 
-    Threads are started as they are needed and end when they were idle for `IDLE_SECONDS`. Around
-    each call database connections are given back, as ``close_old_connections`` does around a
-    request; a thread that is idle for `CLOSE_SECONDS` closes them.
+    Threads are started when needed and end after they have been idle for `IDLE_SECONDS`. Database
+    connections are given back around each call, as ``close_old_connections`` does around a
+    request; a thread that has been idle for `CLOSE_SECONDS` closes them.
 
-    A thread cannot be killed. A call that nobody waits for any more keeps its thread, and a new
-    one takes its place, up to ``max_abandoned`` of them; from then on a call with a timeout is
-    refused at once, before it can join them. So there are never more than
-    ``max_workers + max_abandoned`` threads.
+    A thread cannot be killed. An abandoned call keeps its thread, and a new thread takes its place,
+    for up to ``max_abandoned`` calls. From then on, a call with a timeout is refused at once. So
+    there are never more than ``max_workers + max_abandoned`` threads.
 
     Args:
-        max_workers: Threads that work.
-        max_queued: Calls that wait for a thread.
-        max_abandoned: Abandoned calls whose place is given to another thread.
+        max_workers: The maximum number of working threads.
+        max_queued: The maximum number of calls that wait for a thread.
+        max_abandoned: The maximum number of abandoned calls that another thread replaces.
     """
 
     def __init__(self, *, max_workers: int, max_queued: int, max_abandoned: int) -> None:
@@ -64,72 +63,72 @@ class WorkerPool:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Begin anew, with no threads and an empty queue."""
+        """Start again, with no threads and an empty queue."""
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._workers = 0
-        #: Calls that wait for a worker, or have one.
+        #: Calls that wait for a worker or have one.
         self._pending = 0
         self._abandoned = 0
-        #: Of the abandoned calls, those whose place another thread took.
+        #: Abandoned calls that another thread has replaced.
         self._replaced = 0
-        #: Threads of the pool that wait for a call of it.
+        #: Threads of the pool that wait for a call of the pool.
         self._blocked = 0
 
     @property
     def abandoned(self) -> int:
-        """How many calls run on that nobody waits for."""
+        """The number of running calls that nothing waits for."""
         return self._abandoned
 
     @property
     def threads(self) -> int:
-        """How many threads there are."""
+        """The number of threads."""
         return self._workers + self._replaced
 
     def is_own_thread(self) -> bool:
-        """Whether this is one of the pool's threads: to wait here for another could be for ever."""
+        """Whether this is one of the pool's threads, where waiting for another could deadlock."""
         return _thread.pool is self
 
     def submit(self, function: Callable[[], Any], timeout: float | None = None) -> Call:
-        """Have a function called by a worker.
+        """Call a function in a worker.
 
         Args:
             function: What to call.
             timeout: Seconds from now to the call's deadline.
 
         Raises:
-            NoCapacity: When the queue is full; without a timeout in a thread of the pool; with one,
-                when so many calls are abandoned that no more may join them. When the call needs
-                another thread, and the system has none to give: `NoThread` where there is no
-                worker at all.
+            NoCapacity: When the queue is full; for a call without a timeout, in a thread of the
+                pool; for a call with one, when ``max_abandoned`` calls are abandoned. Also when
+                the call needs another thread and the system cannot start one: `NoThread` if there
+                is no worker at all.
         """
         call = Call(function, timeout)
         with self._lock:
             if timeout is not None and self._abandoned >= self.max_abandoned:
                 raise NoCapacity(f"{self._abandoned} calls that timed out still run")
             if timeout is None and self.is_own_thread():
-                raise NoCapacity("a worker does not wait for another")
+                raise NoCapacity("a worker cannot wait for another worker")
             waiting = self._pending - self._workers
             if waiting >= self.max_queued and self._workers >= self.max_workers:
                 raise NoCapacity(f"{waiting} calls wait for a thread")
             self._pending += 1
             try:
-                self._staff()
+                self._add_thread()
             except NoThread:
                 self._pending -= 1
                 if self._workers:
-                    raise NoCapacity("all workers are busy, and the system has no more") from None
+                    raise NoCapacity("all workers are busy, and no thread can be started") from None
                 raise
             self._queue.put(call)
         return call
 
     @contextmanager
     def blocking(self) -> Iterator[None]:
-        """Around a wait for a call of this pool, in whichever thread.
+        """Wrap a wait for a call of this pool, in any thread.
 
         Raises:
-            NoCapacity: In a thread of the pool, when all others wait as well: nobody would be left.
+            NoCapacity: In a thread of the pool, if all its other threads wait too.
         """
         if not self.is_own_thread():
             yield
@@ -145,23 +144,23 @@ class WorkerPool:
                 self._blocked -= 1
 
     def resume(self, call: Call) -> None:
-        """Have a worker run the rest of a call that started elsewhere, however full the queue is.
+        """Run the rest of a call that started elsewhere in a worker, even if the queue is full.
 
         Raises:
-            NoThread: When there is no worker, and none can be had.
+            NoThread: When there is no worker, and none can be started.
         """
         with self._lock:
             self._pending += 1
             try:
-                self._staff()
+                self._add_thread()
             except NoThread:
                 if not self._workers:
                     self._pending -= 1
                     raise
             self._queue.put(call)
 
-    def _staff(self) -> None:
-        """Start a thread if calls wait for one, and there may be more."""
+    def _add_thread(self) -> None:
+        """Start a thread if calls wait for one and the pool has room for it."""
         if self._workers < min(self._pending, self.max_workers):
             try:
                 thread = start_daemon(self._work, self._queue, name="partstream-worker")
@@ -172,7 +171,7 @@ class WorkerPool:
             self._threads.add(thread)
 
     def close(self, timeout: float) -> bool:
-        """End the threads, after the calls that they have; new calls get new threads.
+        """End the threads after their current calls; new calls get new threads.
 
         Args:
             timeout: Seconds to wait for their end.
@@ -185,7 +184,7 @@ class WorkerPool:
             threads, queue = list(self._threads), self._queue
             for _ in threads:
                 queue.put(None)
-            # Those that hang leave with their queue: they are not of the pool any more.
+            # Threads that hang leave with the old queue, and no longer belong to the pool.
             self._queue, self._threads = SimpleQueue(), weakref.WeakSet()
             self._workers = self._pending = self._replaced = 0
         for thread in threads:
@@ -206,19 +205,19 @@ class WorkerPool:
                 with self._lock:
                     if queue is self._queue:
                         if self._pending >= self._workers:
-                            continue  # Something came just now.
+                            continue  # A call has just arrived.
                         self._workers -= 1
                 break
             if call is None:
                 break
             if call.begin(on_abandon):
-                # They have aged while nothing was to do.
+                # The connections have aged while the thread was idle.
                 held.check()
                 call.run()
                 held.give_back()
                 if call.state is State.ABANDONED and self._is_replaced(queue):
                     break
-            # What it held must not live as long as this thread waits.
+            # Its data must not live as long as this thread waits.
             del call
             with self._lock:
                 if queue is self._queue:
@@ -234,15 +233,15 @@ class WorkerPool:
                 self._workers -= 1
                 self._pending -= 1
                 try:
-                    self._staff()
+                    self._add_thread()
                 except NoThread:
                     if not self._workers:
                         stranded = self._take_queue()
         for waiting in stranded:
-            waiting.refuse(NoThread("the only worker hangs, and the system has no other"))
+            waiting.refuse(NoThread("the only worker hangs, and no other can be started"))
 
     def _take_queue(self) -> list[Call]:
-        """Take the calls that wait; nobody would come to them."""
+        """Take the waiting calls out of the queue, since no thread would run them."""
         taken: list[Call] = []
         while True:
             try:
@@ -254,12 +253,12 @@ class WorkerPool:
                 taken.append(call)
 
     def _is_replaced(self, queue: SimpleQueue[Call | None]) -> bool:
-        """The end of an abandoned call: whether its thread has to go."""
+        """Count the end of an abandoned call, and return whether its thread must end."""
         with self._lock:
             self._abandoned -= 1
             if queue is not self._queue:
-                return False  # There may be nobody else to come to what waits there.
-            # Threads are alike: whichever ends first makes room.
+                return False  # There may be no other thread for the calls in that queue.
+            # Threads are all alike: the first one to end makes room.
             if self._replaced:
                 self._replaced -= 1
                 return True
@@ -267,7 +266,7 @@ class WorkerPool:
 
 
 def close_all(timeout: float) -> bool:
-    """`WorkerPool.close` of every pool of the process, with one timeout for all."""
+    """`WorkerPool.close` for every pool of the process, with one timeout for all."""
     ends = monotonic() + timeout
     closed = [pool.close(max(0.0, ends - monotonic())) for pool in list(_pools)]
     return all(closed)

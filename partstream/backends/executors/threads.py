@@ -10,10 +10,10 @@ from .calls import Call
 
 
 class ThreadExecutor(Executor):
-    """Runs loaders side by side, in one bounded pool of threads a process.
+    """Runs loaders side by side, in one bounded pool of threads per process.
 
-    Each thread has a database connection of its own: a loader sees what is committed, and nothing
-    of the request's open transaction.
+    Each thread has its own database connection: a loader sees committed data only, and nothing of
+    the request's open transaction.
     """
 
     concurrent: ClassVar[bool] = True

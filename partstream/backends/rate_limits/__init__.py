@@ -1,3 +1,3 @@
-"""Rate-limit stores: where the requests of each client are counted."""
+"""Rate-limit stores: they count the requests of each client."""
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ..faults import ServiceFault
 from .base import Decision, RateLimitStore, Window
 from .memory import MemoryRateLimitStore
 
-#: Seconds for which a counter outlives its window: clocks of several machines differ by less.
+#: Seconds by which a counter outlives its window: clocks of several machines differ by less.
 MARGIN = 10
 #: Seconds that a request may wait for a server that hangs.
 LONGEST_TIMEOUT = 0.25
@@ -31,25 +31,25 @@ _REDIS_STORE = "partstream.backends.rate_limits.redis.RedisRateLimitStore"
 
 
 class DjangoCacheRateLimitStore(RateLimitStore):
-    """Over ``django.core.cache``, so with its key prefix, version and key function.
+    """Uses ``django.core.cache``, with its key prefix, version and key function.
 
-    Time is cut into fixed windows by the machine's clock, and each has a counter that is raised
-    in one atomic step: a fixed window never has more than its limit. A window that begins
-    elsewhere has at most twice the limit, all of one fixed window at its end and all of the next
-    at its beginning. Where that is too much, take `MemoryRateLimitStore` or `RedisRateLimitStore`.
+    Time is divided into fixed windows by the machine's clock. Each window has a counter that is
+    incremented atomically, so a fixed window never admits more than its limit. A period that begins
+    elsewhere admits at most twice the limit: all of one fixed window at its end and all of the next
+    at its beginning. If that is too much, use `MemoryRateLimitStore` or `RedisRateLimitStore`.
 
-    The windows of a request are asked one after the other, and where one has no room, those
-    before it get back what was taken.
+    The windows of a request are checked one after the other. If one has no room, the earlier ones
+    are decremented again.
 
-    The cache has to have an atomic ``incr``, which those in files and databases have not. A
-    ``DummyCache`` keeps nothing, and this process counts by itself.
+    The cache must have an atomic ``incr``, which caches in files and databases do not have. With a
+    ``DummyCache``, which keeps nothing, this process counts by itself.
 
     Args:
         alias: A name in ``CACHES``.
-        retry_after: Seconds for which the cache is left alone after a fault.
+        retry_after: Seconds for which the cache is not used after a failure.
 
     Raises:
-        Misuse: When there is no such cache, or it cannot be made.
+        Misuse: When the cache does not exist, or cannot be made.
     """
 
     exact = False
@@ -61,7 +61,7 @@ class DjangoCacheRateLimitStore(RateLimitStore):
         except InvalidCacheBackendError as error:
             raise Misuse(
                 f"The rate-limit store's alias is {alias!r}: {error} "
-                f"Name a cache of CACHES, which has {', '.join(map(repr, caches.settings))}."
+                f"Write one of those in CACHES: {', '.join(map(repr, caches.settings))}."
             ) from error
         self._alias = alias
         self._kind = type(cache)
@@ -72,7 +72,7 @@ class DjangoCacheRateLimitStore(RateLimitStore):
         """See `RateLimitStore.consume`."""
         if self._memory is not None:
             return self._memory.consume(windows)
-        # Asked each time: Django makes one a thread, and closes it after each request.
+        # Looked up each time: Django makes one per thread, and closes it after each request.
         cache = caches[self._alias]
         now = time.time()
         names, used = [], []
@@ -94,43 +94,43 @@ class DjangoCacheRateLimitStore(RateLimitStore):
             ends = (now // seconds + 1) * seconds - now
             remaining.append(max(0, limit - used[place]))
             resets.append(ends if used[place] else 0.0)
-            # Others may have given back meanwhile, so the one that denied need not be full now.
+            # Other requests may have been undone meanwhile, so the denying window may have room.
             if not admitted and (used[place] >= limit or place == denier):
                 wait = max(wait, ends)
         return Decision(admitted, wait, tuple(remaining), tuple(resets))
 
     def check(self) -> list[CheckMessage]:
-        """An error for a cache that cannot count, a warning for one of each process."""
+        """An error for a cache that cannot count, a warning for one that is not shared."""
         kind = self._kind.__name__
         if not self.shared:
             lost = " It keeps 300 entries by default, and a flood of clients drives out counters."
             return [
                 Warning(
-                    f"The cache {self._alias!r} is a {kind}: each process counts requests by "
-                    "itself, and with four a client may ask four times as often as the limits "
-                    f"say.{lost if self._memory is None else ''}",
-                    hint=f'For one process take "{_MEMORY_STORE}" as RATE_LIMIT_STORE. For more '
-                    "name the alias of a cache that they share in its OPTIONS, or take "
+                    f"The cache {self._alias!r} is a {kind}: each process counts requests "
+                    "separately, so with four processes a client can make four times as many "
+                    f"requests as the limits allow.{lost if self._memory is None else ''}",
+                    hint=f'For one process, set RATE_LIMIT_STORE to "{_MEMORY_STORE}". For more, '
+                    "set alias in its OPTIONS to a cache that they share, or use "
                     f'"{_REDIS_STORE}".',
                     id="partstream.W009",
                 )
             ]
-        # What BaseCache does: a get and a set.
+        # As BaseCache does it: with a get and a set.
         if self._kind.incr is not BaseCache.incr:
             return check_cluster(self._alias)
         return [
             Error(
                 f"The cache {self._alias!r} is a {kind}, whose incr() is not atomic: of requests "
-                "that come together only one is counted.",
-                hint="Name the alias of a cache in Redis or Memcached in the OPTIONS of "
-                f'RATE_LIMIT_STORE, or take "{_REDIS_STORE}", or for one process '
+                "that arrive at the same time, only one is counted.",
+                hint="Set alias in the OPTIONS of RATE_LIMIT_STORE to a cache in Redis or "
+                f'Memcached, or use "{_REDIS_STORE}", or for one process '
                 f'"{_MEMORY_STORE}".',
                 id="partstream.E006",
             )
         ]
 
     def check_deploy(self) -> list[CheckMessage]:
-        """A warning where a Redis server that hangs would hold requests for long."""
+        """A warning if a Redis server that hangs would block requests for long."""
         if not is_redis(self._kind):
             return []
         by_django_redis = is_of_django_redis(self._kind)
@@ -142,45 +142,45 @@ class DjangoCacheRateLimitStore(RateLimitStore):
         return [
             Warning(
                 f"The cache {self._alias!r} sets no timeouts of {LONGEST_TIMEOUT} s or less: a "
-                "Redis server that hangs holds the first requests for as long as redis-py waits.",
-                hint=f"Set its OPTIONS to {options}, or take "
-                f'"{_REDIS_STORE}", which has timeouts of its own.',
+                "Redis server that hangs blocks the first requests for as long as redis-py waits.",
+                hint=f"Set its OPTIONS to {options}, or use "
+                f'"{_REDIS_STORE}", which has its own timeouts.',
                 id="partstream.W010",
             )
         ]
 
 
 def _raised(cache: BaseCache, name: str, ttl: int) -> int:
-    """The counter, when this request has been counted."""
+    """The counter after this request has been counted."""
     for _ in range(2):
         try:
             return _number(cache.incr(name), least=1)
-        except ValueError:  # There is none: this is the first, or it was driven out just now.
+        except ValueError:  # There is none: this is the first request, or it was just evicted.
             if cache.add(name, 1, ttl):
                 return 1
     return _number(cache.incr(name), least=1)
 
 
 def _lowered(cache: BaseCache, name: str) -> int:
-    """The counter, when this request has been given back."""
+    """The counter after this request has been undone."""
     try:
         return max(0, _number(cache.decr(name)))
-    except ValueError:  # It was driven out, and nothing is left to give back.
+    except ValueError:  # It was evicted, so there is nothing to undo.
         return 0
 
 
 def _number(value: Any, least: int | None = None) -> int:
     if type(value) is not int or (least is not None and value < least):
-        # None, 0 and False are what a cache answers that ignores its faults.
-        raise (TypeError if value else ServiceFault)(f"The cache gave {value!r:.80} for a counter.")
+        # A cache that ignores errors returns None, 0 or False.
+        raise (TypeError if value else ServiceFault)(f"The counter in the cache is {value!r:.80}.")
     return value
 
 
 def _timeouts(configured: Mapping[str, Any]) -> dict[str, Any]:
-    """What the settings of a Redis cache tell redis-py, by its names."""
+    """What the settings of a Redis cache pass to redis-py, by redis-py's names."""
     options = configured.get("OPTIONS", {})
     location = configured.get("LOCATION", "")
-    # The first is the one that is written to.
+    # Writes go to the first one.
     first = re.split("[;,]", location)[0] if isinstance(location, str) else next(iter(location), "")
     return {
         **{name.lower(): value for name, value in options.items()},

@@ -1,4 +1,4 @@
-"""Limits counted in this process: sliding windows, exact, with a bound on what they take."""
+"""Limits counted in this process: exact sliding windows in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from partstream.exceptions import Misuse
 
 from .base import Decision, RateLimitStore, Window
 
-#: So many logs are there for the keys beyond the bound.
+#: The number of logs that keys beyond the bound share.
 SHARED_LOGS = 1024
-#: Stale logs that one request takes away; more than it can add.
+#: Stale logs that one request removes; more than it can add.
 SWEPT = 2
 SECOND = 1_000_000_000
 NOTHING: array[int] = array("q")
 
 
 class _Logs:
-    """When the last requests of each key were admitted, for windows of one length.
+    """The times of each key's last admitted requests, for windows of one length.
 
     Args:
         seconds: The length.
-        max_keys: Keys that have a log of their own.
+        max_keys: The number of keys that have a log of their own.
     """
 
     def __init__(self, seconds: int, max_keys: int) -> None:
         self.length = seconds * SECOND
         self._max_keys = max_keys
-        #: Ascending nanoseconds by key, in the order of the last admission.
+        #: Key -> ascending nanoseconds, in the order of the last admission.
         self._own: OrderedDict[str, array[int]] = OrderedDict()
         self._shared: dict[int, array[int]] = {}
 
     def of(self, key: str, now: int) -> array[int]:
-        """The log in which the key counts now, without what has left the window; to be read."""
+        """The log that counts the key now, without times outside the window. Read-only."""
         times = self._own.get(key)
         if times is None:
             self._sweep(now)
-            # Nobody outside knows who shares a log with whom: a process has hashes of its own.
+            # Outsiders cannot know which keys share a log: hashes differ between processes.
             times = self._shared.get(hash(key) % SHARED_LOGS, NOTHING)
         since = now - self.length
         if times and times[0] <= since:
@@ -51,14 +51,14 @@ class _Logs:
         return times
 
     def add(self, key: str, now: int) -> array[int]:
-        """Count a request of a key of which `of` was asked just now; the log that has it."""
+        """Count a request of a key that was just passed to `of`, and return the key's log."""
         times = self._own.get(key)
         if times is not None:
             self._own.move_to_end(key)
         else:
             place = hash(key) % SHARED_LOGS
             if len(self._own) < self._max_keys:
-                # Whoever was counted among others while there was no room still is.
+                # A client that was counted in a shared log keeps that count.
                 times = self._own[key] = self._shared.get(place, NOTHING)[:]
             else:
                 times = self._shared.setdefault(place, array("q"))
@@ -66,7 +66,7 @@ class _Logs:
         return times
 
     def _sweep(self, now: int) -> None:
-        """Forget keys that were not admitted for longer than the window."""
+        """Delete the logs of keys that had no admitted request within the window."""
         since = now - self.length
         for _ in range(SWEPT):
             oldest = next(iter(self._own), None)
@@ -79,20 +79,20 @@ class _Logs:
 
 
 class MemoryRateLimitStore(RateLimitStore):
-    """Counts in this process: for one process, for tests, and for when a shared store is down.
+    """Counts in this process: for one process, for tests, and while a shared store is down.
 
-    The times of the admitted requests are kept (8 bytes each), so that no window, wherever it
-    begins, has more than its limit. What that takes is bounded: while more than ``max_keys``
-    clients ask within one window, as in a flood of forged addresses, newcomers share 1,024 logs.
-    So a client that has used up its limit stays limited, whoever comes after it, and it is the
-    newcomers who wait for each other.
+    It keeps the times of admitted requests (8 bytes each), so no window, wherever it begins, admits
+    more than its limit. Its memory is bounded: while more than ``max_keys`` clients send requests
+    within one window, as in a flood of forged addresses, new clients share 1,024 logs. So a client
+    that has used up its limit stays limited, whatever comes after it, and only the new clients
+    affect each other.
 
     Args:
-        max_keys: Keys that have a log of their own, for each length of window.
-        clock: Nanoseconds that never go back.
+        max_keys: The number of keys that have a log of their own, for each length of window.
+        clock: Returns nanoseconds that never go back.
 
     Raises:
-        Misuse: When ``max_keys`` is not 1 or more.
+        Misuse: When ``max_keys`` is not a whole number of 1 or more.
     """
 
     shared = False
@@ -103,7 +103,7 @@ class MemoryRateLimitStore(RateLimitStore):
     ) -> None:
         super().__init__()
         if type(max_keys) is not int or max_keys < 1:
-            raise Misuse(f"max_keys is {max_keys!r}. Give a whole number of 1 or more.")
+            raise Misuse(f"max_keys is {max_keys!r}. Write a whole number of 1 or more.")
         self._max_keys = max_keys
         self._clock = clock
         self._lock = threading.Lock()
@@ -131,7 +131,7 @@ class MemoryRateLimitStore(RateLimitStore):
                 if admitted:
                     times = logs.add(key, now)
                 used = len(times)
-                # The one that has to leave the window before there is room for one more than now.
+                # The time that must leave the window before there is room for one more than now.
                 reset = 0.0
                 if used:
                     oldest = times[0 if used <= limit else used - limit]
@@ -147,12 +147,12 @@ class MemoryRateLimitStore(RateLimitStore):
         return logs
 
     def check_deploy(self) -> list[CheckMessage]:
-        """A warning: several processes admit several times as much."""
+        """A warning that several processes together admit more than the limits."""
         return [
             Warning(
-                "Rate limits are counted in each process by itself: with four processes a client "
-                "may ask four times as often as the limits say.",
-                hint="With more than one process take a store that they share, such as "
+                "Rate limits are counted in each process separately: with four processes a client "
+                "can make four times as many requests as the limits allow.",
+                hint="If you run more than one process, use a store that they share, such as "
                 '"partstream.backends.rate_limits.redis.RedisRateLimitStore".',
                 id="partstream.W008",
             )

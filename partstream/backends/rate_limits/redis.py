@@ -15,16 +15,16 @@ from ..redis_connections import connect
 from ..redis_server import ServerConnections
 from .base import Decision, RateLimitStore, Window
 
-#: Seconds that a request may wait for a server that hangs.
+#: The maximum seconds that a request may wait for a server that hangs.
 LONGEST_TIMEOUT = 0.25
 MICROSECONDS = 1_000_000
 
-# KEYS     For each window its list: when its requests were admitted, in microseconds by the
-#          server's clock, the newest first. It has as many as the limit at the most, and goes
-#          when its newest has left the window.
+# KEYS     For each window a list of the times when its requests were admitted, in microseconds of
+#          the server's clock, newest first. It has at most as many entries as the limit, and
+#          expires when the newest has left the window.
 # ARGV     For each window its limit, and its length in microseconds.
-# Returns  1 where every window had room, and one request was taken out of each, else 0; then for
-#          each window how many requests are in it now, and after how many microseconds there is
+# Returns  1 if every window had room, and one request was counted in each; otherwise 0. Then, for
+#          each window, the number of requests in it now, and the microseconds until there is
 #          room for one more than there is now.
 SCRIPT = """\
 local time = redis.call('TIME')
@@ -38,12 +38,12 @@ for i, key in ipairs(KEYS) do
   local used = redis.call('LLEN', key)
   local oldest = used > 0 and tonumber(redis.call('LINDEX', key, -1)) or now
   if oldest > now and tonumber(redis.call('LINDEX', key, 0)) > now + length then
-    -- The clock went back by more than a window: nobody shall wait until it is there again.
+    -- The clock went back by more than a window: do not wait until it is there again.
     redis.call('DEL', key)
     used = 0
   end
   while used > 0 and oldest <= since do
-    -- Away with what has left the window; at most 100 at once, as there may be a million.
+    -- Remove what has left the window; at most 100 at once, as there may be a million.
     local last = redis.call('LRANGE', key, -100, -1)
     local gone = #last
     while gone > 0 and tonumber(last[gone]) <= since do
@@ -67,7 +67,7 @@ for i, key in ipairs(KEYS) do
       oldest = now
     end
     used = redis.call('LPUSH', key, string.format('%.0f', now))
-    -- A millisecond more: the list must not end before what is in it.
+    -- One millisecond more: the list must not expire before its entries leave the window.
     redis.call('PEXPIRE', key, length / 1000 + 1)
   elseif used > limit then
     oldest = redis.call('LINDEX', key, limit - 1)
@@ -81,29 +81,29 @@ _DIGEST = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisRateLimitStore(RateLimitStore):
-    """By one Lua script, in the Redis of a django-redis cache, or in a cluster.
+    """Uses one Lua script, in the Redis server of a django-redis cache, or in a cluster.
 
     The script counts all windows of a request in one atomic step and one round trip, by the
-    server's clock, so all processes count together and no window, wherever it begins, has more
-    than its limit. Keys have the cache's ``KEY_PREFIX`` and ``VERSION``, and go with the last
-    request that they count. In a cluster the braces in them put those of a client into one slot,
-    so a ``KEY_PREFIX`` has none, and a ``KEY_FUNCTION`` keeps them.
+    server's clock. So all processes count together, and no window, wherever it begins, admits more
+    than its limit. Keys have the cache's ``KEY_PREFIX`` and ``VERSION``, and expire with the last
+    request that they count. In a cluster, the braces in the keys put all keys of a client into one
+    slot, so a ``KEY_PREFIX`` must have no braces, and a ``KEY_FUNCTION`` must keep the key's.
 
-    The connections are of the cache's kind and to its server, with timeouts of their own, without
-    retries, and as many as there are threads. Those of a pool that only its own class can make, as
-    with Sentinel, are taken as they are: then ``timeout`` means nothing, and those of the cache's
-    ``OPTIONS`` count.
+    The store has its own connections, of the cache's kind and to its server, with their own
+    timeouts, without retries, and as many as there are threads. If only the pool's own class can
+    make connections, as with Sentinel, the store uses that pool unchanged: then ``timeout`` has no
+    effect, and the timeouts in the cache's ``OPTIONS`` apply.
 
     Args:
         alias: A name in ``CACHES``, of a cache of django-redis; None: ``"default"``.
-        cluster_url: In place of ``alias``: the URL of any node of a Redis Cluster. Keys have no
+        cluster_url: Instead of ``alias``: the URL of any node of a Redis Cluster. Keys have no
             prefix there.
-        timeout: Seconds that a request waits for a connection, and for an answer; 0.25 at most.
-        retry_after: Seconds for which Redis is left alone after a fault.
+        timeout: Seconds that a request waits for a connection, and for an answer; at most 0.25.
+        retry_after: Seconds for which Redis is not used after a failure.
 
     Raises:
-        Misuse: When there is no such cache, it is not one of django-redis, the URL cannot be used,
-            both are given, or the timeout is out of bounds.
+        Misuse: When the cache does not exist or is not one of django-redis, the URL cannot be
+            used, both are given, or the timeout is out of bounds.
     """
 
     shared = True
@@ -120,7 +120,7 @@ class RedisRateLimitStore(RateLimitStore):
         super().__init__(retry_after=retry_after)
         if type(timeout) not in (int, float) or not 0 < timeout <= LONGEST_TIMEOUT:
             raise Misuse(
-                f"The rate-limit store's timeout is {timeout!r}. Give seconds above 0, up to "
+                f"The rate-limit store's timeout is {timeout!r}. Write seconds above 0, up to "
                 f"{LONGEST_TIMEOUT}, for example 0.2: a request may wait for that long."
             )
         self._redis = connect(
@@ -142,7 +142,7 @@ class RedisRateLimitStore(RateLimitStore):
             arguments += (limit, seconds * MICROSECONDS)
         try:
             reply = self._execute(names[0], "EVALSHA", _DIGEST, len(names), *names, *arguments)
-        except NoScriptError:  # The server is new, or has forgotten it; from now on it knows it.
+        except NoScriptError:  # The server is new, or has lost the script; this loads it.
             reply = self._execute(names[0], "EVAL", SCRIPT, len(names), *names, *arguments)
         remaining, resets, wait = [], [], 0.0
         place = 1
@@ -157,7 +157,7 @@ class RedisRateLimitStore(RateLimitStore):
         return Decision(admitted, 0.0 if admitted else wait, tuple(remaining), tuple(resets))
 
     def check(self) -> list[CheckMessage]:
-        """What is wrong between server and options, and whether one that hangs is waited for."""
+        """Messages if server and options do not match, or if a hanging server blocks requests."""
         connections = self._redis
         messages = connections.check()
         if not isinstance(connections, ServerConnections) or connections.is_own_pool:
@@ -169,9 +169,9 @@ class RedisRateLimitStore(RateLimitStore):
         return [
             *messages,
             Warning(
-                f"The connections of the cache {connections.alias!r} are from a "
-                f"{type(connections.pool).__name__} and taken as they are, without timeouts of "
-                f"{LONGEST_TIMEOUT} s or less: a Redis server that hangs holds the first requests "
+                f"The connections of the cache {connections.alias!r} come from a "
+                f"{type(connections.pool).__name__}, which is used unchanged, without timeouts of "
+                f"{LONGEST_TIMEOUT} s or less: a Redis server that hangs blocks the first requests "
                 "for as long as redis-py waits.",
                 hint='Set the cache\'s OPTIONS to {"SOCKET_TIMEOUT": 0.2, '
                 '"SOCKET_CONNECT_TIMEOUT": 0.2}.',

@@ -98,7 +98,7 @@ def unshared(url):
     [
         (DJANGO_REDIS, {"SERIALIZER": JSON}, "not JSON serializable"),
         (f"{DJANGO}.redis.RedisCache", {"serializer": path_of(JSONForDjango)}, "not JSON"),
-        (f"{DJANGO}.redis.RedisCache", {"serializer": path_of(Lossy)}, "it gave '"),
+        (f"{DJANGO}.redis.RedisCache", {"serializer": path_of(Lossy)}, "it returned '"),
     ],
     ids=["django-redis", "redis", "lossy"],
 )
@@ -107,9 +107,9 @@ def test_e007__a_serializer_that_loses_bytes_is_an_error(over, redis_url, backen
     (error,) = store.check()
     assert error.id == "partstream.E007"
     assert error.is_serious()
-    assert "The cache 'default' does not give bytes back as they were" in error.msg
+    assert "The cache 'default' does not return bytes unchanged" in error.msg
     assert reason in error.msg
-    assert "RedisCacheStore, which passes the serializer by" in error.hint
+    assert "RedisCacheStore, which bypasses the serializer" in error.hint
     # Nor does it pickle.
     assert ids(store.check_deploy()) == []
 
@@ -209,7 +209,7 @@ def test_e008__a_cluster_behind_a_cache_is_an_error(over, shared_cluster, backen
         assert error.id == "partstream.E008"
         assert error.is_serious()
         assert "The server of the cache 'default' is a node of a Redis Cluster" in error.msg
-        assert 'OPTIONS = {"cluster_url": "redis://HOST:6379"} in place of "alias"' in error.hint
+        assert 'OPTIONS = {"cluster_url": "redis://HOST:6379"} instead of "alias"' in error.hint
 
 
 def redis_stores(**options):
@@ -240,7 +240,7 @@ def test_e008__a_server_that_is_no_cluster_behind_a_cluster_url_is_an_error():
         for store in redis_stores(cluster_url=f"redis://127.0.0.1:{port}"):
             (error,) = store.check()
             assert error.id == "partstream.E008"
-            assert '"alias" in place of "cluster_url"' in error.hint
+            assert '"alias" to its name instead of "cluster_url"' in error.hint
 
 
 @needs_redis

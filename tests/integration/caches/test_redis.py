@@ -21,7 +21,7 @@ from redis.connection import BlockingConnectionPool, ConnectionPool
 from partstream.backends.caches.redis import RedisCacheStore
 
 LOCMEM = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-FAILED = "RedisCacheStore failed, and is left alone until it answers again; it is tried every"
+FAILED = "RedisCacheStore failed, and is not used until it answers again; it is tried every"
 ANSWERS = "RedisCacheStore answers again."
 
 booms = []
@@ -424,7 +424,7 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
         assert "alias is 'fragments', which is not a cache of django-redis" in str(caught.value)
         assert (
             'Write CACHES = {\'fragments\': {"BACKEND": "django_redis.cache.RedisCache", '
-            '"LOCATION": "redis://127.0.0.1:6379/0"}}, or take DjangoCacheStore.'
+            '"LOCATION": "redis://127.0.0.1:6379/0"}}, or use DjangoCacheStore.'
         ) in str(caught.value)
 
     def test_alias__that_is_unknown_is_misuse(self):

@@ -148,7 +148,7 @@ class TestRedisCacheStoreOverCluster(KeepingCacheStoreContract):
         names = self.spread(own, key)
         self.ask_everything(store, names)
         assert len(lines()) == 1
-        assert lines()[0].startswith("RedisCacheStore failed, and is left alone")
+        assert lines()[0].startswith("RedisCacheStore failed, and is not used")
         for node in own.nodes:
             node.start()
         self.wait_until_it_keeps(store, names)

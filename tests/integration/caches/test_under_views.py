@@ -181,7 +181,9 @@ def test_secret__that_left_leaves_misses(client, kept, url, settings, lines):
     seen = merged([get_json(client, url)])["all"]
     if kept.store.shared:
         assert seen == ["all", 4]
-        assert lines()[0].startswith(f"The cache's entry {key!r} is not used: its code is not of")
+        assert lines()[0].startswith(
+            f"The cache's entry {key!r} is not used: its code does not match"
+        )
     else:
         assert (seen, lines()) == (["all", 1], [])
 

@@ -47,5 +47,5 @@ def test_caching__where_the_store_is_down_all_is_delivered(
             rest = merged(walk(client, url, token))
     assert rest.keys() == {"news", "orders", "stock", "plan", "kept"}
     assert rest["orders"][2][0] == "rates"
-    outages = [record for record in caplog.records if "left alone" in record.getMessage()]
+    outages = [record for record in caplog.records if "is not used until" in record.getMessage()]
     assert len(outages) == 1

@@ -62,8 +62,8 @@ class TestDjangoRedisCache(BearsFaultsOfRedis, CountsOverDjango):
         store = self.make()
         assert store.take([window(key, 1, 60)]) is None
         assert len(lines()) == 1
-        assert "failed, and is left alone" in lines()[0]
-        assert "ServiceFault: The cache gave None for a counter." in self.traceback
+        assert "failed, and is not used" in lines()[0]
+        assert "ServiceFault: The counter in the cache is None." in self.traceback
 
 
 class ClosingStore(DjangoCacheRateLimitStore):

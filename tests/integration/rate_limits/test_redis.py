@@ -328,7 +328,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     @pytest.mark.parametrize("timeout", [0, -1, 0.26, 5, float("nan"), None, "0.1", True])
     def test_timeout__that_is_out_of_bounds_is_misuse(self, timeout):
-        with pytest.raises(Misuse, match=r"Give seconds above 0, up to 0\.25, for example 0\.2"):
+        with pytest.raises(Misuse, match=r"Write seconds above 0, up to 0\.25, for example 0\.2"):
             self.make(timeout=timeout)
 
     @pytest.mark.parametrize("kind", [ConnectionPool, BlockingConnectionPool])
@@ -399,7 +399,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
         messages = store.check()
         assert [message.id for message in messages] == ids
         for message in messages:
-            assert "are from a SentinelConnectionPool and taken as they are" in message.msg
+            assert "come from a SentinelConnectionPool, which is used unchanged" in message.msg
 
     # Aliases
 
@@ -423,7 +423,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
             self.make(alias="limits")
         assert "alias is 'limits', which is not a cache of django-redis" in str(caught.value)
         assert "Write CACHES = {'limits': {" in str(caught.value)
-        assert "or take DjangoCacheRateLimitStore." in str(caught.value)
+        assert "or use DjangoCacheRateLimitStore." in str(caught.value)
 
     def test_alias__that_is_unknown_is_misuse(self):
         with pytest.raises(

@@ -127,7 +127,7 @@ class ExecutorContract:
     def test_option__that_is_no_number_is_refused_by_its_name(self, option, value):
         with pytest.raises(Misuse) as caught:
             self.make(**{option: value})
-        assert f"({option}={value!r}): write a whole number >= 1." in str(caught.value)
+        assert f"({option}={value!r}): write a whole number of 1 or more." in str(caught.value)
 
     @pytest.mark.parametrize("option", OPTIONS)
     def test_option__may_be_one(self, option):

@@ -184,7 +184,7 @@ class BearsFaultsOfRedis:
             assert [decision for decision, _ in later] == [None] * 50
             assert min(seconds for _, seconds in later) <= LATER
             assert sorted(seconds for _, seconds in later)[25] <= LATER
-        assert lines()[0].startswith(f"{self.name} failed, and is left alone until it answers")
+        assert lines()[0].startswith(f"{self.name} failed, and is not used until it answers")
         assert len(lines()) == len(asked) - 1
         assert self.recovers(store, key)
         assert lines()[-1] == f"{self.name} answers again."

@@ -67,7 +67,7 @@ def lines(caplog):
 
 FAILED = (
     "WARNING",
-    "The service failed, and is left alone until it answers again; it is tried every 2 s.",
+    "The service failed, and is not used until it answers again; it is tried every 2 s.",
 )
 ANSWERS = ("INFO", "The service answers again.")
 
@@ -75,7 +75,7 @@ ANSWERS = ("INFO", "The service answers again.")
 def one_call(kind):
     return (
         "WARNING",
-        "One call of The service failed by its own fault, and the store goes on; other "
+        "One call of The service failed through its own fault, and the store stays in use; further "
         f"{kind}s are not logged for 60 s.",
     )
 
@@ -256,7 +256,7 @@ def test_breaker__goes_by_a_clock_of_its_own(service):
 
 @pytest.mark.parametrize("retry_after", [0, -1, float("nan")])
 def test_breaker__without_a_time_to_wait_is_misuse(retry_after):
-    with pytest.raises(Misuse, match="Give seconds above 0, for example 2"):
+    with pytest.raises(Misuse, match="Write seconds above 0, for example 2"):
         Breaker("The service", retry_after)
 
 

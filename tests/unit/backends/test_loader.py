@@ -75,10 +75,10 @@ def test_codec__is_made_anew_when_the_secrets_change(setting):
         ("no.such.module.Codec", "cannot be imported: No module named 'no'"),
         ("partstream.nothing.Codec", "cannot be imported: No module named 'partstream.nothing'"),
         ("partstream.backends.cursors.signed.Nothing", "is not a CursorCodec. Name a class"),
-        (f"{__name__}.Bystander", "is not a CursorCodec. Name a class that inherits it."),
-        (f"{__name__}.SIGNED", "is not a CursorCodec. Name a class that inherits it."),
-        ({"BACKEND": SIGNED, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
-        (f"{__name__}.LabelledCodec", "does not take its OPTIONS []"),
+        (f"{__name__}.Bystander", "is not a CursorCodec. Name a class that inherits from it."),
+        (f"{__name__}.SIGNED", "is not a CursorCodec. Name a class that inherits from it."),
+        ({"BACKEND": SIGNED, "OPTIONS": {"x": 1}}, "does not accept its OPTIONS ['x']"),
+        (f"{__name__}.LabelledCodec", "does not accept its OPTIONS []"),
         ("partstream.backends.cursors.base.CursorCodec", "abstract"),
     ],
 )
@@ -148,12 +148,12 @@ def test_cache_store__is_made_anew_when_what_it_comes_from_changes(changed):
 @pytest.mark.parametrize(
     ("store", "says"),
     [
-        (SIGNED, "is not a CacheStore. Name a class that inherits it."),
+        (SIGNED, "is not a CacheStore. Name a class that inherits from it."),
         ("partstream.backends.caches.base.CacheStore", "abstract"),
-        ({"BACKEND": DJANGO, "OPTIONS": {"x": 1}}, "does not take its OPTIONS ['x']"),
+        ({"BACKEND": DJANGO, "OPTIONS": {"x": 1}}, "does not accept its OPTIONS ['x']"),
         ({"BACKEND": DJANGO, "OPTIONS": {"alias": "nothing"}}, "alias is 'nothing'"),
         ({"BACKEND": NULL, "OPTIONS": {"retry_after": -1}}, "retry_after is -1"),
-        ({"BACKEND": NULL, "OPTIONS": {"retry_after": "2"}}, "does not take its OPTIONS"),
+        ({"BACKEND": NULL, "OPTIONS": {"retry_after": "2"}}, "does not accept its OPTIONS"),
     ],
 )
 def test_cache_store__what_cannot_be_made_is_refused_at_every_use(store, says):

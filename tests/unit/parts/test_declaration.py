@@ -152,12 +152,12 @@ def test_name__is_taken(name):
 def test_name__is_refused(name):
     with pytest.raises(Misuse) as caught:
         PartList([("good", 1), (name, 2)], owner=View)
-    assert f"View: {name!r:.80} is not a name for a part. Take letters" in str(caught.value)
+    assert f"View: {name!r:.80} is not a valid name for a part. Use letters" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [1, None, b"a", ("a",), ["a"], {}])
 def test_name__of_another_kind_is_refused(name):
-    with pytest.raises(Misuse, match="is not a name: a part's name is a str"):
+    with pytest.raises(Misuse, match=r"is not a valid name\. A part's name must be a str"):
         PartList([("good", 1), (name, 2)], owner=View)
 
 
@@ -206,7 +206,7 @@ def test_name__of_another_kind_is_refused(name):
         ),
         ([("a", View)], "part 'a' …type…Wrap it: lazy(...)."),
         ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
-        ([("a", lazy(load_one, depends_on=["a"]))], "in a circle, a -> a. Take one dependency"),
+        ([("a", lazy(load_one, depends_on=["a"]))], "in a circle: a -> a. Remove one dependency"),
     ],
 )
 def test_part_list__misuse_names_view_part_and_mend(pairs, says):
@@ -224,7 +224,7 @@ def test_part_list__a_coroutine_is_refused():
     finally:
         coroutine.close()
     assert str(caught.value) == (
-        "View: part 'a' is a coroutine. Pass the function, uncalled: lazy(...)."
+        "View: part 'a' is a coroutine. Pass the function without calling it: lazy(...)."
     )
 
 
@@ -240,7 +240,7 @@ def test_part_list__a_circle_is_named():
     message = str(caught.value)
     circles = ("a -> c -> b -> a", "c -> b -> a -> c", "b -> a -> c -> b")
     assert any(circle in message for circle in circles)
-    assert "Take one dependency out." in message
+    assert "Remove one dependency." in message
 
 
 def test_part_list__a_dependency_may_be_declared_later():
@@ -259,7 +259,7 @@ def test_part_list__takes_2000_parts_and_no_more():
     assert len(PartList([(f"p{number}", number) for number in range(2000)])) == 2000
     with pytest.raises(Misuse) as caught:
         PartList([(f"p{number}", number) for number in range(2001)], owner=View)
-    assert str(caught.value) == "View: 2001 parts are declared, and 2000 is the most."
+    assert str(caught.value) == "View: 2001 parts are declared. The maximum is 2000."
 
 
 def test_part_list__a_permission_may_be_composed():
@@ -334,7 +334,7 @@ def test_signature__that_does_not_fit_names_view_part_and_mend(part, wanted, pro
     assert message.startswith(f"Owner: the loader of part 'b' cannot be called as {wanted}: ")
     if "positional only" not in problem:  # Its words differ between Pythons.
         assert problem in message
-    assert f"Let it take {wanted}, or mend depends_on" in message
+    assert f"Change its parameters to {wanted}, or change depends_on" in message
 
 
 def test_signature__of_a_method_without_its_view_is_told_the_name():
@@ -344,7 +344,8 @@ def test_signature__of_a_method_without_its_view_is_told_the_name():
     with pytest.raises(Misuse) as caught:
         PartList([("b", lazy(View.get))], owner=Owner)
     assert str(caught.value) == (
-        "Owner: the loader of part 'b' is a method of no view yet. Name it: lazy('get')."
+        "Owner: the loader of part 'b' is a method that is not bound to a view. "
+        "Write its name: lazy('get')."
     )
 
 
@@ -411,7 +412,7 @@ def test_signature__of_a_decorator_that_gives_more_counts():
 
 @pytest.mark.parametrize("permission", [IsAdminUser(), "IsAdminUser", None])
 def test_lazy__refuses_what_is_no_permission_class(permission):
-    with pytest.raises(Misuse, match="name the class, uncalled"):
+    with pytest.raises(Misuse, match="write the class, not a call"):
         lazy(print, permission_classes=[permission])
 
 

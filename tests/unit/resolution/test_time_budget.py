@@ -654,16 +654,16 @@ def test_budget__needs_an_executor_that_runs_parts_side_by_side(serve_budget, cl
     with pytest.raises(Misuse) as caught:
         client.get(url)
     assert str(caught.value) == (
-        "ServedView has a time budget of 1.0 s, and InlineExecutor runs parts one after another. "
-        f'Take executor = "{THREADS}".'
+        "ServedView has a time budget of 1.0 s, but InlineExecutor runs parts one after another. "
+        f'Set executor = "{THREADS}".'
     )
     assert calls == []
 
 
 def test_budget__needs_the_walk_cache(serve_budget, client, settings):
     says = (
-        "ServedView has a time budget of 1.0 s, and no walk cache to keep what moves to the next "
-        "chunk. Set enable_caching = True."
+        "ServedView has a time budget of 1.0 s, but no walk cache to keep the parts that move on. "
+        "Set enable_caching = True."
     )
     with pytest.raises(Misuse) as caught:
         client.get(serve_budget(("a", 1), enable_caching=False, time_budget=1))
@@ -688,6 +688,6 @@ def test_budget__needs_a_store_that_keeps(serve_budget, client, settings, overri
     with pytest.raises(Misuse) as caught:
         client.get(serve_budget(("a", 1), time_budget=1))
     assert str(caught.value) == (
-        f"ServedView has a time budget of 1.0 s, and {store} keeps nothing. "
+        f"ServedView has a time budget of 1.0 s, but {store} keeps nothing. "
         "Set CACHE_STORE to a store that does."
     )

@@ -87,7 +87,7 @@ def test_write__without_a_request(handler):
 
 
 def test_write__a_field_of_another_name_is_misuse(handler):
-    with pytest.raises(Misuse, match="password: no field of the audit trail"):
+    with pytest.raises(Misuse, match="password: not a field of the audit trail"):
         AuditLogger().write("authz_fail", password="hunter2")
     assert handler.lines == []
 

@@ -80,7 +80,7 @@ def capacity(name):
 
 
 def test_start_daemon__says_that_there_is_none(system):
-    with system.out(), pytest.raises(NoThread, match="no thread to give"):
+    with system.out(), pytest.raises(NoThread, match="could not start a thread"):
         start_daemon(print, name="partstream-test")
     assert issubclass(NoThread, NoCapacity)
 

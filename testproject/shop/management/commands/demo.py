@@ -21,23 +21,23 @@ STAFF_PASSWORD = "demo"
 
 
 class Command(BaseCommand):
-    """Make the tables, fill them when they are empty, say where to look, and serve."""
+    """Make the tables, fill them if they are empty, print what to try, and serve."""
 
     help = (
-        "Starts the demo shop: migrates, seeds an empty shop, makes the demo's staff account, "
-        "prints what to try, and serves. A second start reuses what is there."
+        "Starts the demo shop: migrates, seeds an empty shop, creates the demo's staff account, "
+        "prints what to try, and serves. A second start reuses the existing rows."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--port", type=int, default=8000, help="where to serve (default: %(default)s)"
+            "--port", type=int, default=8000, help="the port to serve on (default: %(default)s)"
         )
         parser.add_argument(
             "--orders",
             type=int,
             default=50_000,
-            help="how many orders an empty shop is filled with (default: %(default)s)",
+            help="the number of orders to fill an empty shop with (default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -51,27 +51,27 @@ class Command(BaseCommand):
         call_command("runserver", f"{HOST}:{port}", use_reloader=False)
 
     def check_port(self, port: int) -> None:
-        """Fail now, not after half a minute of seeding, when the port cannot be had."""
+        """Fail now, not after half a minute of seeding, if the port is not available."""
         if not 1 <= port <= 65535:
             raise CommandError(f"--port must be between 1 and 65535, not {port}.")
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # As the server itself does, so that a port that was just left counts as free.
+            # As the server does, so that a port that was released just now counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise CommandError(
-                        f"Port {port} is taken. Stop what listens there, or choose another: "
+                        f"Port {port} is in use. Stop the program that uses it, or choose another: "
                         f"manage.py demo --port {port + 1 if port < 65535 else 8000}"
                     ) from error
                 raise CommandError(f"Port {port} cannot be used: {error.strerror}.") from error
 
     def prepare(self, orders: int, verbosity: int) -> None:
-        """Make tables, rows and the staff account, each only where it is missing."""
+        """Create tables, rows and the staff account, each only if it is missing."""
         if not settings.DEBUG:
             raise CommandError(
-                "demo makes a staff account with a public password, so it wants DEBUG. "
+                "demo creates a staff account with a public password, so it needs DEBUG. "
                 "Elsewhere use: migrate, seed_shop, runserver."
             )
         call_command("migrate", verbosity=0)
@@ -83,12 +83,12 @@ class Command(BaseCommand):
             user_model.objects.create_user(STAFF_NAME, password=STAFF_PASSWORD, is_staff=True)
 
     def instructions(self, address: str) -> str:
-        """What to open and what to type."""
+        """The text that says what to open and what to type."""
         return f"""
-The shop's dashboard, filling part by part:
+The shop's dashboard, which fills part by part:
   {address}/
 
-The same by hand: a walk (go on with ?cursor=...), parts by key, and what parts there are:
+The same by hand: a walk (continue with ?cursor=...), parts by key, and the list of parts:
   curl {address}/api/dashboard/
   curl "{address}/api/dashboard/parts/?keys=today,open_orders"
   curl {address}/api/dashboard/manifest/
@@ -97,6 +97,6 @@ The margins are for staff. Sign in on the page as {STAFF_NAME}, password {STAFF_
   curl -u {STAFF_NAME}:{STAFF_PASSWORD} "{address}/api/dashboard/parts/?keys=margins"
 This account is for the demo only.
 
-The exchange-rate service is not there, on purpose: the page shows the last known rates, and the
-log below has the reason each time. Stop the server with Ctrl-C.
+There is no exchange-rate service, on purpose: the page shows the last known rates, and the log
+below shows the reason each time. Stop the server with Ctrl-C.
 """

@@ -30,7 +30,7 @@ class Command(BaseCommand):
             "--orders",
             type=int,
             default=50_000,
-            help="how many orders; the other tables follow (default: %(default)s)",
+            help="the number of orders; other tables grow with it (default: %(default)s)",
         )
         parser.add_argument(
             "--today",
@@ -42,23 +42,23 @@ class Command(BaseCommand):
             "--random-seed",
             type=int,
             default=1,
-            help="another number makes another shop (default: %(default)s)",
+            help="a different number makes a different shop (default: %(default)s)",
         )
         parser.add_argument(
             "--replace",
             action="store_true",
-            help="delete the shop's rows first, where there are any",
+            help="delete the shop's existing rows first",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check the options, refuse to overwrite rows unasked, and seed."""
+        """Check the options, refuse to overwrite rows without --replace, and seed."""
         orders: int = options["orders"]
         if not 1 <= orders <= MAX_ORDERS:
             raise CommandError(f"--orders must be between 1 and {MAX_ORDERS:,}, not {orders:,}.")
         today = _date(options["today"])
         if not (options["replace"] or seeding.is_empty()):
             raise CommandError(
-                "The shop has rows already. Add --replace to delete them and seed anew."
+                "The shop already has rows. Add --replace to delete them and seed again."
             )
         started = time.perf_counter()
         quiet = options["verbosity"] == 0 or not sys.stderr.isatty()

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Shows the dashboard filling part by part: skeletons from the manifest, then the walk, chunk by
- * chunk, each part drawn as it arrives. Plain fetch, no library.
+ * Fills the dashboard part by part: skeletons from the manifest, then the walk, chunk by chunk,
+ * drawing each part as it arrives. Plain fetch, no library.
  */
 
 /**
@@ -24,7 +24,7 @@
 
 import { button, duration, element, setCurrency, showMoment, viewOf } from "./parts.js";
 
-/** How often the walk may start again for each reason; more would be a loop. */
+/** How often the walk may start again for each reason. Without a limit it could loop. */
 const RESTARTS = /** @type {Record<string, number>} */ ({
   cursor_invalid: 1,
   cursor_expired: 2,
@@ -41,7 +41,7 @@ function byId(id) {
 
 // Asking the server
 
-/** An answer that is not the one asked for; `wait` is in seconds. */
+/** A failed request; `wait` is in seconds. */
 class RequestFailed extends Error {
   /** @param {number} status @param {string} code @param {string} detail @param {number} wait */
   constructor(status, code, detail, wait) {
@@ -59,7 +59,7 @@ async function getJson(url) {
     response = await fetch(url, { headers: { Accept: "application/json" } });
     body = await response.json();
   } catch {
-    const detail = "The server could not be reached, or its answer broke off.";
+    const detail = "The server could not be reached, or its response was cut off.";
     throw new RequestFailed(response?.status ?? 0, "unreadable", detail, 0);
   }
   if (response.ok) return body;
@@ -102,13 +102,13 @@ class Dashboard {
     byId("first-time").textContent = "…";
     this.clock = this.tick("all-time");
     this.notice.hidden = true;
-    // Both are asked at once: the skeletons must not hold up the first parts.
+    // Both requests start at once, so the skeletons do not delay the first parts.
     const walk = getJson(this.urls.dashboard);
     walk.catch(() => {}); // it is awaited below, where its failure is shown
     try {
       this.sketch(await getJson(this.urls.manifest));
     } catch {
-      this.parts.replaceChildren(); // no skeletons then: cards are made as parts arrive
+      this.parts.replaceChildren(); // without skeletons, cards are made as parts arrive
       this.cards.clear();
     }
     await this.walk(null, walk);
@@ -117,7 +117,7 @@ class Dashboard {
   /**
    * Follow the cursors to the end.
    * @param {string | null} cursor
-   * @param {Promise<Envelope>} [asked] the first answer, where it is under way already
+   * @param {Promise<Envelope>} [asked] the first response, if it was requested already
    */
   async walk(cursor, asked) {
     this.notice.hidden = true;
@@ -143,7 +143,7 @@ class Dashboard {
           clearInterval(this.clock);
           byId("status").textContent = "Stopped";
           const next = again ? null : cursor;
-          return this.tell(failure.message, again ? "Start again" : "Go on", () => this.walk(next));
+          return this.tell(failure.message, again ? "Start again" : "Continue", () => this.walk(next));
         }
       }
       answer = getJson(withCursor(this.urls.dashboard, cursor));
@@ -159,7 +159,7 @@ class Dashboard {
   /** @param {RequestFailed} failure */
   async pause(failure) {
     const seconds = Math.max(1, failure.wait);
-    byId("status").textContent = `The server asks to wait ${seconds} s`;
+    byId("status").textContent = `Rate limit reached: waiting ${seconds} s`;
     await new Promise((done) => setTimeout(done, seconds * 1000));
   }
 
@@ -168,7 +168,7 @@ class Dashboard {
     clearInterval(this.clock);
     byId("all-time").textContent = duration(performance.now() - this.started);
     byId("status").textContent = `All ${envelope.meta.total_parts} parts`;
-    // What the manifest promised and this user lost meanwhile must not stay a skeleton for ever.
+    // A part that this user lost access to since the manifest must not stay a skeleton for ever.
     for (const [name, card] of this.cards) {
       if (card.dataset.state !== "waiting") continue;
       card.remove();
@@ -224,7 +224,7 @@ class Dashboard {
     }
   }
 
-  /** Draw what came. @param {Envelope} envelope */
+  /** Draw the parts of an envelope. @param {Envelope} envelope */
   show(envelope) {
     for (const result of envelope.results) {
       for (const [name, data] of Object.entries(result)) {
@@ -258,7 +258,7 @@ class Dashboard {
     this.fill(card, nodes, "failed");
   }
 
-  /** Ask for one failed part. @param {HTMLElement} card @param {string} cursor */
+  /** Request one failed part again. @param {HTMLElement} card @param {string} cursor */
   async retry(card, cursor) {
     this.wait(card, "retrying");
     try {
@@ -290,7 +290,7 @@ class Dashboard {
     }, 100);
   }
 
-  /** How long the same parts take as one answer. */
+  /** Measure how long the same parts take in one response. */
   async timeBlocking() {
     const shown = byId("blocking-time");
     const value = element("span", { id: "blocking-value" }, "…");

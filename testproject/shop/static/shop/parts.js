@@ -1,5 +1,5 @@
 // @ts-check
-/** How each part of the dashboard looks: its data in, nodes out. */
+/** The look of each part of the dashboard: functions from its data to DOM nodes. */
 
 /** @typedef {{title: string, span: number, draw: (data: any) => Node[]}} PartView */
 
@@ -34,7 +34,7 @@ const oneDigit = new Intl.NumberFormat(LOCALE, {
 /** @param {string} currency */
 const amounts = (currency) =>
   new Intl.NumberFormat(LOCALE, { style: "currency", currency, maximumFractionDigits: 0 });
-let amount = amounts("EUR"); // until `meta` says which
+let amount = amounts("EUR"); // until `meta` sets the currency
 
 /** All amounts from now on are in this currency. @param {string} currency */
 export function setCurrency(currency) {
@@ -81,8 +81,8 @@ function trend(change) {
 const minor = (text) => element("span", { class: "quiet" }, text);
 
 /**
- * A table; a column's name that begins with "#" is a number's, one with "-" steps back on narrow
- * screens.
+ * A table. "#" before a column's name marks numbers; "-" marks a column that is less prominent on
+ * narrow screens.
  * @param {string} caption
  * @param {string[]} columns
  * @param {(Node | string)[][]} rows
@@ -144,7 +144,7 @@ function monthBars(months) {
   return element("ol", { class: "bars" }, ...bars);
 }
 
-// How each part looks; one that is not named here is shown as it came
+// The view of each part; parts without one are shown as they are
 
 /** @type {Record<string, PartView>} */
 const VIEWS = {
@@ -299,7 +299,7 @@ const VIEWS = {
         ["Customers", count(risk.customers)],
       ),
       table(
-        "Good customers who went quiet",
+        "Good customers who have stopped buying",
         ["Customer", "-Likes", "#Usual gap", "#Quiet for", "#Spent"],
         risk.best.map((/** @type {any} */ row) => [
           row.name,

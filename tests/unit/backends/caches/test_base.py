@@ -56,7 +56,7 @@ def test_fault__is_a_miss_and_one_line_in_the_log(use, caplog):
     assert store.calls == 1
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage().startswith("FaultyCacheStore failed, and is left alone")
+    assert record.getMessage().startswith("FaultyCacheStore failed, and is not used")
     assert str(record.exc_info[1]) == "gone"
 
 

@@ -190,5 +190,5 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
 
     @pytest.mark.parametrize("max_keys", [0, -1, True, 1.5, "10", None])
     def test_max_keys__that_is_no_number_is_misuse(self, max_keys):
-        with pytest.raises(Misuse, match="Give a whole number of 1 or more"):
+        with pytest.raises(Misuse, match="Write a whole number of 1 or more"):
             self.make(max_keys=max_keys)
