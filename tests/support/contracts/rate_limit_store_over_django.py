@@ -61,7 +61,7 @@ class CountsOverDjango(OverDjango):
         caches["default"].set(f"{strange.key}:{int(BEGIN) // 60}", ["7"])
         assert store.take([denied, strange]) is None
         assert store.undecided == 1
-        assert "TypeError: The cache gave ['7'] for a counter." in self.traceback
+        assert "TypeError: The counter in the cache is ['7']." in self.traceback
         # The others are counted as before.
         assert store.take([window(f"{key}:other", 9, 60)]).admitted
 
