@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -19,7 +19,18 @@ from django.core.signals import setting_changed
 
 from .exceptions import Misuse
 from .per_process import Kept
-from .setting_kinds import BackendPath, Flag, FunctionPath, Kind, NetworkList, Number, Secrets, Word
+from .setting_kinds import (
+    COUNT,
+    LIMIT,
+    SWITCH,
+    BackendPath,
+    FunctionPath,
+    Kind,
+    NetworkList,
+    Number,
+    Secrets,
+    Word,
+)
 
 SETTING = "DJANGO_PARTSTREAM"
 PREFIX = "PARTSTREAM_"
@@ -43,10 +54,6 @@ class Problem:
         return f"{self.source}: {self.message} {self.hint}"
 
 
-#: Requests: the highest limit of a window. A store keeps one timestamp for each.
-MAX_LIMIT = 100_000
-
-
 def _setting(default: Any, kind: Kind, *, variable: str = "") -> Any:
     """A field of `Settings`: its default, its kind, and the short name of its variable."""
     return field(default=default, metadata={"kind": kind, "variable": variable})
@@ -57,9 +64,9 @@ class Settings:
     """The settings in force. Call `get_settings()` each time you need them."""
 
     #: Parts in one response of a walk. Environment: ``PARTSTREAM_CHUNK_SIZE``.
-    DEFAULT_CHUNK_SIZE: int = _setting(2, Number(int), variable="CHUNK_SIZE")
+    DEFAULT_CHUNK_SIZE: int = _setting(2, COUNT, variable="CHUNK_SIZE")
     #: Seconds for which a cursor stays valid. Environment: ``PARTSTREAM_CURSOR_TTL``.
-    DEFAULT_CURSOR_TTL: int = _setting(3600, Number(int), variable="CURSOR_TTL")
+    DEFAULT_CURSOR_TTL: int = _setting(3600, COUNT, variable="CURSOR_TTL")
     #: The upper bound of every view's ``chunk_size``.
     MAX_PARTS_PER_REQUEST: int = _setting(50, Number(int, most=2000))
     #: The maximum length of a token in characters, for those received and those issued.
@@ -82,9 +89,9 @@ class Settings:
     #: Seconds after which a chunk is sent with the parts that are ready; None: it waits for all.
     CHUNK_TIME_BUDGET: float | None = _setting(None, Number(float, least=0.001, optional=True))
     #: Whether a walk caches parts that it may need again.
-    ENABLE_CACHING: bool = _setting(True, Flag())
+    ENABLE_CACHING: bool = _setting(True, SWITCH)
     #: Seconds for which a walk caches them.
-    CACHE_TTL: int = _setting(300, Number(int))
+    CACHE_TTL: int = _setting(300, COUNT)
     #: Seconds: a part that took longer is cached, in case a client repeats its cursor.
     CACHE_MIN_DURATION: float = _setting(0.25, Number(float, least=0))
     #: The maximum size in bytes of a cached fragment.
@@ -97,11 +104,11 @@ class Settings:
     #: tenant, to the identity that views determine. None: no such dimension.
     IDENTITY: str | None = _setting(None, FunctionPath())
     #: Whether requests are counted and rate-limited.
-    ENABLE_RATE_LIMITING: bool = _setting(True, Flag())
+    ENABLE_RATE_LIMITING: bool = _setting(True, SWITCH)
     #: Requests per client and minute, over all views; None: no such limit.
-    RATE_LIMIT: int | None = _setting(100, Number(int, most=MAX_LIMIT, optional=True))
+    RATE_LIMIT: int | None = _setting(100, replace(LIMIT, optional=True))
     #: New walks, requests by key and streams per client and ten seconds; None: no such limit.
-    BURST_LIMIT: int | None = _setting(10, Number(int, most=MAX_LIMIT, optional=True))
+    BURST_LIMIT: int | None = _setting(10, replace(LIMIT, optional=True))
     #: Where requests are counted: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     RATE_LIMIT_STORE: str | Mapping[str, Any] = _setting(
         "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore", BackendPath()
@@ -116,7 +123,7 @@ class Settings:
     #: Clients from these networks are refused, even if ``IP_ALLOWLIST`` has them.
     IP_BLOCKLIST: tuple[str, ...] = _setting((), NetworkList())
     #: Whether refused requests are logged to ``partstream.audit``.
-    ENABLE_AUDIT_LOGGING: bool = _setting(True, Flag())
+    ENABLE_AUDIT_LOGGING: bool = _setting(True, SWITCH)
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}

@@ -7,10 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from sys import float_info
+from typing import Any, Final
 
 #: Seconds, ten years of 365 days: the longest time to live of a cursor.
 LONGEST_TTL = 315_360_000
+
+#: The highest limit of a window, in requests. A store keeps one timestamp for each.
+MAX_LIMIT = 100_000
 
 #: The minimum length of a secret in characters.
 SHORTEST_SECRET = 32
@@ -33,6 +37,14 @@ class Kind(ABC):
         Raises:
             ValueError: With a text that says what the setting accepts.
         """
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `take` takes the value."""
+        try:
+            self.take(value)
+        except ValueError:
+            return False
+        return True
 
     def parse(self, text: str) -> Any:
         """The value that a variable's text stands for, to be validated by `take`.
@@ -177,3 +189,15 @@ class NetworkList(Kind):
                     f"has {entry!r:.80}, which is not a network: {str(error).rstrip('.')}."
                 ) from error
         return tuple(value)
+
+
+# What settings, view attributes and the arguments of loaders and backends have in common
+
+#: A whole number of 1 or more, such as a number of parts or whole seconds.
+COUNT: Final = Number(int)
+#: Requests of one client in a window.
+LIMIT: Final = Number(int, most=MAX_LIMIT)
+#: A number of seconds above zero.
+SECONDS: Final = Number(float, least=float_info.min)
+#: True or False.
+SWITCH: Final = Flag()

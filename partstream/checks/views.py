@@ -18,14 +18,7 @@ from partstream.backends.loader import (
 from partstream.conf import get_problems, get_settings
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin
-from partstream.mixins.attributes import (
-    budget_problem,
-    cursor_parameter,
-    positive,
-    seconds,
-    switch,
-    window_limit,
-)
+from partstream.mixins.attributes import KINDS, budget_problem, checked, cursor_parameter
 from partstream.mixins.base import PartsMixin
 
 from .executors import executor_messages
@@ -33,9 +26,7 @@ from .executors import executor_messages
 Messages = list[checks.CheckMessage]
 
 
-_NUMBERS = ("chunk_size", "cursor_ttl", "max_keys_per_request")
-_LIMITS = ("rate_limit", "burst_limit")
-_ATTRIBUTES = ("parts", "cursor_query_param", "executor", "time_budget", "enable_caching")
+_ATTRIBUTES = ("parts", "cursor_query_param", "executor", *KINDS)
 
 
 def check_views(**_: Any) -> Messages:
@@ -48,7 +39,7 @@ def check_views(**_: Any) -> Messages:
         # The attributes of an instance, as far as its class determines them: checks make none.
         declared = {
             name: initkwargs.get(name, getattr_static(view_class, name, None))
-            for name in (*_ATTRIBUTES, *_NUMBERS, *_LIMITS)
+            for name in _ATTRIBUTES
         }
         # The value of a property is known on an instance only.
         fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
@@ -135,16 +126,9 @@ def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
     """Raise `Misuse` if an attribute of a view is invalid."""
     if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
         view_class.build_part_list(fixed["parts"])
-    for name in _NUMBERS:
+    for name in KINDS:
         if fixed.get(name) is not None:
-            positive(view_class, name, fixed[name])
-    for name in _LIMITS:
-        if fixed.get(name) is not None:
-            window_limit(view_class, name, fixed[name])
-    if fixed.get("time_budget") is not None:
-        seconds(view_class, "time_budget", fixed["time_budget"])
-    if fixed.get("enable_caching") is not None:
-        switch(view_class, "enable_caching", fixed["enable_caching"])
+            checked(view_class, name, fixed[name])
     if issubclass(view_class, CursorMixin) and "cursor_query_param" in fixed:
         cursor_parameter(view_class, fixed["cursor_query_param"])
 

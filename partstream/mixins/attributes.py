@@ -3,73 +3,50 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from rest_framework.settings import api_settings
 
 from partstream.backends.caches.base import CacheStore
 from partstream.backends.executors.base import Executor
-from partstream.conf import MAX_LIMIT
 from partstream.exceptions import Misuse
-from partstream.setting_kinds import LONGEST_TTL
+from partstream.setting_kinds import COUNT, LIMIT, MAX_LIMIT, SECONDS, SWITCH, Kind
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def positive(view_class: type, attribute: str, value: Any) -> int:
-    """The value of a view attribute that must be a whole number above zero.
-
-    Raises:
-        Misuse: When it is not, or when it is above the upper bound.
-    """
-    if type(value) is not int or not 1 <= value <= LONGEST_TTL:
-        raise Misuse(
-            f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number of 1 or more, "
-            "or None for the setting."
-        )
-    return value
-
-
-def window_limit(view_class: type, attribute: str, value: Any) -> int:
-    """The value of a view attribute that limits a client's requests in a window.
-
-    Raises:
-        Misuse: When it is not a whole number within its bounds.
-    """
-    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
-        raise Misuse(
-            f"{view_class.__name__}.{attribute} is {value!r}. Write a whole number from 1 to "
-            f"{MAX_LIMIT:,}, or None for the setting."
-        )
-    return value
+_COUNT = (COUNT, "a whole number of 1 or more")
+_LIMIT = (LIMIT, f"a whole number from 1 to {MAX_LIMIT:,}")
+#: Attribute -> what it may be, and how to say so.
+KINDS: Final[Mapping[str, tuple[Kind, str]]] = {
+    "chunk_size": _COUNT,
+    "cursor_ttl": _COUNT,
+    "max_keys_per_request": _COUNT,
+    "rate_limit": _LIMIT,
+    "burst_limit": _LIMIT,
+    "time_budget": (SECONDS, "seconds, for example 0.1"),
+    "enable_caching": (SWITCH, "True, False"),
+}
 
 
-def seconds(view_class: type, attribute: str, value: Any) -> float:
-    """The value of a view attribute that must be a number of seconds above zero.
+def checked(view_class: type, attribute: str, value: Any, source: str | None = None) -> Any:
+    """The value of a view attribute, if it is one that the attribute may have.
+
+    Args:
+        view_class: The view.
+        attribute: The attribute.
+        value: Its value, or what its hook returned.
+        source: Where the value comes from, for the message; None: the attribute.
 
     Raises:
         Misuse: When it is not.
     """
-    if type(value) not in (int, float) or not 0 < value <= LONGEST_TTL:
-        raise Misuse(
-            f"{view_class.__name__}.{attribute} is {value!r}. Write seconds, for example 0.1, "
-            "or None for the setting."
-        )
-    return float(value)
-
-
-def switch(view_class: type, attribute: str, value: Any) -> bool:
-    """The value of a view attribute that must be True or False.
-
-    Raises:
-        Misuse: When it is neither.
-    """
-    if type(value) is not bool:
-        raise Misuse(
-            f"{view_class.__name__}.{attribute} is {value!r}. Write True, False, or None for the "
-            "setting."
-        )
+    kind, wanted = KINDS[attribute]
+    if not kind.accepts(value):
+        where = f"{view_class.__name__}.{source or attribute}"
+        raise Misuse(f"{where} is {value!r}. Write {wanted}, or None for the setting.")
     return value
 
 

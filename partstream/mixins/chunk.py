@@ -19,7 +19,7 @@ from partstream.walks.walk_cache import WalkCache
 from partstream.wire import envelopes
 from partstream.wire.responses import PartsResponse, next_link
 
-from .attributes import budget_problem, positive, seconds, switch
+from .attributes import budget_problem, checked
 from .base import PartsMixin
 from .cursor import CursorMixin, is_retryable
 
@@ -42,21 +42,22 @@ class ChunkMixin(PartsMixin):
         """The number of parts in one response."""
         settings = get_settings()
         size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
-        return min(positive(type(self), "chunk_size", size), settings.MAX_PARTS_PER_REQUEST)
+        checked(type(self), "chunk_size", size)
+        return min(size, settings.MAX_PARTS_PER_REQUEST)
 
     def get_time_budget(self) -> float | None:
         """Seconds after which a chunk is sent with the parts that are ready; None: no limit."""
         budget = self.time_budget
         if budget is None:
             return get_settings().CHUNK_TIME_BUDGET
-        return seconds(type(self), "time_budget", budget)
+        return float(checked(type(self), "time_budget", budget))
 
     def get_enable_caching(self) -> bool:
         """Whether a walk caches parts that it may need again."""
         enabled = self.enable_caching
         if enabled is None:
             return get_settings().ENABLE_CACHING
-        return switch(type(self), "enable_caching", enabled)
+        return bool(checked(type(self), "enable_caching", enabled))
 
     def walk_response(self, request: Request) -> Response:
         """The next chunk of the request's walk.

@@ -19,7 +19,7 @@ from partstream.walks.binding import Binding
 from partstream.walks.cursor import Cursor
 from partstream.walks.walk import Walk
 
-from .attributes import cursor_parameter, positive
+from .attributes import checked, cursor_parameter
 from .base import PartsMixin
 
 
@@ -52,7 +52,7 @@ class CursorMixin(PartsMixin):
     def get_cursor_ttl(self) -> int:
         """Seconds for which a cursor stays valid."""
         ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
-        return positive(type(self), "cursor_ttl", ttl)
+        return int(checked(type(self), "cursor_ttl", ttl))
 
     def get_cursor_query_param(self) -> str:
         """The name of the query parameter that carries the token."""

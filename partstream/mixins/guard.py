@@ -14,7 +14,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from partstream import request_ids
-from partstream.conf import MAX_LIMIT, get_settings
+from partstream.conf import get_settings
 from partstream.exceptions import CursorError, Misuse, PartstreamError
 from partstream.identity import (
     Dimension,
@@ -31,7 +31,7 @@ from partstream.wire.errors import to_api_exception, with_code
 from partstream.wire.negotiation import PartsContentNegotiation
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
 
-from .attributes import protocol_parameters, window_limit
+from .attributes import checked, protocol_parameters
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -164,10 +164,8 @@ class GuardMixin(_Base):
         return ClientLimits(client_key(request._request, identity), limits)
 
     def _checked_limit(self, attribute: str, limit: Any) -> int | None:
-        if limit is None or (type(limit) is int and 1 <= limit <= MAX_LIMIT):
-            return limit
         own = attribute if getattr(self, attribute) is not None else f"get_{attribute}()"
-        return window_limit(type(self), own, limit)
+        return None if limit is None else int(checked(type(self), attribute, limit, own))
 
     # Between DRF and the verbs
 

@@ -14,7 +14,7 @@ from partstream.security.validation import validate_keys
 from partstream.wire import envelopes
 from partstream.wire.responses import PartsResponse
 
-from .attributes import positive
+from .attributes import checked
 from .base import PartsMixin
 
 
@@ -43,7 +43,7 @@ class KeyAccessMixin(PartsMixin):
         most = self.max_keys_per_request
         if most is None:
             most = get_settings().MAX_KEYS_PER_REQUEST
-        return positive(type(self), "max_keys_per_request", most)
+        return int(checked(type(self), "max_keys_per_request", most))
 
     def keys_response(self, request: Request) -> Response:
         """The parts of ``?keys=``, in declared order.

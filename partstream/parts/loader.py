@@ -12,7 +12,7 @@ from typing import Any, Final
 from partstream.caching.cache_keys import Caching
 from partstream.exceptions import HookFailed, Misuse
 from partstream.logs import get_logger
-from partstream.setting_kinds import LONGEST_TTL
+from partstream.setting_kinds import COUNT, SECONDS, SWITCH
 
 from . import failures
 from .coroutines import is_coroutine_function, run_coroutine
@@ -268,9 +268,9 @@ def cached_for(
 
         lazy(cached_for(60, shared=True)(get_rates))
     """
-    if type(ttl) is not int or not 1 <= ttl <= LONGEST_TTL:
+    if not COUNT.accepts(ttl):
         raise Misuse(f"cached_for({ttl!r}): write whole seconds, for example cached_for(300).")
-    if type(shared) is not bool or (shared and key is not None):
+    if not SWITCH.accepts(shared) or (shared and key is not None):
         raise Misuse("cached_for(shared=..., key=...): True or False, and one of them at most.")
     if not isinstance(vary, (list, tuple)) or not all(isinstance(name, str) for name in vary):
         raise Misuse(f"cached_for(vary={vary!r:.80}): write a list of headers, ['X-Tenant'].")
@@ -286,7 +286,7 @@ def checked_timeout(seconds: Any, where: str) -> float:
     Raises:
         Misuse: When it is not a number of seconds above zero.
     """
-    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
+    if not SECONDS.accepts(seconds):
         raise Misuse(f"{where}: a timeout is a number of seconds above zero.")
     return float(seconds)
 

@@ -23,6 +23,7 @@ from partstream.exceptions import Misuse
 from partstream.keys import get_key_ring, keyed_digest
 from partstream.logs import tell_of_handler
 from partstream.request_ids import request_id
+from partstream.setting_kinds import COUNT
 
 from .client_ip import client_address
 
@@ -126,7 +127,7 @@ class AuditLogger:
         per_minute: int = MAX_PER_MINUTE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if type(per_minute) is not int or per_minute < 1:
+        if not COUNT.accepts(per_minute):
             raise Misuse(f"per_minute is {per_minute!r}. Write a whole number of 1 or more.")
         self._logger = logging.getLogger(logger)
         self._per_minute = per_minute

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from partstream.dotted_paths import import_function, refuse_coroutine
 from partstream.exceptions import Misuse
+from partstream.setting_kinds import COUNT
 
 from ..base import Backend
 from .calls import Call
@@ -66,7 +67,7 @@ class Executor(Backend, ABC):
             "max_coroutines": max_coroutines,
         }
         for name, value in limits.items():
-            if type(value) is not int or value < 1:
+            if not COUNT.accepts(value):
                 raise Misuse(
                     f"{type(self).__name__}({name}={value!r}): write a whole number of 1 or more."
                 )

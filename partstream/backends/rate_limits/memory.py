@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from django.core.checks import CheckMessage, Warning
 
 from partstream.exceptions import Misuse
+from partstream.setting_kinds import COUNT
 
 from .base import Decision, RateLimitStore, Window
 
@@ -102,7 +103,7 @@ class MemoryRateLimitStore(RateLimitStore):
         self, *, max_keys: int = 50_000, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         super().__init__()
-        if type(max_keys) is not int or max_keys < 1:
+        if not COUNT.accepts(max_keys):
             raise Misuse(f"max_keys is {max_keys!r}. Write a whole number of 1 or more.")
         self._max_keys = max_keys
         self._clock = clock

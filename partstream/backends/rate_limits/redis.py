@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha1
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.checks import CheckMessage, Warning
 from redis.exceptions import NoScriptError
 
 from partstream.exceptions import Misuse
+from partstream.setting_kinds import SECONDS
 
 from ..redis_connections import connect
 from ..redis_server import ServerConnections
@@ -118,7 +120,7 @@ class RedisRateLimitStore(RateLimitStore):
         retry_after: float = 2,
     ) -> None:
         super().__init__(retry_after=retry_after)
-        if type(timeout) not in (int, float) or not 0 < timeout <= LONGEST_TIMEOUT:
+        if not replace(SECONDS, most=LONGEST_TIMEOUT).accepts(timeout):
             raise Misuse(
                 f"The rate-limit store's timeout is {timeout!r}. Write seconds above 0, up to "
                 f"{LONGEST_TIMEOUT}, for example 0.2: a request may wait for that long."
