@@ -241,7 +241,7 @@ def test_page__goes_on_where_the_connection_broke(page):
 def test_page__waits_when_it_is_asked_to(page):
     left = break_next(page, lambda route: fulfil(route, 429, "throttled", **{"Retry-After": "1"}))
     page.goto("/")
-    wait_until(page, "wait 1 s")
+    wait_until(page, "waiting 1 s")
     wait_until(page, "All 11 parts")
     assert left == []
     page.complaints = [text for text in page.complaints if "429" not in text]
