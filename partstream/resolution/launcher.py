@@ -45,6 +45,7 @@ class Launcher:
     ) -> None:
         self._parts = parts
         self._boundary = boundary
+        self._settle = boundary.settle
         self._executor = executor
         self._hooks = hooks
         self._atomic = atomic
@@ -107,8 +108,8 @@ class Launcher:
         """Run a job in the request's thread, when no other thread will."""
         if job.loader.is_async:
             job.function = async_to_sync(job.loader.function)
-        job.atomic = self.atomic
-        outcome = job()
+        job.atomic = self.atomic if self._atomic is None else self._atomic
+        outcome = self._settle(job)
         self._context.restore()
         return outcome
 
