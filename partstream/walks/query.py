@@ -21,8 +21,6 @@ class WalkQuery:
         has_others: Whether there may be other parameters than the cursor's.
     """
 
-    __slots__ = ("_length", "_token", "has_others", "is_empty", "parameter", "request")
-
     def __init__(self, request: Request, parameter: str) -> None:
         query = request._request.META.get("QUERY_STRING") or ""
         self.request = request
