@@ -52,11 +52,7 @@ class Turn(Enum):
 
 
 class SingleFlight:
-    """The flights of this process, over one store.
-
-    Args:
-        store: Where values and locks are.
-    """
+    """The flights of this process, over the store that has their values and locks."""
 
     def __init__(self, store: CacheStore) -> None:
         self.store = store

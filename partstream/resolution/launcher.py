@@ -12,12 +12,12 @@ from asgiref.sync import async_to_sync
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
+from partstream.backends.executors.coroutines import refuse_green_threads, timed
 from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
 from partstream.isolation.transactions import atomic_aliases
-from partstream.parts.coroutines import refuse_green_threads, timed
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome

@@ -18,18 +18,13 @@ from partstream.parts.outcome import Outcome, worth_keeping
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A part that is under way.
+    """A part that is under way: it waits for a flight.
 
     Attributes:
-        name: The part.
-        loader: Its loader.
-        flight: What is waited for.
         steps: How single flight goes on when that ends; None: the part runs for this request.
         of_walk: Whether single flight is about a key of this walk, and not of a cached part.
         polls: Whether another process runs it, so that the store has to be asked.
         deadline: When waiting for it ends, on the monotonic clock.
-        started: When it began, on the monotonic clock.
-        callback: Told when the flight ends.
     """
 
     name: str

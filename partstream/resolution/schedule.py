@@ -35,9 +35,8 @@ class Schedule:
 
     Args:
         order: The parts to settle, each behind its dependencies.
-        walk: The cache of the walk whose next chunk joins the work that is left running; None: no
-            work is left. With it a part that finds the pool full waits for room, instead of running
-            in the request's thread.
+        walk: The walk whose next chunk joins work that is left running; None: no work is left. With
+            it a part that finds the pool full waits for room; without, it runs in this thread.
 
     Attributes:
         pending: What is under way; the driver waits for its next end.
