@@ -69,7 +69,9 @@ def obtain(
 
     Args:
         flights: The flights of this process.
-        key: The value's key; ``ttl`` and ``fresh`` are those of its `Flight`.
+        key: The value's key.
+        ttl: See `Flight`.
+        fresh: See `Flight`.
         turn: The caller's turn across processes, where it is known. Such a caller is told of LOST
             and starts again itself.
         looks: Whether the store has still to be asked for the value.
