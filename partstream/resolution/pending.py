@@ -84,6 +84,7 @@ class Pending:
     def discard(self, entry: Entry) -> None:
         """Stop waiting for it."""
         self._entries.pop(entry.name, None)
+        entry.flight.forget(entry.callback)
 
     def runs_here(self, name: str) -> bool:
         """Whether a part is under way, and runs for this request."""
@@ -111,7 +112,7 @@ class Pending:
             entry = self._ends.get()
             # An entry that was discarded may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
-                self.discard(entry)
+                del self._entries[entry.name]
                 yield entry
 
     def overdue(self, now: float) -> list[Entry]:
