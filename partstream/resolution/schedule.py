@@ -326,8 +326,8 @@ class Schedule:
                 left.append((entry.flight, entry.callback))
             elif entry.steps is not None:
                 entry.steps.close()
-            else:
-                flights.watch(entry.flight)
+            elif self._walk is not None:
+                flights.follow(self._walk.key_of(entry.name), entry.flight)
         ended = flights.leave(left, self._walk.ttl) if self._walk is not None else []
         for entry in self.pending:
             if entry.flight in ended:
