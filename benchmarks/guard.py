@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from django.conf import settings
 
-from tests import redis as redis_servers
+from tests.support import redis as redis_servers
 
 MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
 DJANGO_CACHE = "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore"

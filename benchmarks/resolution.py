@@ -19,7 +19,8 @@ from types import SimpleNamespace
 
 import subjects
 
-from tests import postgresql, redis
+from tests import postgresql
+from tests.support import redis
 
 if __name__ == "__main__":  # Not in the processes that it starts: they have their own.
     subjects.set_up()

@@ -174,10 +174,10 @@ def get_executor(
     """
     if _substitute is not None:
         return _substitute
-    if isinstance(configured, Executor):
-        return configured
     if configured is None:
         where, configured = "PART_EXECUTOR", get_settings().PART_EXECUTOR
+    elif isinstance(configured, Executor):
+        return configured
     return _get_executors().get(where, configured)
 
 

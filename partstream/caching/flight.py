@@ -103,14 +103,17 @@ class Flight:
                 return
         callback(self)
 
+    def forget(self, callback: Callable[[Flight], None] | None) -> bool:
+        """Do not call it when the flight ends; False where the flight has ended."""
+        with self._lock:
+            if not self.has_ended:
+                self._callbacks = [known for known in self._callbacks if known is not callback]
+            return not self.has_ended
+
     def leave(self, callback: Callable[[Flight], None] | None) -> bool:
         """Stop waiting, and let the result wait for the next caller; False where it has ended."""
-        with self._lock:
-            if self.has_ended:
-                return False
-            self._callbacks = [known for known in self._callbacks if known is not callback]
-            self.left = True
-            return True
+        self.left = True
+        return self.forget(callback)
 
     def finish(self, result: Any, *, value: bytes | None = None, failed: bool = False) -> None:
         """End it where others can find it, see `SingleFlight.end`."""

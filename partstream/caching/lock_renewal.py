@@ -23,9 +23,8 @@ class LockRenewal:
     A store may be a cache in the database, so the thread closes its connections after each round.
 
     Args:
-        tend: The bound method to call with each flight, every ``seconds``. It is held by a weak
-            reference; the thread ends with its object.
-        seconds: The time between two rounds.
+        tend: The bound method to call with each flight, every ``seconds``. The thread holds it by a
+            weak reference, and ends with its object.
     """
 
     def __init__(self, tend: Callable[[Flight], None], seconds: float) -> None:

@@ -70,8 +70,8 @@ def obtain(
     Args:
         flights: The flights of this process.
         key: The value's key.
-        ttl: Seconds that the store keeps the value; None: it does not keep it.
-        fresh: Whether a value that is in the store already will not do.
+        ttl: See `Flight`.
+        fresh: See `Flight`.
         turn: The caller's turn across processes, where it is known. Such a caller is told of LOST
             and starts again itself.
         looks: Whether the store has still to be asked for the value.

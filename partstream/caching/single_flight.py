@@ -52,11 +52,7 @@ class Turn(Enum):
 
 
 class SingleFlight:
-    """The flights of this process, over one store.
-
-    Args:
-        store: Where values and locks are.
-    """
+    """The flights of this process, over the store that has their values and locks."""
 
     def __init__(self, store: CacheStore) -> None:
         self.store = store
@@ -221,9 +217,13 @@ class SingleFlight:
 
     # Flights that a request leaves
 
-    def watch(self, flight: Flight) -> None:
-        """Keep the deadline of a flight that nobody may be waiting for."""
-        self._renewal.watch(flight)
+    def follow(self, key: str, flight: Flight) -> None:
+        """Let one later caller have what comes of a flight under another key, too."""
+        follower, own = self.join(key)
+        if own:
+            follower.left = True
+            flight.on_end(lambda flight: follower.finish(flight.result))
+        self._renewal.watch(flight)  # Nobody may be waiting for its deadline.
 
     def leave(
         self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int

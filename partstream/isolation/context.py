@@ -50,8 +50,6 @@ class SavedContext:
     worker needs no restoring: it runs in a copy of the context.
     """
 
-    __slots__ = ("_context",)
-
     def __init__(self) -> None:
         self._context = copy_context()
 

@@ -151,7 +151,7 @@ class PartsMixin(GuardMixin):
 
     def _make_part_list(self, described: Any) -> PartList:
         pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
-        if not isinstance(described, Mapping):
+        if type(described) is not dict and not isinstance(described, Mapping):
             raise Misuse(
                 f"{type(self).__name__}.get_parts_manifest() returned {described!r:.80}. "
                 'Return a dictionary, for example {"orders": {"size": "large"}}.'

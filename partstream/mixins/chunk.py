@@ -41,8 +41,9 @@ class ChunkMixin(PartsMixin):
     def get_chunk_size(self) -> int:
         """The number of parts in one response."""
         settings = get_settings()
-        size = self.chunk_size if self.chunk_size is not None else settings.DEFAULT_CHUNK_SIZE
-        checked(type(self), "chunk_size", size)
+        size = settings.DEFAULT_CHUNK_SIZE
+        if self.chunk_size is not None:
+            size = checked(type(self), "chunk_size", self.chunk_size)
         return min(size, settings.MAX_PARTS_PER_REQUEST)
 
     def get_time_budget(self) -> float | None:
@@ -96,7 +97,7 @@ class ChunkMixin(PartsMixin):
             )
         )
         if token is not None:
-            link = next_link(request, self.get_cursor_query_param(), token)
+            link = next_link(self._get_query(request).with_token(token))
             if link is not None:
                 response.headers["Link"] = link
         return response

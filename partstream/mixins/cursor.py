@@ -14,9 +14,9 @@ from partstream.exceptions import Misuse
 from partstream.identity import bound_identity
 from partstream.keys import get_key_ring
 from partstream.parts.outcome import Outcome
-from partstream.security.validation import MAX_QUERY_LENGTH, sole_token
 from partstream.walks.binding import Binding
 from partstream.walks.cursor import Cursor
+from partstream.walks.query import WalkQuery
 from partstream.walks.walk import Walk
 
 from .attributes import checked, cursor_parameter
@@ -47,12 +47,14 @@ class CursorMixin(PartsMixin):
     #: The name of the query parameter that carries the token.
     cursor_query_param: str = "cursor"
 
+    _query: WalkQuery | None = None
     _walk: Walk | None = None
 
     def get_cursor_ttl(self) -> int:
         """Seconds for which a cursor stays valid."""
-        ttl = self.cursor_ttl if self.cursor_ttl is not None else get_settings().DEFAULT_CURSOR_TTL
-        return int(checked(type(self), "cursor_ttl", ttl))
+        if self.cursor_ttl is None:
+            return get_settings().DEFAULT_CURSOR_TTL
+        return int(checked(type(self), "cursor_ttl", self.cursor_ttl))
 
     def get_cursor_query_param(self) -> str:
         """The name of the query parameter that carries the token."""
@@ -79,18 +81,15 @@ class CursorMixin(PartsMixin):
         """See `GuardMixin.counts_as_burst`; a request that continues a walk does not count."""
         if not super().counts_as_burst(request):
             return False
-        query = request._request.META.get("QUERY_STRING")
-        if not query:
-            return True
-        is_plain = sole_token(query, self.get_cursor_query_param()) is not None
-        has_keys = not is_plain and "keys" in request.query_params
-        if has_keys and "keys" in self.get_protocol_parameters():
-            return True  # A request by key, even if it also has a cursor.
+        query = self._get_query(request)
+        has_keys = query.has_others and "keys" in request.query_params
+        if query.is_empty or (has_keys and "keys" in self.get_protocol_parameters()):
+            return True  # A request by key counts even if it also has a cursor.
         return not self._get_walk(request).goes_on
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """See `GuardMixin.finalize_response`."""
-        self._walk = None
+        self._walk = self._query = None
         return super().finalize_response(request, response, *args, **kwargs)
 
     def read_cursor(self, request: Request) -> Cursor | None:
@@ -130,21 +129,22 @@ class CursorMixin(PartsMixin):
         }
 
     def _is_plain(self, request: Request) -> bool:
-        query = request._request.META.get("QUERY_STRING", "")
-        return len(query) <= MAX_QUERY_LENGTH and (
-            sole_token(query, self.get_cursor_query_param()) is not None
-        )
+        return self._get_query(request).breaks_no_rule
+
+    def _get_query(self, request: Request) -> WalkQuery:
+        query = self._query
+        if query is None or query.request is not request:
+            query = self._query = WalkQuery(request, self.get_cursor_query_param())
+        return query
 
     def _get_walk(self, request: Request) -> Walk:
         walk = self._walk
         if walk is None or walk.request is not request:
-            parameter = cursor_parameter(type(self), self.get_cursor_query_param())
-            query = request._request.META.get("QUERY_STRING")
-            token = sole_token(query, parameter) if query else None
-            plain = token is not None or not query
+            query = self._get_query(request)
+            cursor_parameter(type(self), query.parameter)
             walk = self._walk = Walk(
                 request,
-                ([token] if token else []) if plain else request.query_params.getlist(parameter),
+                query.tokens,
                 codec=self.get_cursor_codec(),
                 ttl=self.get_cursor_ttl(),
                 longest=get_settings().MAX_CURSOR_SIZE,
@@ -152,7 +152,7 @@ class CursorMixin(PartsMixin):
                     request,
                     type(self),
                     bound_identity(*self.identify(request)),
-                    None if plain else self.get_protocol_parameters(),
+                    self.get_protocol_parameters() if query.has_others else None,
                     get_key_ring(),
                 ),
             )

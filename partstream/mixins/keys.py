@@ -40,10 +40,9 @@ class KeyAccessMixin(PartsMixin):
 
     def get_max_keys_per_request(self) -> int:
         """The maximum number of keys in one request."""
-        most = self.max_keys_per_request
-        if most is None:
-            most = get_settings().MAX_KEYS_PER_REQUEST
-        return int(checked(type(self), "max_keys_per_request", most))
+        if self.max_keys_per_request is None:
+            return get_settings().MAX_KEYS_PER_REQUEST
+        return int(checked(type(self), "max_keys_per_request", self.max_keys_per_request))
 
     def keys_response(self, request: Request) -> Response:
         """The parts of ``?keys=``, in declared order.

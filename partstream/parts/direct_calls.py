@@ -19,7 +19,7 @@ from asgiref.sync import sync_to_async
 from rest_framework.request import Request
 
 from partstream.backends.executors.base import Executor
-from partstream.backends.executors.calls import timeout_error
+from partstream.backends.executors.coroutines import timed
 from partstream.backends.executors.hooks import CallHooks
 from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Caching, Scope
@@ -29,11 +29,10 @@ from partstream.caching.single_flight import POLL_SECONDS, get_single_flight
 from partstream.exceptions import Misuse
 from partstream.identity import get_dimension, get_identity, with_dimension
 from partstream.isolation.connections import give_back_pooled
-from partstream.isolation.timeouts import in_transaction, in_worker
+from partstream.isolation.timeouts import in_transaction
 from partstream.isolation.transactions import atomic_aliases
 from partstream.logs import get_logger
 
-from .coroutines import timed
 from .failures import is_denial
 from .fragment import decode, encode
 
@@ -230,40 +229,7 @@ def _timed(call: DirectCall, function: Callable[[], Any]) -> Any:
         with in_transaction(seconds, aliases, call.loader.qualified_name):
             return function()
     call.give_back()
-    return wait_for(executor, function, seconds, call.hooks)
-
-
-def wait_for(
-    executor: Executor,
-    function: Callable[[], Any],
-    seconds: float,
-    hooks: CallHooks | None = None,
-) -> Any:
-    """Call a function in a thread of the executor, and wait for it until its timeout.
-
-    The timeout does not end statements of the hooks: after_call() has to undo before_call().
-
-    Raises:
-        PartTimeout: When it did not end in time; it runs on.
-        NoCapacity: When it could not be begun in time.
-    """
-
-    def limited() -> Any:
-        with in_worker(seconds):
-            return function()
-
-    work = limited if hooks is None else partial(hooks.around, limited)
-    with executor.pool.blocking():
-        call = executor.pool.submit(work, seconds)
-        done = threading.Event()
-        call.on_done(lambda _: done.set())
-        if not done.wait(seconds):
-            error = timeout_error(call.give_up())
-            if error is not None:
-                raise error
-    if call.error is not None:
-        raise call.error
-    return call.result
+    return executor.wait_for(function, seconds, call.hooks)
 
 
 async def _made_async(

@@ -9,18 +9,18 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
+from partstream.backends.executors.coroutines import is_coroutine_function, run_coroutine
 from partstream.caching.cache_keys import Caching
 from partstream.exceptions import HookFailed, Misuse
 from partstream.logs import get_logger
 from partstream.setting_kinds import COUNT, SECONDS, SWITCH
 
 from . import failures
-from .coroutines import is_coroutine_function, run_coroutine
 from .direct_calls import call_loader, call_loader_async
 
 logger = get_logger("partstream.parts")
 
-#: What a fallback never covers. A failed hook is one: without it no code of the project may run.
+#: No fallback covers these. After a hook that failed, no code of the project may run.
 _UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
@@ -37,10 +37,8 @@ _ABSENT: Final = _Absent.ABSENT
 class Loader:
     """A function that makes a part's data, with what is wrapped around it.
 
-    In whatever order you write the wrappers, a call goes through them in this order: cache, single
-    flight, fallback, timeout, function.
-
-    It is callable like the function itself, and binds as a method does::
+    A call goes through the wrappers in this order, however you write them: cache, single flight,
+    fallback, timeout, function. It binds as a method does::
 
         class Dashboard(ProgressiveView):
             get_rates = safe_call(fetch_rates, fallback={})

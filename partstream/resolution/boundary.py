@@ -15,13 +15,13 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from partstream.backends.executors.coroutines import run_coroutine
 from partstream.backends.executors.daemon_threads import is_out_of_threads
 from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import HookFailed, NoCapacity, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
-from partstream.parts.coroutines import run_coroutine
 from partstream.parts.failures import DENIED, NOT_FOUND, decisive, is_failure
 from partstream.parts.fragment import NotSerializable, encode
 from partstream.parts.loader import Loader
@@ -42,12 +42,7 @@ class _Late(Exception):
 
 
 class Boundary:
-    """The error boundary of one request.
-
-    Args:
-        view: The view, for serializers and for the log.
-        request: The request that loaders get.
-    """
+    """The error boundary of one request, and of its view."""
 
     def __init__(self, view: APIView, request: Request) -> None:
         self.view = view
@@ -94,13 +89,7 @@ class Boundary:
         return Outcome(job.name, fragment, failure, duration, source, raised)
 
     def settle_value(self, name: str, value: Any, atomic: list[str]) -> Outcome:
-        """The outcome of an immediate value.
-
-        Args:
-            name: The part.
-            value: Its value.
-            atomic: Aliases of databases in an atomic block: the value may be a QuerySet.
-        """
+        """The outcome of an immediate value, which may be a QuerySet: see `Job.atomic`."""
         started = perf_counter()
         try:
             if atomic:
@@ -206,12 +195,7 @@ class Boundary:
 class HookedBoundary(Boundary):
     """Calls an executor's hooks around each part, in every thread but the request's own.
 
-    That thread has what the project's middleware has set. The request's thread makes the boundary.
-
-    Args:
-        view: The view, for serializers and for the log.
-        request: The request that loaders, and the hooks, get.
-        hooks: The executor's hooks for this request.
+    That thread has what the project's middleware has set. It makes the boundary.
     """
 
     def __init__(self, view: APIView, request: Request, hooks: CallHooks) -> None:

@@ -12,12 +12,12 @@ from asgiref.sync import async_to_sync
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
+from partstream.backends.executors.coroutines import refuse_green_threads, timed
 from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
 from partstream.isolation.transactions import atomic_aliases
-from partstream.parts.coroutines import refuse_green_threads, timed
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
@@ -45,6 +45,7 @@ class Launcher:
     ) -> None:
         self._parts = parts
         self._boundary = boundary
+        self._settle = boundary.settle
         self._executor = executor
         self._hooks = hooks
         self._atomic = atomic
@@ -107,8 +108,8 @@ class Launcher:
         """Run a job in the request's thread, when no other thread will."""
         if job.loader.is_async:
             job.function = async_to_sync(job.loader.function)
-        job.atomic = self.atomic
-        outcome = job()
+        job.atomic = self.atomic if self._atomic is None else self._atomic
+        outcome = self._settle(job)
         self._context.restore()
         return outcome
 

@@ -18,18 +18,13 @@ from partstream.parts.outcome import Outcome, worth_keeping
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A part that is under way.
+    """A part that is under way: it waits for a flight.
 
     Attributes:
-        name: The part.
-        loader: Its loader.
-        flight: What is waited for.
         steps: How single flight goes on when that ends; None: the part runs for this request.
         of_walk: Whether single flight is about a key of this walk, and not of a cached part.
         polls: Whether another process runs it, so that the store has to be asked.
         deadline: When waiting for it ends, on the monotonic clock.
-        started: When it began, on the monotonic clock.
-        callback: Told when the flight ends.
     """
 
     name: str
@@ -89,6 +84,7 @@ class Pending:
     def discard(self, entry: Entry) -> None:
         """Stop waiting for it."""
         self._entries.pop(entry.name, None)
+        entry.flight.forget(entry.callback)
 
     def runs_here(self, name: str) -> bool:
         """Whether a part is under way, and runs for this request."""
@@ -116,7 +112,7 @@ class Pending:
             entry = self._ends.get()
             # An entry that was discarded may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
-                self.discard(entry)
+                del self._entries[entry.name]
                 yield entry
 
     def overdue(self, now: float) -> list[Entry]:

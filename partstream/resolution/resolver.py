@@ -32,17 +32,9 @@ class Resolver:
     """Turns names of parts into outcomes. Each part of a request resolves at most once.
 
     Args:
-        view: The view, for its methods, for permissions and serializers.
-        request: The request that loaders get.
-        declared: The declared parts.
         described: What ``get_parts_manifest()`` adds to the manifest.
-        executor: Where loaders run.
-        get_scope: Makes what the entries of `cached_for` depend on; called at first need, in the
-            request's thread.
+        get_scope: Makes what the entries of `cached_for` depend on, in the request's thread.
         fresh: Whether what `cached_for` kept is made again.
-
-    Attributes:
-        parts: The parts of the request.
     """
 
     def __init__(

@@ -35,9 +35,8 @@ class Schedule:
 
     Args:
         order: The parts to settle, each behind its dependencies.
-        walk: The cache of the walk whose next chunk joins the work that is left running; None: no
-            work is left. With it a part that finds the pool full waits for room, instead of running
-            in the request's thread.
+        walk: The walk whose next chunk joins work that is left running; None: no work is left. With
+            it a part that finds the pool full waits for room; without, it runs in this thread.
 
     Attributes:
         pending: What is under way; the driver waits for its next end.
@@ -327,8 +326,8 @@ class Schedule:
                 left.append((entry.flight, entry.callback))
             elif entry.steps is not None:
                 entry.steps.close()
-            else:
-                flights.watch(entry.flight)
+            elif self._walk is not None:
+                flights.follow(self._walk.key_of(entry.name), entry.flight)
         ended = flights.leave(left, self._walk.ttl) if self._walk is not None else []
         for entry in self.pending:
             if entry.flight in ended:

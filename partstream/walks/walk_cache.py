@@ -80,7 +80,7 @@ class WalkCache:
             slower_than: Seconds; parts that took longer are always stored. None: they are not.
         """
         entries = {}
-        for outcome in outcomes:
+        for outcome in outcomes if layout.gated or slower_than is not None else ():
             fragment, name = worth_keeping(outcome), outcome.name
             if fragment is None:
                 continue

@@ -14,8 +14,6 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from partstream.security.validation import sole_token
-
 _JSON = "application/json"
 
 #: The maximum length of ``Link`` in characters. It keeps all of partstream's headers below 2 KB: a
@@ -109,24 +107,13 @@ class PartsResponse(Response):
         )
 
 
-def next_link(request: Request, parameter: str, token: str) -> str | None:
-    """The ``Link`` to the next chunk (RFC 8288), with the application's own parameters.
-
-    Args:
-        request: The request.
-        parameter: Name of the query parameter that carries the token.
-        token: The token for the next chunk.
+def next_link(query: str) -> str | None:
+    """The ``Link`` to the next chunk (RFC 8288), from the query that asks for it.
 
     Returns:
         None if it would be longer than `LONGEST_LINK`: the body has the token, too.
     """
-    others = ""
-    query = request._request.META.get("QUERY_STRING")
-    if query and sole_token(query, parameter) is None:
-        parameters = request.query_params.copy()
-        parameters.pop(parameter, None)
-        others = parameters.urlencode() + "&" if parameters else ""
-    link = f'<?{others}{parameter}={token}>; rel="next"'
+    link = f'<{query}>; rel="next"'
     return link if len(link) <= LONGEST_LINK else None
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, TypeVar
 
 from partstream.dotted_paths import import_function, refuse_coroutine
 from partstream.exceptions import Misuse
+from partstream.isolation.timeouts import in_worker
 from partstream.setting_kinds import COUNT
 
 from ..base import Backend
-from .calls import Call
+from .calls import Call, timeout_error
 from .hooks import CallHooks
 from .loop import LoopThread
 from .pool import WorkerPool
@@ -145,6 +147,41 @@ class Executor(Backend, ABC):
         Raises:
             NoCapacity: When it cannot be started.
         """
+
+    def wait_for(
+        self, function: Callable[[], T], seconds: float, hooks: CallHooks | None = None
+    ) -> T:
+        """Call a function in a thread of the pool, and wait for it until its timeout.
+
+        The timeout ends no statement of the hooks: `after_call` has to undo `before_call`.
+
+        Args:
+            function: What to call.
+            seconds: The timeout.
+            hooks: What is called around the function.
+
+        Raises:
+            PartTimeout: When it did not end in time; it runs on.
+            NoCapacity: When it could not begin in time.
+        """
+
+        def limited() -> T:
+            with in_worker(seconds):
+                return function()
+
+        with self.pool.blocking():
+            work = limited if hooks is None else partial(hooks.around, limited)
+            call = self.pool.submit(work, seconds)
+            done = threading.Event()
+            call.on_done(lambda _: done.set())
+            if not done.wait(seconds):
+                error = timeout_error(call.give_up())
+                if error is not None:
+                    raise error
+        if call.error is not None:
+            raise call.error
+        result: T = call.result
+        return result
 
     def submit_coroutine(
         self,

@@ -203,6 +203,8 @@ ENDS = {
     "failure": (lambda slow: slow, None, ValueError("no")),
     "own error": (lambda slow: slow, None, PartError("Shut.", code="shut", retryable=False)),
     "cached": (lambda slow: cached_for(60, shared=True)(slow), "slow", None),
+    "cached failure": (lambda slow: cached_for(60, shared=True)(slow), None, ValueError("no")),
+    "cached huge": (lambda slow: cached_for(60, shared=True)(slow), HUGE, None),
 }
 
 

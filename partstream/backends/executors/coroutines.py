@@ -8,9 +8,10 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from partstream.backends.executors.daemon_threads import patched_by
-from partstream.backends.executors.loop import cancel
 from partstream.exceptions import Misuse, PartTimeout
+
+from .daemon_threads import patched_by
+from .loop import cancel
 
 
 def is_coroutine_function(function: Any) -> bool:

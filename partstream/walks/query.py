@@ -1,0 +1,53 @@
+"""The query of one request, read once: the cursor's token, and the application's parameters."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+
+from partstream.security.validation import MAX_QUERY_LENGTH, sole_token
+
+
+class WalkQuery:
+    """The query of a request to a view that has cursors.
+
+    Args:
+        request: The request.
+        parameter: Name of the query parameter that carries the token.
+
+    Attributes:
+        request: As given.
+        parameter: As given.
+        is_empty: Whether there is no query at all.
+        has_others: Whether there may be other parameters than the cursor's.
+    """
+
+    def __init__(self, request: Request, parameter: str) -> None:
+        query = request._request.META.get("QUERY_STRING") or ""
+        self.request = request
+        self.parameter = parameter
+        self.is_empty = not query
+        self._length = len(query)
+        self._token = sole_token(query, parameter) if query else None
+        self.has_others = self._token is None and not self.is_empty
+
+    @property
+    def breaks_no_rule(self) -> bool:
+        """Whether no check of its parameters is needed: it is a cursor of a usual length."""
+        return self._token is not None and self._length <= MAX_QUERY_LENGTH
+
+    @property
+    def tokens(self) -> list[str]:
+        """What the request gives for the cursor's parameter."""
+        if self.has_others:
+            given: list[str] = self.request.query_params.getlist(self.parameter)
+            return given
+        return [] if self._token is None else [self._token]
+
+    def with_token(self, token: str) -> str:
+        """The query of the next chunk: this token, behind the application's own parameters."""
+        others = ""
+        if self.has_others:
+            parameters = self.request.query_params.copy()
+            parameters.pop(self.parameter, None)
+            others = parameters.urlencode() + "&" if parameters else ""
+        return f"?{others}{self.parameter}={token}"
