@@ -217,13 +217,9 @@ class SingleFlight:
 
     # Flights that a request leaves
 
-    def follow(self, key: str, flight: Flight) -> None:
-        """Let one later caller have what comes of a flight under another key, too."""
-        follower, own = self.join(key)
-        if own:
-            follower.left = True
-            flight.on_end(lambda flight: follower.finish(flight.result))
-        self._renewal.watch(flight)  # Nobody may be waiting for its deadline.
+    def watch(self, flight: Flight) -> None:
+        """Keep the deadline of a flight that nobody may be waiting for."""
+        self._renewal.watch(flight)
 
     def leave(
         self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int

@@ -149,6 +149,9 @@ def call_loader(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
             return stop.value
         try:
             advance = partial(steps.send, _taken(call, step))
+        except StopIteration:  # No generator can raise it.
+            steps.close()
+            raise
         except BaseException as error:  # noqa: BLE001 - raised again by the steps
             advance = partial(steps.throw, error)
 

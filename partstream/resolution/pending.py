@@ -50,6 +50,17 @@ class Entry:
         else:
             self.flight.finish(error if isinstance(error, PartTimeout) else LOST, failed=True)
 
+    def share_with(self, flight: Flight) -> None:
+        """Leave what comes of its flight to the next caller for this one."""
+        flight.call, flight.left = self.flight.call, True
+
+        def end(ended: Flight) -> None:
+            result = ended.result
+            value = worth_keeping(result) if isinstance(result, Outcome) else None
+            flight.finish(result, value=value, failed=value is None)
+
+        self.flight.on_end(end)
+
 
 class Pending:
     """The parts of one request that are under way."""

@@ -134,7 +134,7 @@ class Schedule:
         """Wait for parts that an earlier chunk has left running; they need no dependencies."""
         for name in names:
             entry = Entry(name, self._parts.loader_of(name, self._parts[name]))
-            self._obtain_of_walk(entry, Turn.WAIT)
+            self._make(entry, Turn.WAIT)
 
     def _begin(self, name: str) -> None:
         part = self._parts[name]
@@ -153,18 +153,17 @@ class Schedule:
                 get_single_flight(), key, ttl=caching.ttl, fresh=self._cached.fresh, looks=False
             )
             self._go_on(entry, proceed(entry.steps))
-        elif self._walk is not None:
-            self._obtain_of_walk(entry, Turn.RUN)
         else:
-            self._launch(entry, Flight())
+            self._make(entry)
 
-    def _obtain_of_walk(self, entry: Entry, turn: Turn) -> None:
-        """Make a part under its key in the walk, unless the walk makes it already."""
-        if self._walk is not None:
-            entry.of_walk = True
-            key = self._walk.key_of(entry.name)
-            entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
-            self._go_on(entry, proceed(entry.steps))
+    def _make(self, entry: Entry, turn: Turn = Turn.RUN) -> None:
+        """Make a part, under its key in the walk if there is one and unless that makes it."""
+        if self._walk is None:
+            self._launch(entry, Flight())
+            return
+        entry.of_walk, key = True, self._walk.key_of(entry.name)
+        entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
+        self._go_on(entry, proceed(entry.steps))
 
     def _go_on(self, entry: Entry, found: Wait | Found) -> None:
         """Do what single flight says of a part."""
@@ -175,7 +174,9 @@ class Schedule:
         elif isinstance(result, bytes):
             self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
         elif isinstance(result, Run):
-            if self._can_run(entry.name):
+            if result.flight.key is None and not entry.of_walk:
+                self._make(entry)  # It would wait for itself.
+            elif self._can_run(entry.name):
                 self._launch(entry, result.flight)
             else:
                 result.flight.finish(LOST)
@@ -187,9 +188,8 @@ class Schedule:
         elif result.error is None or entry.of_walk or entry.steps is None:
             self._settle(result)
         elif is_denial(result.error):
-            self._launch(entry, Flight())  # Another caller was denied, not this one.
-        else:
-            # The fallback is this request's own.
+            self._make(entry)  # Another caller was denied, not this one.
+        else:  # The fallback is this request's own.
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 
     def _can_run(self, name: str) -> bool:
@@ -320,15 +320,20 @@ class Schedule:
 
     def leave(self) -> None:
         """Leave the work that runs to the next chunk of the walk."""
-        flights, left = get_single_flight(), []
+        flights, left, walk = get_single_flight(), [], self._walk
+        if walk is None:
+            return
         for entry in self.pending:
             if entry.of_walk and not entry.polls:
                 left.append((entry.flight, entry.callback))
             elif entry.steps is not None:
                 entry.steps.close()
-            elif self._walk is not None:
-                flights.follow(self._walk.key_of(entry.name), entry.flight)
-        ended = flights.leave(left, self._walk.ttl) if self._walk is not None else []
+            else:
+                flights.watch(entry.flight)
+                own, is_new = flights.join(walk.key_of(entry.name))
+                if is_new:
+                    entry.share_with(own)  # It may not be in the cache for the next chunk.
+        ended = flights.leave(left, walk.ttl)
         for entry in self.pending:
             if entry.flight in ended:
                 self._arrived(entry)

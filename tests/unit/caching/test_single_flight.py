@@ -50,8 +50,8 @@ def until_all_have_landed():
     wait_until(lambda: not get_single_flight()._flights)
 
 
-def request_for(query=""):
-    return RequestFactory().get("/flights/" + query)
+def request_for(query="", **extra):
+    return RequestFactory().get("/flights/" + query, **extra)
 
 
 class Callers:
@@ -709,6 +709,72 @@ def test_moved__work_of_a_cached_part_is_joined(moving, held):
         assert following()["results"] == [{"slow": "slow"}]
     assert load.runs == 1
     assert chunk(view)["results"] == [{"quick": 1}, {"slow": "slow"}]
+
+
+def test_moved__work_of_a_cached_part_that_failed_is_said_by_the_next_chunk(moving, held):
+    load = held(error=ValueError("no"))
+    view = moving(cached_for(60, shared=True)(load))
+    token = chunk(view)["cursor"]
+    load.release()
+    until_all_have_landed()
+    assert [error["code"] for error in chunk(view, token)["errors"]] == ["part_failed"]
+    assert load.runs == 1
+
+
+def test_moved__work_of_a_refreshed_part_is_not_made_again(moving, held):
+    load = held("slow")
+    view = moving(cached_for(60, shared=True)(load), get_refresh_allowed=lambda self: True)
+
+    def refresh(query=""):
+        request = request_for(query, HTTP_CACHE_CONTROL="no-cache")
+        return json.loads(view(request).content)
+
+    token = refresh()["cursor"]
+    load.release()
+    until_all_have_landed()
+    assert refresh(f"?cursor={token}")["results"] == [{"slow": "slow"}]
+    assert load.runs == 1
+
+
+def test_moved__a_cached_part_needs_its_dependencies_no_more(moving, held, calls):
+    def base(request):
+        calls.append("base")
+        raise ValueError
+
+    load = held("slow")
+    parts = [
+        ("base", lazy(safe_call(base, fallback="base"))),
+        ("slow", lazy(cached_for(60, shared=True)(load), depends_on=["base"])),
+    ]
+    view = moving(load, parts=parts)
+    first = chunk(view)
+    assert first["results"] == [{"base": "base"}]
+    load.release()
+    assert chunk(view, first["cursor"])["results"] == [{"slow": {"base": "base", "data": "slow"}}]
+    assert (calls, load.runs) == (["base"], 1)
+
+
+def test_moved__work_that_was_denied_to_another_is_joined(moving, held, background):
+    denied, load, other = held(error=PermissionDenied("no")), held("slow"), held("other")
+    loads = iter([denied, load])
+    slow = cached_for(60, shared=True)(lambda request: next(loads)())
+    view = moving(slow, parts=[("slow", lazy(slow)), ("other", lazy(other))])
+    first, second = (background.submit(chunk, view) for _ in range(2))
+    # Each waits for its own part, and for the one that both want.
+    wait_until(lambda: waiting() == 4)
+    denied.release()
+    load.wait_until_begun()
+    other.release()
+    results = [future.result(PATIENCE) for future in (first, second)]
+    assert [answer["results"] for answer in results if "errors" not in answer] == [
+        [{"other": "other"}]
+    ]
+    token = next(answer["cursor"] for answer in results if "errors" not in answer)
+    load.release()
+    until_all_have_landed()
+    assert chunk(view, token)["results"] == [{"slow": "slow"}]
+    assert load.runs == 1
+    wait_until(lambda: not get_single_flight()._renewal._watched)
 
 
 def test_moved__a_walk_sees_nothing_that_another_left_running(moving, held, background):

@@ -838,6 +838,15 @@ def test_cached_for__does_not_keep_an_exception(is_async, error):
     assert [call_with(loader, request_of()) for _ in range(2)] == ["data", "data"]
 
 
+def test_loader__called_from_python_raises_a_stop_iteration_as_it_is():
+    error = StopIteration("empty")
+    for loader in (Loader(raising(error)), cached_for(60, shared=True)(of_module(raising(error)))):
+        with pytest.raises(StopIteration) as caught:
+            loader(request_of())
+        assert caught.value is error
+    assert not get_single_flight()._flights
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 def test_cached_for__does_not_keep_a_fallback(is_async):
     function = Turns(is_async, ValueError(), ValueError(), "data").function
