@@ -124,7 +124,7 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
             store.take(self.pair(client))
             assert all(len(logs._own) <= 50 for logs in store._logs.values())
 
-    def test_flood__who_is_exhausted_stays_limited(self):
+    def test_flood__an_exhausted_client_stays_limited(self):
         store = self.make(max_keys=20)
         windows = self.pair("victim")
         self.exhaust(store, *windows)
