@@ -41,7 +41,7 @@ class Cursor:
         done: Bitmap of the parts delivered beyond ``next``: bit 0 is the part after ``next``.
         count: The number of parts declared when the walk began.
         digest: Keyed digest of their names.
-        binding: Keyed digest of what the walk is bound to, see `Binding`.
+        binding: Keyed digest of what the walk is bound to, see ``Binding``.
     """
 
     walk: str
