@@ -1,1 +1,1 @@
-"""Resolution: names of parts become outcomes."""
+"""Resolution: turns names of parts into outcomes."""

@@ -1,4 +1,4 @@
-"""The error boundary: runs one part to its outcome, in any thread. No exception gets past it."""
+"""The error boundary: runs one part in any thread, and turns every failure into its outcome."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ logger = get_logger("partstream.parts")
 
 #: Characters of an exception that a client sees under DEBUG.
 _SHOWN_AT_MOST = 1000
-#: Types of most data: a look at the type costs less than to ask whether it is an iterator.
+#: The types of most data: looking at the type costs less than checking for an iterator.
 _PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 class _Late(Exception):
-    """A loader in a worker failed when nobody waited for it any more."""
+    """A loader in a worker failed after its timeout, when nothing waited for it any more."""
 
 
 class Boundary:
-    """The error boundary of one request, and of its view."""
+    """The error boundary of one request and its view."""
 
     def __init__(self, view: APIView, request: Request) -> None:
         self.view = view
         self.request = request
 
     def settle(self, job: Job) -> Outcome:
-        """Run a job to its outcome, in any thread.
+        """The outcome of a job, which runs in this thread.
 
         Raises:
-            PartTimeout: When a worker's loader failed after its timeout: the request that waits
+            PartTimeout: When a worker's loader failed after its timeout; the waiting request
                 reports the timeout.
         """
         fragment, failure, raised, source = None, None, None, "loader"
@@ -107,7 +107,7 @@ class Boundary:
     def fail(
         self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
     ) -> Outcome:
-        """The outcome of a part that never came to its end, in the request's thread."""
+        """The outcome of a part whose loader did not finish, in the request's thread."""
         fragment, failure = None, None
         try:
             fragment = self._recovered(name, loader, error, atomic_aliases())
@@ -132,7 +132,7 @@ class Boundary:
     def _recovered(
         self, name: str, loader: Loader, error: BaseException, atomic: Sequence[str]
     ) -> bytes:
-        """The fragment of the fallback; raises what no fallback covers."""
+        """The fragment of the fallback; raises the error if no fallback covers it."""
         if not loader.has_fallback:
             raise error
         with savepoints(atomic):
@@ -141,9 +141,9 @@ class Boundary:
     def _make(
         self, part: Any, function: Callable[..., Any], dependencies: Mapping[str, Any]
     ) -> bytes:
-        """The fragment: the function, the serializer, the encoding."""
+        """The fragment: calls the function, then the serializer, then encodes the data."""
         data = function(self.request, **dependencies)
-        if type(data) is CoroutineType:  # Of a decorator or a callable object: seen only now.
+        if type(data) is CoroutineType:  # From a decorator or a callable object.
             data = run_coroutine(data)
         if part.serializer_class is not None:
             context = {
@@ -153,16 +153,16 @@ class Boundary:
             }
             data = part.serializer_class(data, many=part.many, context=context).data
         elif type(data) not in _PLAIN and isinstance(data, (QuerySet, Iterator)):
-            data = list(data)  # Here, so that an error of it is not taken for the encoder's.
+            data = list(data)  # Here, so that its errors do not look like the encoder's.
         return encode(data)
 
-    # What a client, and the log, get to know
+    # What the client and the log see
 
     def _failure_of(self, name: str, error: BaseException) -> Failure:
         try:
             return self._described(name, error)
         except Exception:
-            # An error that cannot even be described, such as a lazy text that fails.
+            # The error cannot even be described: for example, its lazy text raises.
             logger.exception("The failure of %s.", self._subject(name))
             return Failure("part_failed")
 
@@ -193,9 +193,9 @@ class Boundary:
 
 
 class HookedBoundary(Boundary):
-    """Calls an executor's hooks around each part, in every thread but the request's own.
+    """Calls an executor's hooks around each part, in every thread except the request's own.
 
-    That thread has what the project's middleware has set. It makes the boundary.
+    The project's middleware has set up that thread already. The boundary is created in it.
     """
 
     def __init__(self, view: APIView, request: Request, hooks: CallHooks) -> None:

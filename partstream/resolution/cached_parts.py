@@ -1,4 +1,4 @@
-"""What `cached_for` has kept of the parts of one request."""
+"""The `cached_for` entries of the parts of one request."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = get_logger("partstream.cache")
 
 
 class CachedParts:
-    """Asks the store for cached parts, as many as possible in one round trip.
+    """Reads cached parts from the store, as many as possible in one round trip.
 
     Args:
         parts: The parts of the request.
-        fresh: Whether kept values are made again.
+        fresh: Whether existing entries are ignored and replaced.
     """
 
     def __init__(self, parts: RequestParts, *, fresh: bool) -> None:
@@ -29,7 +29,7 @@ class CachedParts:
         self._found: dict[str, bytes | None] = {}
 
     def ask(self, names: Iterable[str]) -> None:
-        """Look for the cached parts among these; their dependencies have to be settled."""
+        """Read the cached parts among these; their dependencies must be settled."""
         parts = self._parts
         keys: dict[str, str] = {}
         for name in names:
@@ -47,7 +47,7 @@ class CachedParts:
             self._found = {name: values.get(key) for name, key in keys.items()}
 
     def find(self, name: str, part: LazyPart, caching: Caching) -> tuple[str | None, bytes | None]:
-        """The key of a cached part, and what is kept under it; None for what there is not."""
+        """The key of a cached part and its entry; None for either that does not exist."""
         if name not in self._keys:
             self._keys[name] = self._key_of(name, part, caching)
         key = self._keys[name]
@@ -58,7 +58,7 @@ class CachedParts:
         return key, get_single_flight().look(key)
 
     def _key_of(self, name: str, part: LazyPart, caching: Caching) -> str | None:
-        """The key of a cached part across walks; None where the part is not to be kept."""
+        """The key of a cached part across walks; None if the part must not be kept."""
         outcomes, view = self._parts.outcomes, type(self._parts.view).__name__
         try:
             key = self._parts.scope.part_key(
@@ -68,7 +68,7 @@ class CachedParts:
                 [(other, outcomes[other].fragment or b"") for other in part.depends_on],
             )
         except Exception:
-            # A key function of the project's: the data can be made without it.
+            # The project's key function failed. The loader can run without it.
             logger.exception("The cache key of part %r of %s failed; it runs uncached.", name, view)
             return None
         if key is None:

@@ -1,4 +1,4 @@
-"""A job: one loader to be run, with everything that running it needs."""
+"""A job: one loader to run, with everything that it needs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NO_DEPENDENCIES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Job:
-    """One loader to be run: a callable without arguments that returns the part's `Outcome`.
+    """One loader to run: a callable without arguments that returns the part's `Outcome`.
 
-    It is made before the place where it runs is chosen; the attributes from ``atomic`` on are that
-    place.
+    It is created before the launcher chooses where it runs; the attributes from ``atomic`` on
+    describe that choice.
 
     Attributes:
-        function: What makes the data, called with the request and the dependencies.
-        dependencies: What the function gets beside the request.
+        function: Called with the request and the dependencies; returns the data.
+        dependencies: The function's keyword arguments.
         timeout: Seconds that the part may take; None: it has no timeout.
         atomic: Aliases of databases in an atomic block: each attempt gets a savepoint there.
-        deadline: In a worker: when nobody waits for the job any more, on the monotonic clock.
+        deadline: In a worker: when its timeout ends, on the monotonic clock.
         limit: In a transaction: seconds after which the database ends its statements, if it can.
-        spent: Seconds that were spent on the part before the job runs.
+        spent: Seconds spent on the part before the job runs.
     """
 
     atomic: Sequence[str] = ()
@@ -57,27 +57,27 @@ class Job:
         self.timeout = timeout
 
     def __call__(self) -> Outcome:
-        """Run the loader in this thread; whatever it raises becomes the outcome."""
+        """Run the loader in this thread; a failure becomes the outcome, too."""
         return self._settle(self)
 
-    # A coroutine's two halves, for `Executor.submit_coroutine`
+    # The two halves of a coroutine loader, for `Executor.submit_coroutine`
 
     def start(self, request: Request) -> Any:
         """The coroutine."""
         return self.function(request, **self.dependencies)
 
     def finish(self, began: float, data: Any, error: BaseException | None) -> Outcome:
-        """The outcome of what the coroutine returned or raised, which ``began`` then."""
+        """The outcome of a coroutine that began at ``began``, and returned or raised this."""
         return self.returned(data, error, monotonic() - began)
 
     def returned(self, data: Any, error: BaseException | None, spent: float) -> Outcome:
-        """The outcome of what the function has returned or raised elsewhere."""
+        """The outcome of a function that ran elsewhere, and returned or raised this."""
         self.function, self.spent = partial(_returned, data, error), spent
         return self()
 
 
 def _returned(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:
-    """Stands in for a function that has run already."""
+    """Return or raise the result of a function that has already run."""
     if error is not None:
         raise error
     return data

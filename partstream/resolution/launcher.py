@@ -1,4 +1,4 @@
-"""The launcher: chooses where a job runs, and begins it there."""
+"""The launcher: decides where a job runs, and starts it there."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .request_parts import RequestParts
 
 
 class Launcher:
-    """Begins jobs: in the request's thread, in the pool, in the loop thread.
+    """Starts jobs: in the request's thread, in the pool or in the loop thread.
 
     Args:
-        atomic: Aliases of databases in an atomic block, in the request's thread; None: nobody has
-            looked yet.
+        atomic: Aliases of databases in an atomic block, in the request's thread; None: not yet
+            known.
     """
 
     def __init__(
@@ -53,34 +53,34 @@ class Launcher:
 
     @property
     def atomic(self) -> list[str]:
-        """Aliases of databases in an atomic block, as they were at the first look."""
+        """Aliases of databases in an atomic block, determined at the first use."""
         if self._atomic is None:
             self._atomic = atomic_aliases()
         return self._atomic
 
     def prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
-        """The job of a part, whose dependencies are settled; or its failure."""
+        """The job of a part whose dependencies are settled; or the part's failure."""
         dependencies: Mapping[str, Any] = NO_DEPENDENCIES
         if part.depends_on:
             try:
                 dependencies = self._parts.data_of(part.depends_on)
             except Exception as error:  # noqa: BLE001 - fail() logs
-                # Data so deeply nested that this thread's stack does not hold it.
+                # The data is nested too deeply for this thread's stack.
                 return self._boundary.fail(name, loader, error)
         return Job(
             self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader)
         )
 
     def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
-        """Run a job, or begin to run it elsewhere.
+        """Run a job here, or start it elsewhere.
 
         Returns:
-            Its outcome; the call that will return it; or None for a coroutine loader that is to run
-            in the request's thread beside others of its kind, see `gather`.
+            Its outcome; the call that will return it; or None for a coroutine loader that will run
+            in the request's thread together with others, see `gather`.
 
         Raises:
-            NoCapacity: When the request has to wait, and is ``patient``: it would rather wait than
-                run the job in its own thread.
+            NoCapacity: When the pool is full and the request is ``patient``: it waits for room
+                instead of running the job in its own thread.
         """
         loader, concurrent = job.loader, self._executor.concurrent
         if loader.is_async:
@@ -96,7 +96,7 @@ class Launcher:
             if job.timeout is not None:
                 return self._boundary.fail(job.name, loader, error)
             may_wait = patient and not self._executor.pool.is_own_thread()
-            # There will be room, unless there is no thread that would make it.
+            # There will be room, unless the pool has no thread at all.
             if may_wait and not isinstance(error, NoThread):
                 raise
             return self.run_here(job)
@@ -105,7 +105,7 @@ class Launcher:
         return outcome
 
     def run_here(self, job: Job) -> Outcome:
-        """Run a job in the request's thread, when no other thread will."""
+        """Run a job in the request's thread."""
         if job.loader.is_async:
             job.function = async_to_sync(job.loader.function)
         job.atomic = self.atomic if self._atomic is None else self._atomic
@@ -119,12 +119,12 @@ class Launcher:
             # A worker has connections of its own, and none of them is in a transaction.
             job.deadline = None if timeout is None else monotonic() + timeout
             return self._executor.submit(job, timeout=timeout)
-        # A job in a transaction stays with it, and only the database can end it.
+        # A job in a transaction stays in its thread, and only the database can end it.
         job.atomic, job.limit = self.atomic, timeout
         if job.loader.is_async:
             # One connection has one stack of savepoints: coroutines run one after another.
             job.function = async_to_sync(partial(_timed_call, job.function, timeout))
-            # Cancelled where it awaits; the database ends what it has the request's thread do.
+            # The timeout cancels it where it awaits. The database ends its queries.
             job.limit = timeout if any(map(can_stop_statements, self.atomic)) else None
         return self._executor.submit(job)
 
@@ -139,9 +139,9 @@ class Launcher:
         )
 
     def gather(self, jobs: Sequence[Job]) -> list[Outcome | Call]:
-        """Run coroutine loaders together, under one event loop that keeps the connection.
+        """Run coroutine loaders together, in one event loop that uses this thread's connection.
 
-        A loader with a timeout runs in the loop thread: here nobody could stop waiting for it.
+        A loader with a timeout runs in the loop thread: this thread could not stop waiting for it.
         """
         found: dict[str, Outcome | Call] = {}
         here: list[Job] = []
@@ -160,7 +160,7 @@ class Launcher:
         except RuntimeError as refusal:  # This thread runs an event loop already.
             results = [(None, refusal, 0.0)] * len(starts)
         for job, (data, error, seconds) in zip(here, results, strict=True):
-            # Back in the request's thread: here a QuerySet may be evaluated.
+            # In the request's thread again, where a QuerySet can be evaluated.
             found[job.name] = job.returned(data, error, seconds)
             self._context.restore()
         return [found[job.name] for job in jobs]

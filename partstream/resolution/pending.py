@@ -1,4 +1,4 @@
-"""The parts of one request that are under way, and the queue of their ends."""
+"""The parts of one request that are in progress, and a queue of those that have ended."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from partstream.parts.outcome import Outcome, worth_keeping
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A part that is under way: it waits for a flight.
+    """A part in progress: it waits for a flight.
 
     Attributes:
-        steps: How single flight goes on when that ends; None: the part runs for this request.
-        of_walk: Whether single flight is about a key of this walk, and not of a cached part.
-        polls: Whether another process runs it, so that the store has to be asked.
-        deadline: When waiting for it ends, on the monotonic clock.
+        steps: The steps of single flight after that; None: the part runs for this request.
+        of_walk: Whether the flight's key belongs to this walk, and not to a cached part.
+        polls: Whether another process runs the part, so that the store has to be polled.
+        deadline: When to stop waiting, on the monotonic clock.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Entry:
     callback: Callable[[Flight], None] | None = None
 
     def end_with(self, outcome: Outcome) -> None:
-        """End the flight with what the loader brought."""
+        """End the flight with the loader's outcome."""
         value = worth_keeping(outcome)
         self.flight.finish(outcome, value=value, failed=value is None)
 
     def end_with_call(self, call: Call) -> None:
-        """End the flight with its call, in the thread that ran the call."""
+        """End the flight when its call ends, in the thread that ran the call."""
         error = call.error
         if error is None:
             self.end_with(call.result)
@@ -63,7 +63,7 @@ class Entry:
 
 
 class Pending:
-    """The parts of one request that are under way."""
+    """The parts of one request that are in progress."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -82,7 +82,7 @@ class Pending:
     def add(
         self, entry: Entry, flight: Flight, timeout: float | None, *, polls: bool = False
     ) -> None:
-        """Wait for a flight, for as long as it may take; or else for ``timeout`` seconds."""
+        """Wait for a flight until its deadline; if it has none, for ``timeout`` seconds."""
         ends = self._ends
         entry.flight, entry.deadline, entry.polls = flight, flight.deadline, polls
         if entry.deadline is None and timeout is not None:
@@ -93,24 +93,24 @@ class Pending:
         flight.on_end(entry.callback)
 
     def discard(self, entry: Entry) -> None:
-        """Stop waiting for it."""
+        """Stop waiting for the entry."""
         self._entries.pop(entry.name, None)
         entry.flight.forget(entry.callback)
 
     def runs_here(self, name: str) -> bool:
-        """Whether a part is under way, and runs for this request."""
+        """Whether a part is in progress, and runs for this request."""
         entry = self._entries.get(name)
         return entry is not None and entry.steps is None
 
     def deadline(self) -> float | None:
-        """The first moment at which waiting for one of them ends."""
+        """The earliest deadline; None if there is none."""
         return min(
             (entry.deadline for entry in self._entries.values() if entry.deadline is not None),
             default=None,
         )
 
     def wait(self, until: float | None) -> None:
-        """Block this thread until something ends, at most until this moment."""
+        """Block this thread until an entry ends, at most until this moment."""
         timeout = None if until is None else max(0.0, until - monotonic())
         try:
             self._ends.put(self._ends.get(timeout=timeout))
@@ -118,16 +118,16 @@ class Pending:
             return
 
     def take(self) -> Iterator[Entry]:
-        """What has ended since the last look; it is no longer under way."""
+        """Remove and return the entries that have ended since the last call."""
         while not self._ends.empty():  # Only this thread takes from it.
             entry = self._ends.get()
-            # An entry that was discarded may still end.
+            # A discarded entry may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
                 del self._entries[entry.name]
                 yield entry
 
     def overdue(self, now: float) -> list[Entry]:
-        """Those whose deadline is over."""
+        """The entries whose deadline has passed."""
         return [
             entry
             for entry in self._entries.values()
@@ -135,7 +135,7 @@ class Pending:
         ]
 
     def polled(self) -> dict[Flight, Entry]:
-        """Those that another process runs."""
+        """The entries that another process runs, by their flights."""
         if not self._has_polled:
             return {}
         return {entry.flight: entry for entry in self._entries.values() if entry.polls}

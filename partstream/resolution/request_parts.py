@@ -1,4 +1,4 @@
-"""The parts of one request: what is declared, who may see it, and what became of it."""
+"""The parts of one request: which are declared, which are visible, and their outcomes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = get_logger("partstream.parts")
 
 
 class RequestParts:
-    """The parts of one request of one view. Each permission is asked at most once.
+    """The parts of one request. Each permission is checked at most once.
 
     Args:
-        timeout: Seconds that a part may take where its loader does not say; None: no limit.
-        watches_time: Whether timeouts hold at all.
+        timeout: Seconds for loaders without a timeout of their own; None: no limit.
+        watches_time: Whether timeouts apply at all.
 
     Attributes:
-        outcomes: Name -> what became of the part, in order of completion.
+        outcomes: Name -> outcome, in order of completion.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class RequestParts:
 
     @cached_property
     def scope(self) -> Scope:
-        """What the keys of caches depend on."""
+        """What cache keys of this request depend on."""
         return self._get_scope()
 
-    # Which parts this user has
+    # Visibility
 
     @property
     def visible(self) -> Sequence[int]:
@@ -104,7 +104,7 @@ class RequestParts:
             )
             return False
 
-    # What running them needs
+    # Input of loaders
 
     def loader_of(self, name: str, part: LazyPart) -> Loader:
         """The loader of a part, bound to the view."""
@@ -117,13 +117,13 @@ class RequestParts:
         return loader.timeout
 
     def data_of(self, names: Iterable[str]) -> dict[str, Any]:
-        """The data of settled parts, decoded anew, so that no reader changes another's."""
+        """The data of settled parts, decoded for each caller, so that callers share nothing."""
         return {name: decode(self.outcomes[name].fragment or b"") for name in names}
 
-    # What became of them
+    # Outcomes
 
     def depends_on_failure(self, name: str) -> bool:
-        """Whether a dependency failed; if so, the part is settled by that."""
+        """Whether a dependency failed; if so, the part fails here, too."""
         layout = self.layout
         for other in layout.dependencies[layout.index[name]]:
             failure = self.outcomes[other].failure

@@ -1,4 +1,4 @@
-"""The resolver: names of parts become outcomes, for one request."""
+"""The resolver: turns names of parts into outcomes, for one request."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Resolver:
 
     Args:
         described: What ``get_parts_manifest()`` adds to the manifest.
-        get_scope: Makes what the entries of `cached_for` depend on, in the request's thread.
-        fresh: Whether what `cached_for` kept is made again.
+        get_scope: Returns what `cached_for` keys depend on; called in the request's thread.
+        fresh: Whether `cached_for` entries are ignored and replaced.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Resolver:
             watches_time=executor.watches_time,
         )
         self._fresh = fresh
-        #: What the executor has to be called with around a part in another thread.
+        #: The executor's hooks, to be called around a part in another thread.
         self.hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
         self.boundary = (
             Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
@@ -77,14 +77,14 @@ class Resolver:
         walk: WalkCache | None = None,
         budget: float | None = None,
     ) -> list[Outcome]:
-        """The outcomes of these parts, in this order; their dependencies are resolved as well.
+        """The outcomes of these parts, in this order; their dependencies are resolved, too.
 
         Args:
             names: Names of declared parts.
-            walk: The cache of the walk that they are resolved for.
-            budget: Seconds after which the outcomes that are there are enough, if it is at least
-                one; the other parts run on, and a later chunk of the walk joins them. Needs
-                ``walk`` and a concurrent executor.
+            walk: The cache of their walk.
+            budget: Seconds after which the outcomes so far are returned, as soon as there is one.
+                The other parts run on, and a later chunk of the walk joins them. Needs ``walk``
+                and a concurrent executor.
         """
         parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
         declared = parts.declared
@@ -93,7 +93,7 @@ class Resolver:
         running: list[str] = []
         if walk is not None and walk.reads:
             running = self._read(walk, layout.closure(names), moves=budget is not None)
-        # A part that an earlier chunk left running needs its dependencies no more.
+        # A part that an earlier chunk left running no longer needs its dependencies.
         others = [name for name in names if name not in running] if running else names
         order = layout.closure(others, outcomes.keys() | running)
         elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
@@ -108,7 +108,7 @@ class Resolver:
             if loader is None or not loader.is_plain:
                 rest = order[position:]
                 break
-            # The short path of most parts: here, and now.
+            # The short path of most parts: they run here and now.
             if not (layout.gated and parts.depends_on_failure(name)):
                 job = launcher.prepare(name, part, loader)
                 outcomes[name] = launcher.run_here(job) if isinstance(job, Job) else job
@@ -123,7 +123,7 @@ class Resolver:
         return [outcomes[name] for name in names if name in outcomes]
 
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
-        """Drive a schedule to its end, or until the budget is spent; this thread waits."""
+        """Drive a schedule to its end, or until the budget is spent. It waits in this thread."""
         ends = None if budget is None else monotonic() + budget
         renew = None if self.hooks is None else self.hooks.before
         can_be_sent = False
@@ -137,14 +137,14 @@ class Resolver:
                             schedule.leave()
                             return
                         until = ends if until is None else min(until, ends)
-                give_back_pooled(renew)  # The workers that are waited for may need one.
+                give_back_pooled(renew)  # The workers may need one.
                 schedule.pending.wait(until)
         except BaseException:
             schedule.drop()
             raise
 
     def _read(self, walk: WalkCache, names: Iterable[str], *, moves: bool) -> list[str]:
-        """Take what the walk has kept; returns what it has left running, if work moves at all."""
+        """Take the walk's cached outcomes; returns the parts that an earlier chunk left running."""
         parts = self.parts
         lazy = [
             name

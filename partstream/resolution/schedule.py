@@ -1,7 +1,7 @@
-"""The schedule: brings parts that run elsewhere, are joined or cached to their outcomes.
+"""The schedule: settles parts that run elsewhere, are cached, or are joined.
 
-It never waits. `Schedule.steps` is a generator that does what can be done, and then says until when
-nothing can happen; its driver waits, in a thread or in an event loop.
+It never waits. `Schedule.steps` is a generator that does all work that is possible now, and then
+yields until when nothing can happen; its driver waits, in a thread or in an event loop.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from .request_parts import RequestParts
 
 
 class Schedule:
-    """Brings parts to their outcomes, in the request's thread.
+    """Settles parts, in the request's thread.
 
     Args:
-        order: The parts to settle, each behind its dependencies.
-        walk: The walk whose next chunk joins work that is left running; None: no work is left. With
-            it a part that finds the pool full waits for room; without, it runs in this thread.
+        order: The parts to settle, each after its dependencies.
+        walk: The walk whose next chunk joins unfinished work; None: none is left unfinished. With
+            a walk, a part waits if the pool is full; without one, it runs in this thread.
 
     Attributes:
-        pending: What is under way; the driver waits for its next end.
+        pending: The parts in progress; the driver waits until one of them ends.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Schedule:
         self._taken = 0
 
     def steps(self) -> Iterator[float | None]:
-        """Do what can be done, until every part has its outcome.
+        """Start and settle parts, until every part has its outcome.
 
         Yields:
-            The moment until which nothing can happen, on the monotonic clock, unless something
-            ends before; None: until something ends.
+            When to go on at the latest, on the monotonic clock: earlier if a pending part ends;
+            None: only then.
         """
         while True:
             yield from self._start()
@@ -80,7 +80,7 @@ class Schedule:
             yield from self._pause()
 
     def take(self) -> list[Outcome]:
-        """The outcomes that are new since the last call, in order of completion."""
+        """The new outcomes since the last call, in order of completion."""
         found = list(islice(self._outcomes.values(), self._taken, None))
         self._taken += len(found)
         return found
@@ -91,7 +91,7 @@ class Schedule:
     # Starting
 
     def _start(self) -> Iterator[float | None]:
-        """Begin each part whose dependencies are settled."""
+        """Start each part whose dependencies are settled."""
         if self._batch:
             self._gather()
         waiting, self._waiting = self._waiting, []
@@ -109,7 +109,7 @@ class Schedule:
             while not self._executor.concurrent and self.pending.runs_here(name):
                 yield from self._pause()  # One after another.
             if self._batch:
-                # Coroutines run together: those further on come along.
+                # Coroutines run together, so start the later ones, too.
                 for other in waiting[position + 1 :]:
                     if self._is_coroutine(other) and self._is_ready(other):
                         self._begin(other)
@@ -131,7 +131,7 @@ class Schedule:
         )
 
     def join_running(self, names: Iterable[str]) -> None:
-        """Wait for parts that an earlier chunk has left running; they need no dependencies."""
+        """Wait for parts that an earlier chunk left running; they need no dependencies."""
         for name in names:
             entry = Entry(name, self._parts.loader_of(name, self._parts[name]))
             self._make(entry, Turn.WAIT)
@@ -157,7 +157,7 @@ class Schedule:
             self._make(entry)
 
     def _make(self, entry: Entry, turn: Turn = Turn.RUN) -> None:
-        """Make a part, under its key in the walk if there is one and unless that makes it."""
+        """Run a part: in a walk under its key there, or join the run that exists already."""
         if self._walk is None:
             self._launch(entry, Flight())
             return
@@ -166,7 +166,7 @@ class Schedule:
         self._go_on(entry, proceed(entry.steps))
 
     def _go_on(self, entry: Entry, found: Wait | Found) -> None:
-        """Do what single flight says of a part."""
+        """Act on the next step, or on the result, of a part's single flight."""
         result: Any = found.result if isinstance(found, Joined) else found
         if isinstance(result, Wait):
             timeout = self._parts.timeout_of(entry.loader)
@@ -193,13 +193,13 @@ class Schedule:
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 
     def _can_run(self, name: str) -> bool:
-        """Whether all dependencies are there: a part that joins running work does without."""
+        """Whether all dependencies have data: a part that joins a run starts without them."""
         dependencies = self._layout.dependencies[self._layout.index[name]]
         found = [self._outcomes.get(other) for other in dependencies]
         return all(outcome is not None and outcome.failure is None for outcome in found)
 
     def _begin_again(self, name: str) -> None:
-        """Begin a part that another caller was to make; its dependencies may be missing."""
+        """Queue a part that another caller did not finish, and its missing dependencies."""
         self._waiting += [
             other
             for other in self._layout.closure([name], self._outcomes)
@@ -209,7 +209,7 @@ class Schedule:
     # Running
 
     def _launch(self, entry: Entry, flight: Flight) -> None:
-        """Run a loader, or have it run; the flight ends with it."""
+        """Run a loader here, or start it elsewhere; the flight ends when it does."""
         entry.flight, entry.steps = flight, None
         name = entry.name
         try:
@@ -220,7 +220,7 @@ class Schedule:
                 if begun is None:
                     self._batch.append((job, entry))
                     return
-        except NoCapacity:  # It will be tried again.
+        except NoCapacity:  # Try again later.
             flight.finish(LOST)
             self._waiting.append(name)
         except BaseException:
@@ -241,7 +241,7 @@ class Schedule:
             self._note(entry, result)
 
     def _note(self, entry: Entry, begun: Outcome | Call | None) -> None:
-        """Note an outcome, or wait for the call that will return it."""
+        """Record an outcome, or wait for the call that will return it."""
         if isinstance(begun, Call):
             entry.flight.call = begun
             self.pending.add(entry, entry.flight, None)
@@ -253,7 +253,7 @@ class Schedule:
     # Waiting
 
     def _pause(self) -> Iterator[float | None]:
-        """Let the driver wait until something happens, and take what happened."""
+        """Let the driver wait; then handle what has ended, and what is overdue."""
         polls = bool(self.pending.polled())
         until = self.pending.deadline()
         if polls or any(map(self._is_ready, self._waiting)):  # Ready parts wait for a free thread.
@@ -275,7 +275,7 @@ class Schedule:
         self._go_on(entry, Joined(entry.flight.result) if steps is None else proceed(steps))
 
     def _lost(self, entry: Entry) -> None:
-        """Go on with a part whose flight ended without an outcome."""
+        """Handle a part whose flight ended without an outcome."""
         call = entry.flight.call if entry.steps is None else None
         error = None if call is None else call.error
         if error is None:
@@ -289,7 +289,7 @@ class Schedule:
             self._settle(job if isinstance(job, Outcome) else self._launcher.run_here(job))
 
     def _fail(self, entry: Entry, error: Exception) -> None:
-        """Settle a part that never came to its end."""
+        """Settle a part whose loader did not finish."""
         seconds = monotonic() - entry.started
         self._settle(self._boundary.fail(entry.name, entry.loader, error, seconds))
 
@@ -300,14 +300,14 @@ class Schedule:
             error = flight.give_up()
             if error is not None:
                 flight.finish(error, failed=True)
-            return  # Its end is on the way.
+            return  # Its end arrives through the queue.
         self.pending.discard(entry)
         if entry.steps is not None:
             entry.steps.close()
         self._fail(entry, PartTimeout("it took longer than its timeout"))
 
     def _poll(self) -> None:
-        """Look whether other processes have brought what is waited for."""
+        """Check whether other processes have stored the values that parts wait for."""
         self._polled_at = monotonic()
         polled = self.pending.polled()
         for flight, turn in get_single_flight().poll(polled).items():
@@ -319,7 +319,7 @@ class Schedule:
     # Leaving
 
     def leave(self) -> None:
-        """Leave the work that runs to the next chunk of the walk."""
+        """Leave unfinished work to the next chunk of the walk."""
         flights, left, walk = get_single_flight(), [], self._walk
         if walk is None:
             return
@@ -339,7 +339,7 @@ class Schedule:
                 self._arrived(entry)
 
     def drop(self) -> None:
-        """The request fails: cancel what has not started and no other caller has joined."""
+        """The request failed: cancel calls that have not started and no other caller has joined."""
         for entry in self.pending:
             call = entry.flight.call
             if entry.steps is not None:
