@@ -1,4 +1,4 @@
-"""The keys of caches: which values a cached entry depends on.
+"""Cache keys: the values that an entry depends on.
 
 A key is SHA-256 (FIPS 180-4) over the values below, each prefixed with its length. Two requests
 that differ in any of them never share an entry::
@@ -31,10 +31,10 @@ class Caching:
     """The arguments of `cached_for`.
 
     Attributes:
-        ttl: Seconds that an entry is kept.
+        ttl: Seconds for which an entry is kept.
         shared: Whether all identities share the entries.
         vary: Names of request headers that an entry depends on.
-        key: Returns a string to use in place of the identity; None: this request is not cached.
+        key: Returns a string to use in place of the identity, or None: do not cache this request.
     """
 
     ttl: int
@@ -43,7 +43,7 @@ class Caching:
     key: Callable[[Any], str | None] | None = None
 
     def owner_of(self, request: Any, identity: str | None) -> str | None:
-        """Whose entry it is, as a string; None where the request has no identity.
+        """The owner of the entry, as a string; None: do not cache this request.
 
         Raises:
             TypeError: When ``key`` returned neither a string nor None.
@@ -59,14 +59,14 @@ class Caching:
 
 
 class Scope:
-    """What all entries of one request depend on. Make it in the request's thread, before loaders.
+    """What all keys of one request depend on. Create it in the request's thread, before loaders.
 
     Args:
         request: DRF's request, or Django's.
         view_class: The class of the view, or None for a loader that has none.
-        identity: Whose data this is.
+        identity: The identity that the data belongs to.
         path: The path of the walk.
-        protocol: Names of the protocol's query parameters, which do not matter.
+        protocol: Names of the protocol's query parameters, which are no part of the key.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class Scope:
         serializer: str | None = None,
         dependencies: Iterable[tuple[str, bytes]] = (),
     ) -> str | None:
-        """The key of a loader's data across walks; None where the request has no identity.
+        """The key of a loader's data across walks; None: do not cache this request.
 
         Args:
             caching: The arguments of `cached_for`.
             subject: The part, or the loader.
             serializer: The name of the part's serializer.
-            dependencies: Name and fragment of each.
+            dependencies: The name and fragment of each dependency.
         """
         owner = caching.owner_of(self.request, self.identity)
         if owner is None:

@@ -1,4 +1,4 @@
-"""A flight: one making of a value, and the callers in this process who wait for it."""
+"""A flight: one computation of a value, and the callers in this process that wait for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from partstream.logs import get_logger
 
 logger = get_logger("partstream.cache")
 
-#: A thread, and its asyncio task where it runs an event loop.
+#: A thread, and its asyncio task if it runs an event loop.
 Caller = tuple[int, Any]
 
 
 def current_caller() -> Caller:
-    """The thread and the task that ask."""
+    """The current thread and task."""
     try:
         return threading.get_ident(), asyncio.current_task()
     except RuntimeError:
@@ -26,7 +26,7 @@ def current_caller() -> Caller:
 
 
 class Lost(Enum):
-    """The result of a flight whose owner left before the end: those who waited start again."""
+    """The result of a flight whose owner stopped before the end: waiting callers start again."""
 
     LOST = "lost"
 
@@ -35,18 +35,18 @@ LOST: Final = Lost.LOST
 
 
 class Flight:
-    """One making of a value, and the callers in this process who wait for it.
+    """One computation of a value, and the callers in this process that wait for it.
 
     Attributes:
-        key: The value's key in the store; None: nobody else can ask for it.
-        ttl: Seconds that the store keeps the value; None: it does not keep it.
-        fresh: Whether a value that is in the store already will not do.
-        owner: Who makes the value.
-        call: The call that makes it, where it runs elsewhere in this process.
-        locked: Whether this process has the lock of the key.
-        left: Whether its request has left: a result that is not kept waits for the next caller.
-        refused: How often the lock could be neither had nor read.
-        result: What came of it, once it has ended.
+        key: The value's key in the store; None: no other caller can join.
+        ttl: Seconds for which the store keeps the value; None: the store does not keep it.
+        fresh: Whether a value that is already in the store is ignored.
+        owner: The caller that computes the value.
+        call: The call that computes it, if it runs elsewhere in this process.
+        locked: Whether this process holds the key's lock.
+        left: Whether its request was answered first: an unstored result is kept for one caller.
+        refused: How many times in a row the lock could be neither taken nor read.
+        result: The result, once the flight has ended.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Flight:
         self.left = False
         self.refused = 0
         self.result: Any = None
-        #: Whether it is over: nobody will lock it, or watch it, any more.
+        #: Whether it is over: from then on it is neither locked nor watched.
         self.has_ended = False
         self._end_at = end_at
         self._lock = threading.Lock()
@@ -80,22 +80,22 @@ class Flight:
 
     @property
     def deadline(self) -> float | None:
-        """When waiting for it ends, on the monotonic clock."""
+        """When to stop waiting for it, on the monotonic clock."""
         return None if self.call is None else self.call.deadline
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for it in this process."""
+        """The number of callers in this process that wait for it."""
         return len(self._callbacks)
 
     def is_nested(self, caller: Caller) -> bool:
-        """Whether this caller makes the value, and would wait for itself."""
+        """Whether this caller is computing the value itself, and would wait for itself."""
         return self.call is None and not self.has_ended and self.owner == caller
 
     def on_end(self, callback: Callable[[Flight], None]) -> None:
-        """Have ``callback(flight)`` called when it ends, at once if it has ended.
+        """Call ``callback(flight)`` when the flight ends, or at once if it has ended already.
 
-        It runs in the thread that ends the flight, so it has to be short and must not raise.
+        The callback runs in the thread that ends the flight, so it must be short and not raise.
         """
         with self._lock:
             if not self.has_ended:
@@ -104,28 +104,28 @@ class Flight:
         callback(self)
 
     def forget(self, callback: Callable[[Flight], None] | None) -> bool:
-        """Do not call it when the flight ends; False where the flight has ended."""
+        """Remove a callback of `on_end`; False if the flight has ended already."""
         with self._lock:
             if not self.has_ended:
                 self._callbacks = [known for known in self._callbacks if known is not callback]
             return not self.has_ended
 
     def leave(self, callback: Callable[[Flight], None] | None) -> bool:
-        """Stop waiting, and let the result wait for the next caller; False where it has ended."""
+        """Stop waiting, and keep the result for the next caller; False if it has ended already."""
         self.left = True
         return self.forget(callback)
 
     def finish(self, result: Any, *, value: bytes | None = None, failed: bool = False) -> None:
-        """End it where others can find it, see `SingleFlight.end`."""
+        """End the flight with a result, see `SingleFlight.end`."""
         if self._end_at is None:
             self.end(result)
         else:
             self._end_at(self, result, value=value, failed=failed)
 
     def end(self, result: Any, prepare: Callable[[int], None] | None = None) -> bool:
-        """Hand the result to all who wait; False where it has ended before.
+        """Notify all waiting callers of the result; False if the flight has ended already.
 
-        ``prepare`` is called before that, with the number of those who wait.
+        ``prepare`` is called before that, with the number of waiting callers.
         """
         with self._lock:
             if self.has_ended:
@@ -140,10 +140,10 @@ class Flight:
                 try:
                     callback(self)
                 except Exception:
-                    # The others wait, too.
-                    logger.exception("A caller who waited for %r could not be told.", self.key)
+                    # The other callers still have to be notified.
+                    logger.exception("A caller that waits for %r could not be notified.", self.key)
         return True
 
     def give_up(self) -> Exception | None:
-        """Stop the call that makes it; what those who wait are to be told, see `timeout_error`."""
+        """Give up the call that computes it; returns the error for callers, see `timeout_error`."""
         return None if self.call is None else timeout_error(self.call.give_up())

@@ -18,13 +18,13 @@ logger = get_logger("partstream.cache")
 
 
 class LockRenewal:
-    """A daemon thread that looks after flights; it ends when there are none.
+    """A daemon thread that watches flights; it ends when there are none.
 
     A store may be a cache in the database, so the thread closes its connections after each round.
 
     Args:
-        tend: The bound method to call with each flight, every ``seconds``. The thread holds it by a
-            weak reference, and ends with its object.
+        tend: The bound method to call with each flight, every ``seconds``. The thread holds only a
+            weak reference to it, and ends when its object is gone.
     """
 
     def __init__(self, tend: Callable[[Flight], None], seconds: float) -> None:
@@ -35,7 +35,7 @@ class LockRenewal:
         self._is_running = False
 
     def watch(self, flight: Flight) -> None:
-        """Look after the flight from now on."""
+        """Watch the flight from now on."""
         with self._lock:
             if flight.has_ended:
                 return
@@ -46,12 +46,12 @@ class LockRenewal:
                 start_daemon(self._run, name="partstream-locks")
                 self._is_running = True
             except NoThread:
-                # Nobody renews the lock until the next flight tries again: at worst another
-                # process makes the value as well.
+                # The lock is not renewed until the next flight starts the thread: at worst,
+                # another process runs the loader, too.
                 logger.warning("The thread that renews locks could not be started.", exc_info=True)
 
     def unwatch(self, flight: Flight) -> None:
-        """Let go of the flight."""
+        """Stop watching the flight."""
         with self._lock:
             self._watched.discard(flight)
 
@@ -68,4 +68,4 @@ class LockRenewal:
             for flight in flights:
                 tend(flight)
             held.close()
-            del tend  # Its object may go while this thread pauses.
+            del tend  # Its object may be freed while this thread pauses.

@@ -1,7 +1,7 @@
 """The protocol of single flight: look, join, claim, poll, run, end.
 
-`obtain` is a generator that says what to wait for, and leaves the waiting to its driver. A
-request's schedule drives it, and so do direct calls of loaders, sync and async.
+`obtain` is a generator that yields what to wait for; its driver waits. The drivers are the schedule
+of a request, and direct calls of loaders, sync and async.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .single_flight import SingleFlight, Turn
 
 @dataclass
 class Ask:
-    """A step: call this, a round trip to the store, and send what it returns."""
+    """A step: call ``store``, which accesses the store, and send what it returns."""
 
     store: Callable[[], Any]
 
@@ -28,8 +28,8 @@ class Ask:
 class Wait:
     """A step: wait until the flight has ended.
 
-    Where another process makes the value (``polls``), wait for `POLL_SECONDS` instead, and send
-    what `SingleFlight.poll` says of the flight.
+    If another process computes the value (``polls``), wait for `POLL_SECONDS` instead, and send
+    what `SingleFlight.poll` returns for the flight.
     """
 
     flight: Flight
@@ -45,13 +45,13 @@ class Joined:
 
 @dataclass
 class Run:
-    """The end: the caller makes the value, and ends the flight with it."""
+    """The end: the caller computes the value, and ends the flight with it."""
 
     flight: Flight
 
 
 Step = Ask | Wait
-#: The value, from the store; or what another caller made; or that it has to be made.
+#: The value from the store; or another caller's result; or the caller's turn to compute it.
 Found = bytes | Joined | Run
 
 
@@ -65,16 +65,16 @@ def obtain(
     looks: bool = True,
     pool: WorkerPool | None = None,
 ) -> Generator[Step, Any, Found]:
-    """The steps to a value that one caller makes at a time; see `Step` and `Found`.
+    """The steps to a value that only one caller at a time computes; see `Step` and `Found`.
 
     Args:
         flights: The flights of this process.
         key: The value's key.
         ttl: See `Flight`.
         fresh: See `Flight`.
-        turn: The caller's turn across processes, where it is known. Such a caller is told of LOST
-            and starts again itself.
-        looks: Whether the store has still to be asked for the value.
+        turn: The caller's turn across processes, if it is known. Such a caller gets LOST as a
+            result, and starts again itself.
+        looks: Whether to look for the value in the store first.
         pool: See `SingleFlight.end`.
     """
     caller = current_caller()
@@ -100,14 +100,14 @@ def obtain(
         if turn is not Turn.RUN:
             yield Ask(partial(flights.end, flight, turn))
     except BaseException:
-        # A flight without an owner would keep all others waiting.
+        # Without an owner, the flight would never end, and all others would wait forever.
         flights.end(flight, LOST, failed=True, pool=pool)
         raise
     return Run(flight) if turn is Turn.RUN else bytes(turn or b"")
 
 
 def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Found:
-    """Reply to a step of `obtain`, and go on to the next that takes time, past those of `Ask`."""
+    """Reply to a step of `obtain`, do all `Ask` steps, and return the next `Wait` or the end."""
     try:
         step = steps.send(reply)
         while isinstance(step, Ask):

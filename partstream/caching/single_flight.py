@@ -1,8 +1,8 @@
-"""Single flight: of many callers who want a value, one makes it and the others wait.
+"""Single flight: of many callers that want a value, one computes it and the others wait.
 
-In a process they meet at a `Flight`. Across processes a flight has a lock in the cache store, with
-a short time to live that is renewed while the loader runs: a process that dies holds up the others
-for at most `LOCK_TTL`. A process that does not get the lock looks for the value every
+Within a process, the callers share a `Flight`. Across processes, a flight has a lock in the cache
+store. Its short time to live is renewed while the loader runs, so a process that dies delays the
+others by at most `LOCK_TTL`. A process that does not get the lock looks for the value every
 `POLL_SECONDS`.
 """
 
@@ -30,29 +30,29 @@ from .lock_renewal import LockRenewal
 
 logger = get_logger("partstream.cache")
 
-#: Seconds that a lock outlives its owner.
+#: Seconds for which a lock outlives its owner.
 LOCK_TTL: Final = 3
-#: Seconds between two looks for a value that another process makes.
+#: Seconds between two looks for a value that another process computes.
 POLL_SECONDS: Final = 0.01
 
-#: Seconds for which a failed owner tells waiting processes to run the loader themselves.
+#: Seconds for which a failed owner's mark tells waiting processes to run the loader themselves.
 _FAILED_TTL: Final = 1
 _FAILED: Final = b"failed"
 _MOST_REFUSALS: Final = 3
-#: Results that wait for the next caller: how many, and for how many seconds.
+#: How many results are kept for the next caller, and for how many seconds.
 _MOST_RESULTS: Final = 100
 _RESULT_SECONDS: Final = 60
 
 
 class Turn(Enum):
-    """What a process is to do about a flight of its own."""
+    """What a process has to do about its own flight."""
 
     RUN = "run"
     WAIT = "wait"
 
 
 class SingleFlight:
-    """The flights of this process, over the store that has their values and locks."""
+    """The flights of this process, and the store of their values and locks."""
 
     def __init__(self, store: CacheStore) -> None:
         self.store = store
@@ -63,7 +63,7 @@ class SingleFlight:
         """Start again, with no flights."""
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}
-        #: Of flights whose owner left: when the result is forgotten, and the flight.
+        #: Flights whose request was answered first, with the expiry of their results.
         self._results: OrderedDict[str, tuple[float, Flight]] = OrderedDict()
         self._renewal = LockRenewal(self._tend, LOCK_TTL / 3)
         self._token = token_hex(8).encode()
@@ -78,14 +78,14 @@ class SingleFlight:
         fresh: bool = False,
         owner: Caller | None = None,
     ) -> tuple[Flight, bool]:
-        """The flight to this value, and whether it is the caller's own, who makes the value then.
+        """The flight to this value, and whether the caller owns it, and so computes the value.
 
         The arguments are those of a new `Flight`.
         """
         with self._lock:
             flight = self._flights.get(key)
             if flight is None and self._results:
-                # One caller gets a result that waits.
+                # Only one caller gets a result that was kept.
                 expires, ended = self._results.pop(key, (0.0, None))
                 flight = ended if expires > monotonic() else None
             if flight is not None:
@@ -96,18 +96,18 @@ class SingleFlight:
             return flight, True
 
     def look(self, key: str) -> bytes | None:
-        """The value in the store; while it is made here for want of one, the store is not asked."""
+        """The value in the store, unless this process is computing it because the store had none."""
         flight = self._flights.get(key)
         return self.store.get(key) if flight is None or flight.fresh else None
 
     def is_under_way(self, key: str) -> bool:
-        """Whether a caller who joins now would find a flight, or a result that waits."""
+        """Whether a caller that joins now would find a flight, or a result that was kept."""
         return key in self._flights or key in self._results
 
     # Across processes
 
     def claim(self, flight: Flight) -> bytes | Turn:
-        """The first step of a flight's owner: the value, or what to do."""
+        """Take the lock for a flight's owner: returns the value, or the owner's turn."""
         store = self.store
         if store.shared and not flight.locked:
             if not store.add(flight.lock_key, self._token, LOCK_TTL):
@@ -115,15 +115,15 @@ class SingleFlight:
             flight.locked = True
             self._renewal.watch(flight)
             if flight.has_ended:
-                # Its owner was cancelled while the lock was on its way.
+                # Its owner was cancelled while the lock was being taken.
                 store.delete(flight.lock_key)
                 return Turn.WAIT
-        # It may have come between the caller's look and the lock.
+        # It may have been stored between the caller's look and the lock.
         value = None if flight.fresh else store.get(str(flight.key))
         return Turn.RUN if value is None else value
 
     def poll(self, flights: Iterable[Flight]) -> dict[Flight, bytes | Turn]:
-        """Look for what other processes make: a value, or what to do, for each of the flights."""
+        """Look for values that other processes compute: the value or the turn of each flight."""
         flights = list(flights)
         entries = self.store.get_many(
             [key for flight in flights for key in (str(flight.key), flight.lock_key)]
@@ -134,14 +134,14 @@ class SingleFlight:
             if value is not None and not (flight.fresh and lock is not None):
                 found[flight] = value
             elif lock == _FAILED:
-                # Each process once, and without a queue.
+                # Each process runs the loader once, without waiting for the others.
                 found[flight] = Turn.RUN
             elif lock is not None:
                 found[flight] = Turn.WAIT
             else:
                 turn = self.claim(flight)
                 flight.refused = flight.refused + 1 if turn is Turn.WAIT else 0
-                # A lock that can be neither had nor read: no other process is behind it.
+                # The lock can be neither taken nor read: no other process holds it.
                 found[flight] = Turn.RUN if flight.refused > _MOST_REFUSALS else turn
         return found
 
@@ -156,28 +156,28 @@ class SingleFlight:
         failed: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
-        """End a flight: keep the value, tell those who wait, give the lock back.
+        """End a flight: store the value, notify waiting callers, release the lock.
 
         Args:
             flight: The flight.
-            result: What they are told; LOST: that they have to start again.
-            value: What the store keeps, where the flight has a ``ttl``.
+            result: The result for waiting callers; LOST: they have to start again.
+            value: The value to store, if the flight has a ``ttl``.
             failed: Whether waiting processes have to run the loader themselves.
-            pool: Whose thread gives the lock back; None: this one. An event loop must not ask a
-                store that may be a cache in the database.
+            pool: The pool whose thread releases the lock; None: this thread does. An event loop
+                must not access a store, which may be a cache in the database.
         """
         keeps = is_kept = False
 
         def prepare(waiting: int) -> None:
             nonlocal keeps, is_kept
             try:
-                # First for the other processes: those who wait here keep the interpreter busy then.
+                # Other processes first: callers here will keep the interpreter busy once notified.
                 if value is not None and flight.ttl is not None:
                     keeps = True
                     is_kept = self.store.set_many({str(flight.key): value}, flight.ttl)
             finally:
                 if not is_kept:
-                    # Before they are told, or they would find the flight when they start again.
+                    # Before they are notified: starting again, they would find this flight.
                     self._forget(flight, waits=not waiting and result is not LOST)
 
         if not flight.end(result, prepare):
@@ -188,7 +188,7 @@ class SingleFlight:
         if is_kept:
             self._forget(flight)
         if flight.left:
-            flight.call = None  # It holds on to the request.
+            flight.call = None  # It refers to the request.
 
     def _unlock(self, flight: Flight, failed: bool, pool: WorkerPool | None) -> None:
         unlock: Callable[[], object] = partial(self.store.delete, flight.lock_key)
@@ -200,7 +200,7 @@ class SingleFlight:
         try:
             pool.submit(unlock)
         except NoCapacity:
-            logger.warning("The lock of %r is left to expire: no thread is free.", flight.key)
+            logger.warning("The lock of %r will expire by itself: no thread is free.", flight.key)
 
     def _forget(self, flight: Flight, *, waits: bool = False) -> None:
         key = str(flight.key)
@@ -215,23 +215,23 @@ class SingleFlight:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    # Flights that a request leaves
+    # Flights that outlast their request
 
     def watch(self, flight: Flight) -> None:
-        """Keep the deadline of a flight that nobody may be waiting for."""
+        """Enforce the deadline of a flight, even if no caller waits for it."""
         self._renewal.watch(flight)
 
     def leave(
         self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
     ) -> list[Flight]:
-        """Let others have what comes of flights, here or in another process.
+        """Stop waiting for flights, and keep their results for this and other processes.
 
         Args:
             flights: Each with the callback by which the request waits for it.
-            ttl: Seconds that the store keeps the values.
+            ttl: Seconds for which the store keeps the values.
 
         Returns:
-            Those that have ended already: their results are the request's.
+            Those that have ended already: the request can still use their results.
         """
         leaving, shared, ended = list(flights), self.store.shared, []
         if leaving and shared:
@@ -247,7 +247,7 @@ class SingleFlight:
         return ended
 
     def _tend(self, flight: Flight) -> None:
-        """Renew the lock of a flight, or end the flight when its deadline is over."""
+        """Renew the lock of a flight, or end the flight if its deadline has passed."""
         deadline = flight.deadline
         if deadline is not None and deadline < monotonic():
             error = flight.give_up()
