@@ -20,9 +20,9 @@ logger = get_logger("partstream.connections")
 
 
 class _Thread(threading.local):
-    #: To ask Django for a thread's connections takes longer than all other work around a call.
+    #: Listing a thread's connections in Django takes longer than all other work around a call.
     has_connected = False
-    #: Sets on a new connection what was lost with one that was given back.
+    #: Sets on a new connection the state that was lost with the one given back.
     renew: Callable[[], None] | None = None
 
 
@@ -35,10 +35,10 @@ def _note_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
     if renew is None:
         return
     try:
-        # A connection that it opens itself does not call it again.
+        # It is not called again for a connection that it opens itself.
         renew()
     except BaseException:
-        # No query may use it as it is. The next query opens another, and tries again.
+        # No query may use this connection. The next query opens another, and tries again.
         connection.close()
         raise
     finally:
@@ -69,7 +69,7 @@ class ThreadConnections:
     """
 
     def __init__(self) -> None:
-        #: Those that keep their session, for the next call.
+        #: Connections that keep their session for the next call.
         self._open: list[BaseDatabaseWrapper] = []
 
     def __bool__(self) -> bool:
@@ -102,12 +102,12 @@ def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]
     kept = []
     for connection in held:
         try:
-            # Under DEBUG it grows with each query, and only the start of a request empties it.
+            # Under DEBUG it grows with each query, and only the start of a request clears it.
             connection.queries_log.clear()
             if connection.in_atomic_block:
                 logger.error("A loader left an atomic block open; its connection is closed.")
                 session = connection.connection
-                # The wrapper goes, too: it would still count as being in the transaction.
+                # Remove the wrapper, too: it would still count as being in the transaction.
                 del connections[connection.alias]
                 if session is not None:
                     session.close()
@@ -134,12 +134,12 @@ _OPEN_CURSORS = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
 def _has_open_cursor(connection: BaseDatabaseWrapper) -> bool:
     """Whether a server-side cursor is open, as in a loop over ``iterator()``.
 
-    Giving the session back would end it; psycopg may even wait for rows for ever.
+    Giving the session back would end the cursor; psycopg may even wait for its rows forever.
     """
     if connection.vendor != "postgresql":
         return False
     try:
-        # Past Django's cursor, so that neither wrappers nor the query log see it.
+        # Bypass Django's cursor, so that neither wrappers nor the query log see the query.
         with connection.connection.cursor() as cursor:
             cursor.execute(_OPEN_CURSORS)
             return bool(cursor.fetchone()[0])
@@ -160,7 +160,7 @@ def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
             used, until the thread's next request begins. If it raises, the connection is closed and
             the query fails.
     """
-    # First the settings: to ask Django for a thread's connections takes a hundred times longer.
+    # The settings first: listing a thread's connections takes a hundred times longer.
     if not any(map(is_pooled, connections.settings.values())):
         return
     for connection in connections.all(initialized_only=True):

@@ -43,7 +43,7 @@ class ThreadSettings:
 
 
 class SavedContext:
-    """The context variables of this thread, to be restored after a loader that ran in it.
+    """The context variables of this thread, restored after each loader that runs in it.
 
     Language and time zone are context variables too, so one comparison tells whether the loader
     changed anything. A variable that had no value before keeps the one that the loader gave it. A
@@ -58,7 +58,7 @@ class SavedContext:
         try:
             if copy_context() == self._context:
                 return
-        except Exception:  # noqa: BLE001 - a value of the project's that cannot be compared
+        except Exception:  # noqa: BLE001 - a project's value cannot be compared
             pass
         for variable, value in self._context.items():
             if variable.get() is not value:
@@ -71,9 +71,9 @@ class CallersContext:
 
     Django keeps the `ThreadSettings` in asgiref's ``Local``: a context variable whose value names
     the thread that it belongs to, so that another thread does not see it in a copy of the context.
-    Here the values get the name of the thread that runs, as in asgiref's ``sync_to_async``: to read
-    and set the four settings takes longer than all other work around a call. With an asgiref whose
-    ``Local`` is built in another way, the four are read and set.
+    Here the values get the name of the running thread, as in asgiref's ``sync_to_async``, because
+    reading and setting the four settings takes longer than all other work around a call. With an
+    asgiref whose ``Local`` is built differently, the four are read and set.
     """
 
     __slots__ = ("_context", "_settings", "_thread")

@@ -26,22 +26,22 @@ logger = get_logger("partstream.connections")
 
 #: The SQLSTATE ``query_canceled``.
 _CANCELED: Final = "57014"
-#: libpq's transaction states, which both drivers hand on as they are.
+#: libpq's transaction states, which both drivers return unchanged.
 _IDLE: Final = 0
 _ABORTED: Final = 3
-#: Milliseconds. The statement that removes a timeout, and the rollback to a savepoint, run under it
-#: too, and it must never end them.
+#: Milliseconds. The timeout also applies to the statement that removes it, and to the rollback to
+#: a savepoint, and must never end them.
 _LEAST: Final = 10
 #: Milliseconds; PostgreSQL's own bound.
 _MOST: Final = 2**31 - 1
 #: Statements that need no time and must never be refused. No query may come before SET TRANSACTION.
-#: After those of the group, the timeout in force has to be asked again.
+#: After those of the group, the timeout in force has to be read again.
 _CONTROL: Final = re.compile(
     r"\s*(?:(ROLLBACK|ABORT|COMMIT|END|SET)|SAVEPOINT|RELEASE)\b", re.IGNORECASE
 )
 
-# Columns are computed from left to right: the first is the value from before. The second is NULL
-# where that value is stricter and stays.
+# Columns are computed from left to right: the first is the previous value. The second is NULL if
+# that value is stricter and stays in force.
 _LIMIT: Final = """\
 SELECT current_setting('statement_timeout'),
 CASE WHEN current_setting('statement_timeout') = '0'
@@ -52,11 +52,11 @@ _RESTORE: Final = "SET {scope} statement_timeout = '{value}'"
 
 @contextmanager
 def statement_timeout(seconds: float, *, grace: float = 0.0) -> Iterator[None]:
-    """Have PostgreSQL end the statements that this thread runs inside, ``seconds`` from now.
+    """Let PostgreSQL end the statements that this thread runs in the block, ``seconds`` from now.
 
     A statement that is ended raises an ``OperationalError``, which `is_statement_timeout`
-    recognizes. A stricter ``statement_timeout`` of the session stays in force, and the session has
-    its own value back after the block, however the block ends.
+    recognizes. A stricter ``statement_timeout`` of the session stays in force. After the block the
+    session has its own value again, however the block ended.
 
     The first statement costs one more round trip, and so does the end of the block. A later
     statement keeps the timeout that was set before until less than half of it is left, so the last
@@ -135,14 +135,14 @@ class _Limit:
         self._forget(None)
 
     def _forget(self, session: Any) -> None:
-        #: The driver's connection that all below is about.
+        #: The driver's connection that the values below belong to.
         self._session = session
-        #: Milliseconds: no more than this is in force. None: not known.
+        #: Milliseconds: at most this timeout is in force. None: not known.
         self._in_force: int | None = None
-        #: What the session had, and what the transaction had; None where it still has it.
+        #: Previous values of the session and of the transaction; None: not changed.
         self._of_session: str | None = None
         self._of_transaction: str | None = None
-        #: Whether that was found out inside a transaction, and is void with its end.
+        #: Whether they were read inside a transaction, and are void after its end.
         self._is_local = False
 
     def __call__(
@@ -163,7 +163,7 @@ class _Limit:
             return execute(sql, params, many, context)
         finally:
             if self._of_session is not None and self.is_pooled:
-                # The block may close it, which gives a pooled session to others as it is.
+                # The block may close it, which returns a pooled session to others unchanged.
                 self.restore()
 
     def _apply(self, state: int) -> None:
@@ -184,14 +184,14 @@ class _Limit:
             self._of_session = self._of_session or before
 
     def restore(self) -> None:
-        """Give the connection its own timeout back."""
+        """Restore the connection's own timeout."""
         session, of_session, of_transaction = self._session, self._of_session, self._of_transaction
         self._forget(None)
         if session is None or session is not self.connection.connection or session.closed:
             return
         state = session.info.transaction_status
         value = of_session if state == _IDLE else of_session or of_transaction
-        if value is None or state == _ABORTED:  # The rollback takes back what was set.
+        if value is None or state == _ABORTED:  # The rollback undoes the change.
             return
         try:
             scope = "SESSION" if of_session else "LOCAL"
@@ -200,7 +200,7 @@ class _Limit:
             if state != _IDLE:
                 raise  # The transaction is lost, and must not look committed.
             logger.warning(
-                "The statement timeout of database %r is not put back; its session is closed.",
+                "The statement timeout of database %r was not restored; its session is closed.",
                 self.connection.alias,
                 exc_info=True,
             )
@@ -208,7 +208,7 @@ class _Limit:
             self.connection.close()
 
     def _execute(self, sql: str) -> Any:
-        """The row of a query, past Django's cursor: neither wrappers nor the query log see it."""
+        """The row of a query that bypasses Django's cursor, its wrappers and the query log."""
         with self.connection.wrap_database_errors, self.connection.connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchone() if cursor.description else None

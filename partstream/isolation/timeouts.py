@@ -1,4 +1,4 @@
-"""Timeouts that the database keeps: in a worker's thread, and in a transaction."""
+"""Timeouts that the database enforces: in a worker, and in a transaction."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .statement_timeout import can_stop_statements, is_statement_timeout, statem
 
 logger = get_logger("partstream.parts")
 
-#: Seconds after the timeout at which the database ends what nobody waits for any more.
+#: Seconds after the timeout at which the database ends the abandoned statement.
 _GRACE = 0.25
 
 
 def in_worker(seconds: float) -> AbstractContextManager[None]:
-    """Have the database end statements of this worker that nobody waits for any more.
+    """Let the database end this worker's statements shortly after the timeout.
 
     Args:
-        seconds: The time that is left for the work.
+        seconds: The time until the timeout.
     """
     return statement_timeout(seconds, grace=_GRACE)
 
 
 @contextmanager
 def in_transaction(seconds: float, aliases: Sequence[str], subject: str) -> Iterator[None]:
-    """Have the database end the statements of work that cannot leave its thread, if it can.
+    """Let the database end the statements of work that must stay in its thread, if it can.
 
     Args:
         seconds: The timeout.

@@ -1,4 +1,4 @@
-"""Calls: functions that run in another thread, and what waits for them."""
+"""Calls: functions that run in another thread, and their callbacks."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def timeout_error(state: State) -> Exception | None:
 class Call:
     """A call of a function in another thread, with a copy of the caller's context variables.
 
-    A lighter ``concurrent.futures.Future``: it knows its deadline, and it can be abandoned, which
-    is the most that can be done about a running thread.
+    A lighter ``concurrent.futures.Future`` that has a deadline. It can be abandoned while it runs;
+    a running thread cannot be stopped.
 
     Args:
         function: What to call.
@@ -88,7 +88,7 @@ class Call:
             return True
 
     def run(self) -> None:
-        """Run the function to its end in this thread, and keep what it raises."""
+        """Run the function in this thread, and record its result or exception."""
         function, self._function = self._function, None
         result, error = None, None
         try:

@@ -1,4 +1,4 @@
-"""Coroutine functions: how they are known, awaited from synchronous code, and limited in time."""
+"""Coroutine functions: how to recognize them, await them from synchronous code, and time them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .loop import cancel
 
 
 def is_coroutine_function(function: Any) -> bool:
-    """Whether calling it makes a coroutine: it is ``async def``, is marked so, or its class is."""
+    """Whether a call returns a coroutine: it or its ``__call__`` is ``async def``, or marked so."""
     return any(
         iscoroutinefunction(candidate) or inspect.iscoroutinefunction(candidate)
         for candidate in (function, type(function).__call__)
@@ -27,7 +27,7 @@ async def _awaited(coroutine: Any) -> Any:
 
 
 def run_coroutine(coroutine: Any) -> Any:
-    """What a coroutine returns, awaited by an event loop in this thread.
+    """Await a coroutine in an event loop of this thread, and return its result.
 
     Raises:
         Misuse: See `refuse_green_threads`.
@@ -42,10 +42,10 @@ def run_coroutine(coroutine: Any) -> Any:
 
 
 def refuse_green_threads(function: str) -> None:
-    """Refuse a coroutine function, which the text describes, where threads are green threads.
+    """Refuse a coroutine function, described by ``function``, if threads are green threads.
 
     Raises:
-        Misuse: With what to write instead.
+        Misuse: The message says what to write instead.
     """
     package = patched_by()
     if package is not None:
@@ -57,7 +57,7 @@ def refuse_green_threads(function: str) -> None:
 
 
 async def timed(coroutine: Any, seconds: float | None) -> Any:
-    """What a coroutine returns; it is cancelled after the timeout.
+    """Await a coroutine and return its result; cancel it after the timeout.
 
     Args:
         coroutine: The coroutine.
@@ -70,7 +70,7 @@ async def timed(coroutine: Any, seconds: float | None) -> Any:
         return await coroutine
     task = asyncio.ensure_future(coroutine)
     try:
-        # Not wait_for(): a TimeoutError of the loader's own is another matter.
+        # Not wait_for(): it could not tell the timeout from a TimeoutError of the loader.
         done, _ = await asyncio.wait({task}, timeout=seconds)
         if done:
             return task.result()

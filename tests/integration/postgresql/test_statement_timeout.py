@@ -583,7 +583,7 @@ def test_session__broken_unnoticed(another, caplog):
         terminate_unnoticed(another)
     ((name, level, message),) = caplog.record_tuples
     assert (name, level) == ("partstream.connections", logging.WARNING)
-    assert "'default' is not put back" in message
+    assert "'default' was not restored" in message
     assert connection.connection is None
     assert run() == (1,)
 
