@@ -1,4 +1,4 @@
-"""Direct calls of a loader from Python: cache, single flight, fallback and timeout as in a part."""
+"""Loaders called from Python: cache, single flight, fallback and timeout work as in a part."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Wrapped(Protocol):
 
 @dataclass
 class DirectCall:
-    """A loader with what it is called with."""
+    """A loader, and the arguments of one call."""
 
     loader: _Wrapped
     request: Any
@@ -67,19 +67,19 @@ class DirectCall:
 
     @property
     def executor(self) -> Executor:
-        """That of the view that the request is for, or else that of the settings."""
+        """The executor of the request's view, or else that of the settings."""
         context = getattr(self.request, "parser_context", None) or {}
         executor: Executor = getattr(context.get("view"), "get_executor", get_executor)()
         return executor
 
     @property
     def hooks(self) -> CallHooks | None:
-        """What the executor has to be called with around the function in another thread."""
+        """The executor's hooks, to be called around the function in another thread."""
         executor = self.executor
         return CallHooks(executor, self.request) if executor.has_hooks else None
 
     def give_back(self) -> None:
-        """Before a wait for other threads: they may need the pooled connection of this one."""
+        """Give back pooled connections before a wait: other threads may need them."""
         hooks = self.hooks
         give_back_pooled(None if hooks is None else hooks.before)
 
@@ -89,9 +89,9 @@ class DirectCall:
 
 @dataclass
 class Make:
-    """A step: call the function, or only its fallback where another caller's ``error`` is given.
+    """A step: call the function; or its fallback only, for another caller's ``error``.
 
-    Send the data, and the failure for which it is the fallback.
+    Send the data, and the failure that the fallback covered, if any.
     """
 
     error: BaseException | None = None
@@ -101,7 +101,7 @@ Steps = Generator[Step | Make, Any, Any]
 
 
 def _steps(call: DirectCall) -> Steps:
-    """What a loader gives: from the cache, from a caller who makes it already, or made now."""
+    """The steps to a loader's data: from the cache, from another caller, or from the function."""
     caching = call.loader.caching
     key = None if caching is None else (yield Ask(partial(_key, call, caching)))
     if caching is None or key is None:
@@ -117,7 +117,7 @@ def _steps(call: DirectCall) -> Steps:
     if isinstance(found, bytes):
         return decode(found)
     flight = found.flight
-    if flight.key is None:  # A loader that asks for itself.
+    if flight.key is None:  # The loader calls itself.
         return (yield Make())[0]
     try:
         data, failure = yield Make()
@@ -125,7 +125,7 @@ def _steps(call: DirectCall) -> Steps:
         if failure is None:
             yield Ask(partial(flights.end, flight, value, value=value))
         else:
-            # The fallback is this caller's alone.
+            # The fallback is for this caller only.
             yield Ask(partial(flights.end, flight, failure, failed=True))
     except BaseException as error:
         result = error if isinstance(error, Exception) else LOST
@@ -138,7 +138,7 @@ def _steps(call: DirectCall) -> Steps:
 
 
 def call_loader(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
-    """What a plain loader gives; this thread waits."""
+    """The data of a plain loader. It waits in this thread."""
     call = DirectCall(loader, request, args, kwargs)
     steps = _steps(call)
     advance = partial(steps.send, None)
@@ -157,7 +157,7 @@ def call_loader(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _taken(call: DirectCall, step: Step | Make) -> Any:
-    """The reply to a step."""
+    """Do a step, and return the reply to it."""
     if isinstance(step, Ask):
         return step.store()
     if isinstance(step, Make):
@@ -173,7 +173,7 @@ def _taken(call: DirectCall, step: Step | Make) -> Any:
 
 
 async def call_loader_async(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
-    """What an ``async def`` loader gives; nothing of it blocks the event loop."""
+    """The data of an ``async def`` loader. It never blocks the event loop."""
     call = DirectCall(loader, request, args, kwargs)
     steps = _steps(call)
     advance = partial(steps.send, None)
@@ -205,7 +205,7 @@ async def _taken_async(call: DirectCall, step: Step | Make) -> Any:
 
 
 def _set_in(loop: asyncio.AbstractEventLoop, ended: asyncio.Event, flight: Flight) -> None:
-    with suppress(RuntimeError):  # The caller has left, and its loop is closed.
+    with suppress(RuntimeError):  # The caller is gone, and its loop is closed.
         loop.call_soon_threadsafe(ended.set)
 
 
@@ -246,7 +246,7 @@ async def _made_async(
         return await timed(loader.function(call.request, *call.args, **call.kwargs), seconds), None
     except Exception as error:  # noqa: BLE001 - recover_later() logs
         recover = partial(loader.recover_later, call.request, error, loader.qualified_name)
-        # A plain fallback not in the event loop, which may be that of all requests.
+        # Not in the event loop, which may serve all requests: a plain fallback may block.
         data = await sync_to_async(recover)() if loader.has_plain_fallback else recover()
         return await data if inspect.isawaitable(data) else data, error
 
@@ -255,7 +255,7 @@ async def _made_async(
 
 
 def _key(call: DirectCall, caching: Caching) -> str | None:
-    """The key of what these arguments give; None where nothing is kept."""
+    """The key of the data for these arguments; None if nothing is kept."""
     owner = getattr(call.loader.function, "__self__", None)
     scope: Scope = getattr(owner, "make_scope", _scope)(_for_view(call.request))
     name = _own_name(call.loader, owner)
@@ -263,22 +263,22 @@ def _key(call: DirectCall, caching: Caching) -> str | None:
         given = json.dumps([call.args, call.kwargs], sort_keys=True, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise Misuse(
-            f"cached_for(): {name} is called from Python with arguments that no key can be made "
-            f"of: {error}. Pass strings, numbers, lists and dictionaries."
+            f"cached_for(): {name} is called from Python with arguments that cannot be part of a "
+            f"cache key: {error}. Pass strings, numbers, lists and dictionaries."
         ) from error
     try:
         return scope.part_key(caching, f"loader:{name}", dependencies=[("arguments", given)])
     except Exception:
-        # A key function of the project's: the data can be made without it.
+        # The project's key function failed. The loader can run without it.
         logger.exception("The cache key of %s failed; it runs uncached.", name)
         return None
 
 
 def _own_name(loader: _Wrapped, owner: Any) -> str:
-    """The name by which this function, and no other, can be found.
+    """The import path of this function, which no other function has.
 
     Raises:
-        Misuse: When there is none: two functions that share a name would share what is kept.
+        Misuse: When there is none: two functions with one name would share their entries.
     """
     function = getattr(loader.function, "__func__", loader.function)
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
@@ -290,7 +290,7 @@ def _own_name(loader: _Wrapped, owner: Any) -> str:
     elif isinstance(owner, type) or hasattr(owner, "make_scope"):
         name = getattr(function, "__name__", "")
         kind = owner if isinstance(owner, type) else type(owner)
-        # Each base: an overridden method can still be called, by super().
+        # Each base class: super() can still call an overridden method.
         own = f"{kind.__module__}.{kind.__qualname__}"
         places = {f"{own}[{depth}]": base for depth, base in enumerate(kind.__mro__)}
     for label, place in places.items():
@@ -311,14 +311,14 @@ def _attribute(place: Any, name: str) -> Any:
 
 
 def _scope(request: Request) -> Scope:
-    """The scope of a loader outside a view: every parameter of the query may matter to it."""
+    """The scope of a loader outside a view: it may depend on every parameter of the query."""
     path = request._request.path
     identity = with_dimension(get_identity(request), get_dimension(request))
     return Scope(request, None, identity=identity, path=path)
 
 
 def _for_view(request: Any) -> Request:
-    """DRF's request, also where a loader is called with Django's."""
+    """DRF's request, even if a loader is called with Django's."""
     if isinstance(request, Request):
         return request
     known = Request(request)

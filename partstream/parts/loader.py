@@ -1,4 +1,4 @@
-"""Loaders: the functions that make a part's data, and what is wrapped around them."""
+"""Loaders: the functions that return a part's data, and their wrappers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .direct_calls import call_loader, call_loader_async
 
 logger = get_logger("partstream.parts")
 
-#: No fallback covers these. After a hook that failed, no code of the project may run.
+#: No fallback covers these. After a failed hook, no code of the project may run.
 _UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
 class _Absent(Enum):
-    """Says that a loader has no fallback, since None is a valid one. An enum survives copying."""
+    """Marks a loader without a fallback, since None is a valid one. An enum survives copying."""
 
     ABSENT = "no fallback"
 
@@ -35,20 +35,20 @@ _ABSENT: Final = _Absent.ABSENT
 
 @dataclass(frozen=True)
 class Loader:
-    """A function that makes a part's data, with what is wrapped around it.
+    """A function that returns a part's data, with its wrappers.
 
-    A call goes through the wrappers in this order, however you write them: cache, single flight,
-    fallback, timeout, function. It binds as a method does::
+    A call passes the wrappers in this order, however you write them: cache, single flight,
+    fallback, timeout, function. A loader binds to a view like a method::
 
         class Dashboard(ProgressiveView):
             get_rates = safe_call(fetch_rates, fallback={})
 
     Attributes:
-        function: ``func(request, **dependencies) -> data``, plain or ``async def``; the name of a
-            method until the part that has it is resolved.
-        fallback: What is delivered when the function fails, or a function that makes it.
+        function: ``func(request, **dependencies) -> data``, plain or ``async def``; or the name of
+            a method of the view, until the part is resolved.
+        fallback: The data to deliver if the function fails, or a function that returns it.
         timeout: Seconds that the function may take; None: it has no timeout.
-        caching: How long its data is kept, and for whom; None: it is not kept.
+        caching: How long data is kept, and who shares it; None: it is not kept.
     """
 
     function: Any
@@ -58,7 +58,7 @@ class Loader:
 
     @property
     def has_fallback(self) -> bool:
-        """Whether failures are covered at all."""
+        """Whether the loader has a fallback, which may be None."""
         return self.fallback is not _ABSENT
 
     @property
@@ -77,7 +77,7 @@ class Loader:
         function = self.function
         code = getattr(function, "__code__", None)
         if code is not None and not function.__dict__:
-            # Neither wrapped nor marked: its code flags are enough.
+            # Neither wrapped nor marked, so its code flags are enough.
             return bool(code.co_flags & inspect.CO_COROUTINE)
         return is_coroutine_function(function)
 
@@ -92,7 +92,7 @@ class Loader:
         """The same loader with one more wrapper.
 
         Raises:
-            Misuse: When it has that wrapper already.
+            Misuse: When the loader has that wrapper already.
         """
         for name, value in around.items():
             if getattr(self, name) is not _DEFAULTS[name] and value is not _DEFAULTS[name]:
@@ -133,8 +133,8 @@ class Loader:
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the function as a part would, with all its wrappers.
 
-        Where the loader is cached you get JSON data as a client would see it, on a hit and on a
-        miss.
+        With `cached_for`, you get the JSON data that a client would see, whether or not it was
+        cached.
         """
         if self.is_async:
             return call_loader_async(self, request, args, kwargs)
@@ -144,12 +144,12 @@ class Loader:
         """The fallback for this failure, which is logged once.
 
         Args:
-            request: What a fallback function gets.
+            request: The first argument of a fallback function.
             error: The failure.
             subject: What failed, for the log.
 
         Raises:
-            BaseException: ``error`` itself, where no fallback covers it.
+            BaseException: ``error`` itself, if no fallback covers it.
         """
         data = self.recover_later(request, error, subject)
         if inspect.iscoroutine(data):
@@ -182,7 +182,7 @@ _TWICE: Final = {
 def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     """A loader whose failures deliver a fallback instead of an error.
 
-    Where the loader is a part, the fallback also covers its timeout and everything that turns its
+    In a part, the fallback also covers its timeout and everything that turns its
     data into JSON: evaluating a QuerySet, the serializer, the encoding. It never covers a denial
     (``PermissionDenied``, ``NotAuthenticated``, ``Http404``, also inside an ``ExceptionGroup``),
     ``SystemExit``, ``KeyboardInterrupt`` or ``CancelledError``.
@@ -190,7 +190,7 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.
         fallback: The data to deliver instead, falsy or not, or a function of
-            ``(request, exception)`` that makes it. The part's ``serializer_class`` is not applied
+            ``(request, exception)`` that returns it. The part's ``serializer_class`` is not applied
             to it.
 
     Raises:
@@ -209,19 +209,19 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
 
 
 def with_timeout(func: Callable[..., Any] | str, seconds: float) -> Loader:
-    """A loader with a timeout; when that is over the part fails with ``part_timeout``.
+    """A loader with a timeout. After the timeout, the part fails with ``part_timeout``.
 
     It works in any thread, under WSGI and ASGI. A plain function runs in a thread of the
     executor's pool. A thread cannot be killed, so after the timeout the function runs on and counts
     as abandoned (``get_executor().abandoned``). When too many calls are abandoned, further loaders
-    with a timeout fail at once with ``capacity``. A coroutine is really cancelled.
+    with a timeout fail at once with ``capacity``. A coroutine is cancelled.
 
     In an atomic block the function stays in its thread and its transaction, unless parts run in
     threads anyway. There the database's own statement timeout ends its queries (PostgreSQL).
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.
-        seconds: The timeout. It starts when a thread is asked for.
+        seconds: The timeout. It starts when the loader asks for a thread.
 
     Raises:
         Misuse: When ``func`` is not a function or has a timeout already, or when ``seconds`` is not
@@ -242,22 +242,22 @@ def cached_for(
     vary: tuple[str, ...] | list[str] = (),
     key: Callable[[Any], str | None] | None = None,
 ) -> Callable[[Callable[..., Any] | str], Loader]:
-    """Makes a loader whose data is kept across walks, and made by one caller at a time.
+    """A decorator: the loader's data is kept across walks, and computed by one caller at a time.
 
     The entry is the JSON of the part, after the serializer. It belongs to one identity, view, path,
     query, language and time zone, and to the data of the part's dependencies. Errors, timeouts,
     denials and fallbacks are never kept.
 
     Args:
-        ttl: Seconds that an entry is kept.
-        shared: Whether all identities share the entries. Only for data that does not depend on
-            who asks.
+        ttl: Seconds for which an entry is kept.
+        shared: Whether all identities share the entries. Only for data that is the same for every
+            client.
         vary: Names of request headers that the data depends on.
         key: A function of the request that returns a string to use in place of the identity, for
-            example a tenant's id. Where it returns None the data is not kept.
+            example a tenant's id. If it returns None, the data is not kept.
 
     Raises:
-        Misuse: When an argument is not of that form, or the loader is cached already.
+        Misuse: When an argument is invalid, or the loader is cached already.
 
     Example::
 
