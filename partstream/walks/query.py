@@ -1,4 +1,4 @@
-"""The query of one request, read once: the cursor's token, and the application's parameters."""
+"""The query of a request, read once: the cursor's token and the application's parameters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class WalkQuery:
         parameter: Name of the query parameter that carries the token.
 
     Attributes:
-        request: As given.
-        parameter: As given.
-        is_empty: Whether there is no query at all.
-        has_others: Whether there may be other parameters than the cursor's.
+        request: The request.
+        parameter: The name of the cursor's parameter.
+        is_empty: Whether the request has no query.
+        has_others: Whether there may be other parameters.
     """
 
     def __init__(self, request: Request, parameter: str) -> None:
@@ -32,19 +32,19 @@ class WalkQuery:
 
     @property
     def breaks_no_rule(self) -> bool:
-        """Whether no check of its parameters is needed: it is a cursor of a usual length."""
+        """Whether no further check is needed: the query is one token, and not too long."""
         return self._token is not None and self._length <= MAX_QUERY_LENGTH
 
     @property
     def tokens(self) -> list[str]:
-        """What the request gives for the cursor's parameter."""
+        """The values of the cursor's parameter."""
         if self.has_others:
             given: list[str] = self.request.query_params.getlist(self.parameter)
             return given
         return [] if self._token is None else [self._token]
 
     def with_token(self, token: str) -> str:
-        """The query of the next chunk: this token, behind the application's own parameters."""
+        """The query of the next chunk: the application's own parameters, then this token."""
         others = ""
         if self.has_others:
             parameters = self.request.query_params.copy()

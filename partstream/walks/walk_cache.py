@@ -17,7 +17,7 @@ class WalkCache:
     A walk begins with an empty cache, so a new walk sees new data.
 
     Args:
-        get_prefix: Makes the prefix of the keys; called when it is first needed.
+        get_prefix: Returns the prefix of the keys; called at the first use.
         ttl: Seconds for which fragments are kept.
         reads: Whether the cache may have fragments: the request came with a cursor.
     """
@@ -77,7 +77,7 @@ class WalkCache:
             outcomes: The outcomes of a chunk.
             layout: The declared parts.
             remaining: Positions of the parts still to come.
-            slower_than: Seconds; parts that took longer are always stored. None: they are not.
+            slower_than: Seconds; parts that took longer are stored, too. None: they are not.
         """
         entries = {}
         for outcome in outcomes if layout.gated or slower_than is not None else ():
