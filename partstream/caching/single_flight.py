@@ -96,7 +96,7 @@ class SingleFlight:
             return flight, True
 
     def look(self, key: str) -> bytes | None:
-        """The value in the store, unless this process is computing it because the store had none."""
+        """The value in the store, unless this process is computing it because there was none."""
         flight = self._flights.get(key)
         return self.store.get(key) if flight is None or flight.fresh else None
 
