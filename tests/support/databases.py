@@ -51,7 +51,7 @@ class Database:
         self.query(f"CREATE DATABASE {self.name} OWNER {self.name}")
 
     def drop(self) -> None:
-        """Drop it, whoever is connected to it."""
+        """Drop it, even if clients are connected to it."""
         self.query(f"DROP DATABASE {self.name} WITH (FORCE)")
         for [leftover] in self.query(
             "SELECT datname FROM pg_database JOIN pg_roles ON datdba = pg_roles.oid "

@@ -30,5 +30,5 @@ def load_default():
 
 
 def examples(count, **more):
-    """The settings of a test that tries so many examples in CI, and fewer with another profile."""
+    """The settings of a test that tries ``count`` examples in CI, or fewer."""
     return settings(max_examples=max(1, count * settings.default.max_examples // 100), **more)

@@ -1,6 +1,6 @@
-"""Processes of their own that answer requests, for what only several processes show.
+"""Separate processes that answer requests, for tests that need several.
 
-`Crew` hires them; each runs `serve` and is told, line by line, what to answer. They meet in Redis,
+`Crew` starts them. Each runs `serve`, and reads line by line what to answer. They share a Redis,
 where their loaders count their runs, say that they began, and wait for a gate to be opened.
 """
 

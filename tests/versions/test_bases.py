@@ -1,4 +1,4 @@
-"""What all views share: declarations, and what becomes of misuse."""
+"""What all views share: declarations, and how misuse is reported."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def coroutine(request):
     ],
     ids=itertools.count(),
 )
-def test_misuse__names_view_part_and_mend(serve, client, route, static, declared, says):
+def test_misuse__names_view_part_and_fix(serve, client, route, static, declared, says):
     attributes = {"parts": declared} if static else {"get_parts": lambda self: declared}
     url = serve(HybridProgressiveView, **attributes)
     for _ in range(2):

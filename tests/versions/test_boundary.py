@@ -64,7 +64,7 @@ def own_surroundings():
 
 @pytest.fixture
 def beside(serve, client, executor, make):
-    """What becomes of a bad loader's part; its siblings are all fine.
+    """Returns a bad part's error code and data, after checking that all its siblings are fine.
 
     They are before and after it, in its chunk and in the next one, plain and ``async def``.
     """

@@ -1,4 +1,4 @@
-"""Whose walk it is, and that a cursor works there and nowhere else."""
+"""The identity of a walk, and that its cursors work nowhere else."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_get_identity__is_the_first_that_there_is(attributes, identity):
     assert get_identity(request(**dict(attributes))) == identity
 
 
-def test_get_identity__tells_a_proxy_from_nobody():
+def test_get_identity__tells_a_proxy_from_an_anonymous_visitor():
     class ProxyUser(User):
         class Meta:
             app_label = "example"
@@ -299,7 +299,7 @@ def test_binding__a_forwarded_host_counts_where_it_is_used(
 
 
 @pytest.mark.django_db
-def test_binding__another_user_or_nobody(two_views, user, staff):
+def test_binding__another_user_or_an_anonymous_visitor(two_views, user, staff):
     ada, grace, nobody = Client(), Client(), Client()
     ada.force_login(user)
     grace.force_login(staff)
@@ -431,7 +431,7 @@ def test_binding__is_of_the_session_as_the_view_found_it(serve):
     url = serve(parts=[("a", lazy(load)), ("b", 2), ("c", 3)], chunk_size=1)
     first = get_json(Client(), url)
     assert first["results"] == [{"a": "made a session"}]
-    # The token is nobody's, as the visitor was when the view began.
+    # The token has no identity, because the visitor had none when the view began.
     assert names(get_json(Client(), at(url, first["cursor"]))) == ["b"]
 
 

@@ -134,7 +134,7 @@ def ada(user):
 
 
 def admitted(client, url, most=10):
-    """How many of so many requests are answered."""
+    """The number of requests, out of ``most``, that are answered."""
     return [client.get(url).status_code for _ in range(most)].count(200)
 
 

@@ -282,7 +282,7 @@ def test_max_keys__of_setting_attribute_and_hook(serve, client, settings):
 
 @pytest.mark.parametrize("attribute", ["chunk_size", "cursor_ttl", "max_keys_per_request"])
 @pytest.mark.parametrize("value", [0, -1, "2", 2.0, True, []], ids=repr)
-def test_attribute__of_a_wrong_kind_names_view_and_mend(serve, client, attribute, value):
+def test_attribute__of_a_wrong_kind_names_view_and_fix(serve, client, attribute, value):
     url = serve(
         HybridProgressiveView, parts=PARTS, get_second=Parts.get_second, **{attribute: value}
     )
@@ -406,7 +406,7 @@ def test_manifest__merges_what_the_view_says_more(serve, client):
     ],
 )
 @pytest.mark.parametrize("route", ["", "parts/?keys=first", "manifest/"])
-def test_manifest__misuse_names_view_part_and_mend(serve, client, route, described, says):
+def test_manifest__misuse_names_view_part_and_fix(serve, client, route, described, says):
     url = serve(
         HybridProgressiveView,
         parts=PARTS,
@@ -429,7 +429,7 @@ def test_manifest__a_name_that_is_not_declared_says_nothing(serve, client):
     assert get_json(client, url)["results"] == [{"a": 1}]
 
 
-def test_manifest__that_is_not_json_names_view_and_mend(serve, client):
+def test_manifest__that_is_not_json_names_view_and_fix(serve, client):
     url = serve(
         HybridProgressiveView,
         parts=[("a", 1)],

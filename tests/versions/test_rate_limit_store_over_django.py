@@ -251,7 +251,7 @@ def test_retry_after__is_two_seconds_unless_it_is_said(two_caches):
 
 
 class Scripted:
-    """A cache that answers as it is told: None is a counter that is not there."""
+    """A cache with scripted answers: None stands for a missing counter."""
 
     def __init__(self, counters, added):
         self.counters, self.added = list(counters), list(added)
@@ -289,7 +289,7 @@ def test_raised__counts_the_request_once(counters, added, counter):
 @pytest.mark.parametrize("junk", [0, -1, "3", 3.0, True])
 @pytest.mark.parametrize("misses", [0, 1, 2])
 def test_raised__what_is_no_counter_is_a_fault(misses, junk):
-    # A cache that is told to ignore its faults answers 0.
+    # A cache that is set to ignore its faults answers 0.
     cache = Scripted([None] * misses + [junk], [False] * misses)
     with pytest.raises(TypeError if junk else ServiceFault, match="The counter in the cache is"):
         _raised(cache, "counter", 70)

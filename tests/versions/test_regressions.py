@@ -1,6 +1,6 @@
-"""Faults that others had, each with the test by which we know that we do not have it.
+"""Faults of other libraries, each with a test that partstream does not have it.
 
-They are told in advisories and issues of cryptography, PyJWT, Django, REST framework, redis-py,
+They come from advisories and issues of cryptography, PyJWT, Django, REST framework, redis-py,
 limits and django-ratelimit. Where it is cheap, a test shows the other's behaviour first: when
 that changes, the rule that it gave us may go. Those that need threads, processes or a Redis server
 are with the units that they concern; `docs/other-libraries.md` has the whole table.
@@ -242,7 +242,7 @@ def test_masks__mapped_addresses_are_not_one_household():
 
 @pytest.mark.parametrize("alias", ["refused", "nowhere"])
 def test_store__that_refuses_connections_fails_no_request(serve, settings, client, caplog, alias):
-    """With Redis refused, throttles raised in spite of being told to let requests pass."""
+    """With Redis refused, throttles raised although they were set to let requests pass."""
     pytest.importorskip("django_redis")
     settings.CACHES = {
         "refused": {

@@ -1,4 +1,4 @@
-"""What becomes of parts: order, dependencies, the error boundary, coroutines, savepoints."""
+"""The outcomes of parts: order, dependencies, the error boundary, coroutines, savepoints."""
 
 from __future__ import annotations
 
@@ -406,7 +406,7 @@ def misused(request):
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
-def test_failure__that_cannot_be_told_costs_only_its_part(
+def test_failure__that_cannot_be_described_affects_only_its_part(
     serve, client, settings, loader, code, debug
 ):
     settings.DEBUG = debug
@@ -435,7 +435,7 @@ def test_failure__has_the_tracebacks_own_order(error_of, caplog):
     assert "recover" not in caplog.text
 
 
-def test_failure__is_logged_once_and_told_only_in_debug(error_of, settings, caplog):
+def test_failure__is_logged_once_and_shown_only_in_debug(error_of, settings, caplog):
     settings.DEBUG = True
     error = error_of(lazy(raising(ValueError("password=hunter2"))))
     assert error == {
@@ -447,7 +447,7 @@ def test_failure__is_logged_once_and_told_only_in_debug(error_of, settings, capl
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-def test_failure__a_denial_is_told_in_debug(error_of, settings):
+def test_failure__a_denial_is_shown_in_debug(error_of, settings):
     settings.DEBUG = True
     assert "no entry" in error_of(lazy(raising(PermissionDenied("no entry"))))["exception"]
 

@@ -314,7 +314,7 @@ def test_with_timeout__without_room_fails_at_once(small, held):
     assert with_timeout(lambda _: 7, PATIENCE)(REQUEST) == 7
 
 
-def test_with_timeout__in_every_worker_at_once_fails_where_nobody_would_be_left(small):
+def test_with_timeout__in_every_worker_at_once_fails_without_a_free_one(small):
     executor = small(ThreadExecutor, max_workers=2, max_queued=9)
     both_run = Barrier(2)
 

@@ -44,7 +44,7 @@ def test_example__walk(client):
     }
 
 
-def test_example__dashboard_of_nobody(client):
+def test_example__dashboard_of_an_anonymous_visitor(client):
     envelopes = walk(client, reverse("dashboard"))
     assert merged(envelopes) == {"meta": {"user": ""}, "orders": [""], "year": None}
 

@@ -558,7 +558,7 @@ def test_fault__of_the_view_itself_is_djangos(serve):
 
 
 @pytest.mark.parametrize("route", ["", "parts/?keys=a"])
-def test_fault__of_a_part_is_not_told(client, serve, caplog, route):
+def test_fault__of_a_part_is_not_shown(client, serve, caplog, route):
     def load(request):
         raise Exception("password=hunter2")
 

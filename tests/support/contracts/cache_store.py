@@ -277,7 +277,7 @@ class KeepingCacheStoreContract(CacheStoreContract):
         assert store.get_many([key, f"{key}:other"]) == {key: BODY}
 
     def test_stranger__holds_a_lock(self, store, key):
-        # It is somebody's, and as long as it stands nobody else may have the key.
+        # As long as the foreign entry exists, no caller gets the key.
         self.plant(store, key, b"stranger")
         assert store.add(key, b"owner", TTL) is False
 

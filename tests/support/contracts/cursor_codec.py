@@ -145,7 +145,7 @@ class CursorCodecContract:
 
     # Keys
 
-    def test_codec__keeps_the_ring_for_those_who_derive_more(self):
+    def test_codec__keeps_the_ring_for_subclasses_that_derive_more(self):
         ring = KeyRing([NEW])
         assert self.codec_class(keys=ring).keys is ring
 

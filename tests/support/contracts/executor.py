@@ -238,7 +238,7 @@ class ExecutorContract:
             set_script_prefix(prefix)
             color.reset(token)
 
-    def test_context__that_is_changed_changes_nobody_elses(self):
+    def test_context__a_change_affects_no_other_call(self):
         executor, before = self.made(max_workers=1), self.surroundings()
 
         def change():
@@ -317,7 +317,7 @@ class ExecutorContract:
         wait_until(lambda: executor.abandoned == 1)
         assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
 
-    def test_abandoned__end_untold(self, executor):
+    def test_abandoned__end_without_a_callback(self, executor):
         told = []
         function = self.held(7)
         call = self.abandon(executor, function)
@@ -549,7 +549,7 @@ print("hung")
         assert (first, second) == (also_first, also_second)
         assert first != second
 
-    def test_coroutine__has_the_callers_context_and_changes_nobody_elses(self, executor):
+    def test_coroutine__has_the_callers_context_and_affects_no_other(self, executor):
         before = self.surroundings()
 
         async def change():
@@ -676,7 +676,7 @@ print("hung")
 
     @on_postgresql
     @with_rows
-    def test_connections__that_age_while_a_worker_is_idle_serve_nobody(self, monkeypatch):
+    def test_connections__that_age_while_a_worker_is_idle_are_not_used(self, monkeypatch):
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)
         executor = self.made(max_workers=1)
 
@@ -860,7 +860,7 @@ print("hung")
     @on_postgresql
     @with_rows
     @pytest.mark.parametrize("spoil", ["close", "autocommit", "terminate", "aborted", "atomic"])
-    def test_connections__that_were_spoilt_serve_nobody(self, monkeypatch, spoil):
+    def test_connections__that_were_spoilt_are_not_used(self, monkeypatch, spoil):
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
         executor = self.made(max_workers=1)
 

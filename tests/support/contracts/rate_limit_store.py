@@ -68,7 +68,7 @@ class RateLimitStoreContract:
         raise NotImplementedError
 
     def pass_time(self, seconds):
-        """Let so many whole seconds pass, by the store's clock."""
+        """Let ``seconds``, a whole number, pass by the store's clock."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -182,7 +182,7 @@ class RateLimitStoreContract:
         assert [store.take(raised).remaining for _ in range(2)] == [(1,), (0,)]
         assert not store.take(raised).admitted
 
-    def test_take__waiting_as_told_admits(self, store, key):
+    def test_take__waiting_for_retry_after_admits(self, store, key):
         windows = [window(key, 2, 1)]
         denied = self.exhaust(store, *windows)
         assert ceil(denied.retry_after) == 1
@@ -195,7 +195,7 @@ class RateLimitStoreContract:
         waits = []
         for windows in (short_first, long_first):
             denied = self.exhaust(store, *windows)
-            # Both are full, and the request is told of the longer one.
+            # Both are full, and the request gets the longer wait.
             assert denied.retry_after == max(denied.resets) > min(denied.resets) > 0
             waits.append(ceil(denied.retry_after))
         self.pass_time(max(waits))

@@ -119,7 +119,7 @@ class BearsFaultsOfRedis:
         return decision, time.monotonic() - began
 
     def timed_in_threads(self, count, store, key):
-        """What so many threads got; as many beside them sleep, which sets `delay`.
+        """The results of ``count`` threads. As many others sleep, which sets `delay`.
 
         One computes at a time: what all of them compute, one of them may have to wait for.
         """
@@ -154,7 +154,7 @@ class BearsFaultsOfRedis:
 
     @marks.timed
     @pytest.mark.parametrize("fault", [killed, stopped, full, read_only, locked, cut, late])
-    def test_fault__decides_nothing_and_holds_nobody_for_long(
+    def test_fault__decides_nothing_and_delays_no_request_for_long(
         self, redis_server, between, key, lines, caplog, fault
     ):
         store = self.make(retry_after=0.2)
@@ -170,7 +170,7 @@ class BearsFaultsOfRedis:
             asked = [store]
             for count in (16, 1):
                 # A busy machine may hold up a thread, but not each time. Hundreds are too many: a
-                # server that hangs refuses connections then, and nobody waits.
+                # server that hangs refuses connections then, and no thread waits.
                 for _ in range(10):
                     began = self.timed_in_threads(count, asked[-1], key)
                     assert [decision for decision, _ in began] == [None] * count
@@ -192,7 +192,7 @@ class BearsFaultsOfRedis:
     def test_retry_after__is_short_by_default(self):
         assert self.make().retry_after + FIRST < RECOVERY
 
-    def test_fault__what_comes_too_late_is_nobodys(self, redis_server, between, key):
+    def test_fault__a_late_answer_goes_to_no_other_request(self, redis_server, between, key):
         store = self.make(retry_after=1e-9)  # Each call is a trial.
         limits = {f"{key}:{number}": 10 * number + 10 for number in range(5)}
         between.delay = 0.3
@@ -204,5 +204,5 @@ class BearsFaultsOfRedis:
             asked, decision = 1, store.take([window(client, limit, 60)])
             while decision is None and asked < 100:  # A busy machine is too late as well.
                 asked, decision = asked + 1, store.take([window(client, limit, 60)])
-            # Some were counted though nobody heard of it.
+            # Some were counted although their answers came too late.
             assert limit - 1 - asked <= decision.remaining[0] < limit

@@ -247,7 +247,7 @@ def test_breaker__64_faults_at_once_are_one_line(breaker, lines):
     assert lines() == [FAILED]
 
 
-def test_breaker__goes_by_a_clock_of_its_own(service):
+def test_breaker__uses_its_own_clock(service):
     breaker = Breaker("The service", 3600)
     service.fault = OSError("gone")
     assert [breaker.call(service.ask, 1, otherwise=0) for _ in range(2)] == [0, 0]
@@ -303,7 +303,7 @@ def test_trial__that_fails_by_its_own_fault_leaves_it_to_the_next(ask, service, 
     assert lines() == [FAILED, one_call("TypeError"), ANSWERS]
 
 
-def test_breaker__goes_by_what_its_owner_says_of_faults(clock, service, lines):
+def test_breaker__lets_its_owner_classify_faults(clock, service, lines):
     breaker = Breaker("The service", 2, clock=clock, fault_of=lambda error: Fault.CALL)
     service.fault = OSError("gone")
     breaker.call(service.ask, 1, otherwise=0)
@@ -316,7 +316,7 @@ def test_breaker__goes_by_what_its_owner_says_of_faults(clock, service, lines):
 
 
 class Pool:
-    """So many connections, and no more: whoever finds none fails at once."""
+    """A pool of ``size`` connections. A caller that finds none fails at once."""
 
     def __init__(self, size):
         self._free = BoundedSemaphore(size)

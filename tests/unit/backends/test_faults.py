@@ -1,4 +1,4 @@
-"""Whose fault an exception is: the real servers' tests are with the stores."""
+"""How exceptions are classified as faults. The tests with real servers are with the stores."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def named(error):
 
 
 @pytest.mark.parametrize("error", SERVICE, ids=named)
-def test_fault__is_the_servers_or_nobody_knows(error):
+def test_fault__is_the_servers_or_unknown(error):
     assert fault_of(error) in {Fault.SERVICE, Fault.UNKNOWN}
 
 

@@ -282,7 +282,7 @@ def test_owner__no_two_kinds_meet():
     assert len(set(owners)) == len(owners) == 15
 
 
-def test_owner__of_nobody_is_none():
+def test_owner__without_an_identity_is_none():
     assert Caching(60).owner_of(None, None) is None
     assert Caching(60, key=lambda request: None).owner_of(None, "7") is None
     assert Caching(60, shared=True).owner_of(None, None) == "shared"
@@ -571,7 +571,7 @@ class IsTrusted(BasePermission):
         return "trusted" in request.headers
 
 
-def test_views__what_is_kept_for_all_is_still_for_those_who_may_see_it(client, serve):
+def test_views__a_shared_entry_still_needs_the_permission(client, serve):
     part = lazy(
         cached_for(60, shared=True)(lambda request: "secret"), permission_classes=[IsTrusted]
     )

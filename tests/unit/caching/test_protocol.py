@@ -87,7 +87,7 @@ def test_obtain__has_others_wait_for_the_first(flights):
     assert isinstance(found.result, ValueError)
 
 
-def test_obtain__of_itself_waits_for_nobody(flights):
+def test_obtain__from_within_its_own_loader_does_not_wait(flights):
     owner = proceed(steps_of(flights)).flight
     found = proceed(steps_of(flights))
     assert isinstance(found, Run)

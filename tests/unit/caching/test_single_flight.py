@@ -71,7 +71,7 @@ class Callers:
             {"authentication_classes": (), "executor": executor, "parts": [("part", lazy(loader))]},
         )
         self.view = view.as_view()
-        #: Of so many callers, how many wait for the one flight: the owner runs it itself, or not.
+        #: Whether the owner runs the loader itself, and so does not wait for the flight.
         self.own_thread = kind != "threads"
 
     def ask(self, query=""):
@@ -82,7 +82,7 @@ class Callers:
         return envelope["errors"][0]["code"] if "errors" in envelope else merged([envelope])["part"]
 
     def start(self, number, background, *, already=0):
-        """So many callers; returns when all of them wait, with what they will get."""
+        """Start ``number`` callers; return the futures of their data when all of them wait."""
         futures = [background.submit(self.ask) for _ in range(number)]
         wait_until(lambda: waiting() == already + number - self.own_thread)
         return futures
@@ -127,19 +127,19 @@ def test_process__where_nothing_is_kept_callers_are_merged_too(callers, held, ba
     assert load.runs == 2
 
 
-def test_process__whoever_comes_while_it_is_made_does_not_look(callers, held, background, store):
+def test_process__a_caller_that_joins_a_flight_does_not_look(callers, held, background, store):
     load = held("data")
     asked = callers(load)
     first = background.submit(asked.ask)
     load.wait_until_begun()
-    assert store.taken() == [("read", 1)] * 2  # The second time when it was his to make.
+    assert store.taken() == [("read", 1)] * 2  # The second time as the owner.
     futures = asked.start(8, background, already=1)
     assert store.taken() == []
     load.release()
     assert {future.result(PATIENCE) for future in [first, *futures]} == {"data"}
 
 
-def test_process__the_value_is_kept_when_the_first_of_those_who_wait_is_told(store):
+def test_process__the_value_is_kept_before_the_first_caller_is_notified(store):
     registry, kept = SingleFlight(store), []
     flight, _ = registry.join(KEY, ttl=60)
     flight.on_end(lambda flight: kept.append(store.get(KEY)))
@@ -147,7 +147,7 @@ def test_process__the_value_is_kept_when_the_first_of_those_who_wait_is_told(sto
     assert kept == [b"1"]
 
 
-def test_process__all_are_told_where_the_value_cannot_be_kept(store, monkeypatch):
+def test_process__all_are_notified_if_the_value_cannot_be_kept(store, monkeypatch):
     def fail(*_):
         raise RuntimeError("a store's own fault")
 
@@ -170,7 +170,7 @@ def test_process__different_values_do_not_wait_for_each_other(callers, held, bac
     assert one.result(PATIENCE) == "slow"
 
 
-def test_process__a_failure_is_that_of_all_who_wait(callers, held, background):
+def test_process__a_failure_reaches_all_waiting_callers(callers, held, background):
     load = held(error=ValueError("no"))
     asked = callers(load)
     futures = asked.start(16, background)
@@ -187,7 +187,7 @@ def test_process__a_failure_is_that_of_all_who_wait(callers, held, background):
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, grouped, caplog):
+def test_process__a_denial_reaches_no_other_caller(callers, held, background, grouped, caplog):
     caplog.set_level(logging.INFO, "partstream")
     denial = PermissionDenied("no")
     load = held(error=ExceptionGroup("in a task group", [denial]) if grouped else denial)
@@ -203,7 +203,7 @@ def test_process__a_denial_is_handed_on_to_nobody(callers, held, background, gro
     assert [record.levelno for record in caplog.records] == lines
 
 
-def test_process__a_fallback_covers_all_who_wait(callers, held, background):
+def test_process__a_fallback_covers_all_waiting_callers(callers, held, background):
     load = held(error=ValueError("no"))
     asked = callers(load, fallback=["fallback"])
     futures = asked.start(16, background)
@@ -216,7 +216,7 @@ def test_process__a_fallback_covers_all_who_wait(callers, held, background):
     assert load.runs == 2
 
 
-def test_process__a_timeout_is_that_of_all_who_wait(callers, held, background):
+def test_process__a_timeout_reaches_all_waiting_callers(callers, held, background):
     load = held("late")
     asked = callers(load, timeout=1.5)
     futures = [background.submit(asked.ask) for _ in range(8)]
@@ -301,7 +301,7 @@ def test_process__many_parts_of_many_requests_end_well(executor, background):
     assert next(runs) == 9
 
 
-def test_flights__are_forgotten_when_they_have_landed(callers, held, background):
+def test_flights__are_forgotten_when_they_have_ended(callers, held, background):
     load = held("data")
     asked = callers(load).start(8, background)
     load.release()
@@ -519,7 +519,7 @@ def test_elsewhere__a_refresh_waits_for_the_newer_value(shared_store):
     assert here.poll([fresh]) == {fresh: b"new"}
 
 
-def test_elsewhere__whoever_leaves_gives_his_place_to_another(
+def test_elsewhere__a_caller_that_leaves_is_replaced_by_another(
     held, background, elsewhere, executors
 ):
     load = held("made here")
@@ -547,45 +547,45 @@ def test_elsewhere__whoever_leaves_gives_his_place_to_another(
     assert load.runs == 0
 
 
-# The keeper
+# Lock renewal
 
 
-def keepers():
+def renewal_threads():
     return {thread for thread in threading.enumerate() if thread.name == "partstream-locks"}
 
 
-def test_keeper__renews_the_lock_and_ends_when_nothing_flies(shared_store, monkeypatch):
+def test_lock_renewal__renews_the_lock_and_ends_without_flights(shared_store, monkeypatch):
     monkeypatch.setattr(single_flight, "LOCK_TTL", 1)
-    before = keepers()
+    before = renewal_threads()
     registry = SingleFlight(shared_store)
     one, _ = registry.join(KEY)
     other, _ = registry.join(f"{KEY}.other")
     for flight in (one, other):
         registry.claim(flight)
-    (keeper,) = keepers() - before
+    (renewal,) = renewal_threads() - before
     renewals = ("extend", one.lock_key), ("extend", other.lock_key)
     wait_until(lambda: all(shared_store.trips.count(renewal) >= 2 for renewal in renewals))
     registry.end(one, None)
     known = shared_store.trips.count(renewals[0])
     wait_until(lambda: shared_store.trips.count(renewals[1]) >= 4)
-    assert shared_store.trips.count(renewals[0]) <= known + 1  # One may have been under way.
-    assert keeper.is_alive()
+    assert shared_store.trips.count(renewals[0]) <= known + 1  # One may have been in progress.
+    assert renewal.is_alive()
     registry.end(other, None)
-    keeper.join(PATIENCE)
-    assert not keeper.is_alive()
+    renewal.join(PATIENCE)
+    assert not renewal.is_alive()
     # And it begins again.
     again, _ = registry.join(KEY)
     registry.claim(again)
-    assert len(keepers() - before) == 1
+    assert len(renewal_threads() - before) == 1
     registry.end(again, None)
 
 
-def test_keeper__is_not_needed_where_no_other_process_looks(store):
-    before = keepers()
+def test_lock_renewal__is_not_needed_without_a_shared_store(store):
+    before = renewal_threads()
     registry = SingleFlight(store)
     flight, _ = registry.join(KEY)
     assert registry.claim(flight) is Turn.RUN
-    assert keepers() == before
+    assert renewal_threads() == before
     assert store.taken() == [("read", 1)]
 
 

@@ -123,7 +123,7 @@ def test_tenants__that_are_not_there_need_no_hooks(found):
 
 @pytest.fixture(params=["gevent", "eventlet"])
 def patched(request, monkeypatch):
-    """The packages' own answer to who asks whether they have patched; real ones are elsewhere."""
+    """A stand-in for a package that says it has patched threads; real ones are tested elsewhere."""
     if request.param == "gevent":
         name, module = "gevent.monkey", SimpleNamespace(is_module_patched=lambda _: True)
     else:

@@ -77,7 +77,7 @@ def test_lazy__takes_whatever_can_be_called(func):
     assert part.bound_loader(None).function == func
 
 
-def test_lazy__keeps_what_it_is_told():
+def test_lazy__keeps_its_arguments():
     part = lazy(
         "get",
         depends_on=["a", "b"],
@@ -209,7 +209,7 @@ def test_name__of_another_kind_is_refused(name):
         ([("a", lazy(load_one, depends_on=["a"]))], "in a circle: a -> a. Remove one dependency"),
     ],
 )
-def test_part_list__misuse_names_view_part_and_mend(pairs, says):
+def test_part_list__misuse_names_view_part_and_fix(pairs, says):
     with pytest.raises(Misuse) as caught:
         PartList(pairs, owner=View)
     assert all(piece in str(caught.value) for piece in says.split("…")), caught.value
@@ -324,7 +324,7 @@ def test_signature__takes_its_dependencies(func):
         ),
     ],
 )
-def test_signature__that_does_not_fit_names_view_part_and_mend(part, wanted, problem):
+def test_signature__that_does_not_fit_names_view_part_and_fix(part, wanted, problem):
     class Owner(View):
         """One of its own: the loaders of a layout are looked at once a class."""
 
@@ -337,7 +337,7 @@ def test_signature__that_does_not_fit_names_view_part_and_mend(part, wanted, pro
     assert f"Change its parameters to {wanted}, or change depends_on" in message
 
 
-def test_signature__of_a_method_without_its_view_is_told_the_name():
+def test_signature__of_a_method_without_its_view_suggests_the_name():
     class Owner(View):
         """One of its own: the loaders of a layout are looked at once a class."""
 

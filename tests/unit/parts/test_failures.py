@@ -55,7 +55,7 @@ def test_decisive__of_one_that_is_no_group_is_itself(error):
 
 
 @pytest.mark.parametrize("first", range(len(RANKS)))
-def test_decisive__of_a_group_goes_by_the_ranking(first):
+def test_decisive__of_a_group_follows_the_ranking(first):
     for one in RANKS[first]:
         for others in RANKS[first + 1 :]:
             for order in itertools.permutations([one, *others]):
@@ -124,7 +124,7 @@ def make(request):
 
 @pytest.fixture
 def part_of(serve, client, executor):
-    """What becomes of a part: its data, or its error."""
+    """Returns the data of a part, or its error."""
 
     def part_of(load):
         envelope = get_json(client, serve(parts=[("part", lazy(load))], executor=executor))

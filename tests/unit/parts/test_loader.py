@@ -657,7 +657,7 @@ def test_cached_for__without_it_data_is_what_the_function_returned():
     assert wrapped(lambda request: data, ["fallback", "timeout"])(request_of()) is data
 
 
-def test_cached_for__nobody_can_change_what_is_kept(noted):
+def test_cached_for__callers_cannot_change_an_entry(noted):
     loader = cached_for(60, shared=True)(noted.function)
     for _ in range(3):
         data = call_with(loader, request_of())
@@ -733,7 +733,7 @@ def test_cached_for__keeps_an_entry_an_identity(noted):
         assert call_with(loader, request_of(user=user)) == [[], {}, number]
 
 
-def test_cached_for__keeps_nothing_for_nobody(noted):
+def test_cached_for__keeps_nothing_without_an_identity(noted):
     loader = cached_for(60)(noted.function)
     assert [call_with(loader, request_of())[2] for _ in range(3)] == [1, 2, 3]
 
@@ -884,7 +884,7 @@ def test_cached_for__does_not_keep_a_timeout(held_of_each_kind, covered):
 
 
 async def until_waited_for(count):
-    """Return when so many callers wait for the one flight there is."""
+    """Return when ``count`` callers wait for the only flight."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     flights = get_single_flight()._flights
     while [len(flight._callbacks) for flight in list(flights.values())] != [count]:
@@ -945,7 +945,7 @@ def test_async_loader__a_cancelled_owner_lets_the_next_begin(held):
     assert load.cancelled.is_set()
 
 
-def test_async_loader__a_cancelled_caller_is_missed_by_nobody(held):
+def test_async_loader__a_cancelled_caller_does_not_affect_others(held):
     load = held("data", kind=HeldCoroutine)
     loader = cached_for(60, shared=True)(of_module(load))
 
@@ -963,7 +963,7 @@ def test_async_loader__a_cancelled_caller_is_missed_by_nobody(held):
     assert load.runs == 1
 
 
-def test_async_loader__a_caller_whose_loop_has_ended_holds_nobody_up(held, caplog):
+def test_async_loader__a_caller_whose_loop_has_ended_delays_no_other(held, caplog):
     load = held("data", kind=HeldCoroutine)
     loader = cached_for(60, shared=True)(of_module(load))
 

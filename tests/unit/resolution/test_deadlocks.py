@@ -91,7 +91,7 @@ def flights():
     return SingleFlight(SharedStore(keys=get_key_ring(), max_size=1000))
 
 
-def test_lock__that_nobody_of_us_wrote_holds_nobody_up(flights):
+def test_lock__of_a_foreign_writer_delays_no_caller(flights):
     flight, own = flights.join("value")
     flights.store.entries[flight.lock_key] = b"foreign"
     assert own

@@ -379,7 +379,7 @@ def test_executor__of_a_view_that_cannot_be_made_is_refused(serve, client, execu
 
 
 class Everybody(HybridProgressiveView):
-    """20 parts of each kind, and each has the canary of who asks."""
+    """20 parts of each kind. Each contains the canary of the client that sent the request."""
 
     chunk_size = 10
     executor = THREADS

@@ -254,8 +254,8 @@ def logged(caplog):
     )
 
 
-def nothing_is_under_way():
-    """Whether all that was left running has come to its end, and those who wait were told."""
+def nothing_is_running():
+    """Whether all flights have ended, and all waiting callers were notified."""
     return not get_single_flight()._flights
 
 
@@ -265,7 +265,7 @@ def test_budget__what_ends_between_two_chunks(client, serve_budget, ending, capl
     first = get_json(client, url)
     assert names(first) == ["now"]
     slow.release()
-    wait_until(nothing_is_under_way)
+    wait_until(nothing_is_running)
     (second,) = walk(client, url, first["cursor"])
     assert outcome([second], "slow") == (data, code)
     assert slow.runs == 1
@@ -292,7 +292,7 @@ def test_budget__what_failed_between_two_chunks_is_run_again_by_a_retry(serve_bu
     url = serve_budget(("now", 1), ("slow", lazy(slow)))
     first = get_json(client, url)
     slow.release()
-    wait_until(nothing_is_under_way)
+    wait_until(nothing_is_running)
     (error,) = get_json(client, at(url, first["cursor"]))["errors"]
     slow.error, slow.data = None, "mended"
     assert merged(walk(client, url, error["retry_cursor"])) == {"slow": "mended"}
@@ -484,7 +484,7 @@ def test_budget__a_repeated_cursor_completes_each_branch_once(serve_budget, clie
         assert branch[-1]["meta"]["current_part"] == 4
 
 
-def test_budget__two_who_repeat_a_cursor_at_a_time_share_what_runs(serve_budget, client, held):
+def test_budget__two_requests_with_one_cursor_share_running_parts(serve_budget, client, held):
     slow = held("slow")
     url = serve_budget(("now", 1), ("slow", lazy(slow)))
     first = get_json(client, url)
@@ -561,7 +561,7 @@ def test_budget__a_timeout_goes_on_in_the_next_chunk(serve_budget, client, held_
     assert slow.runs == 1
 
 
-def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, held, threads):
+def test_budget__a_part_of_a_walk_that_stops_is_abandoned(serve_budget, client, held, threads):
     slow = held("slow")
     url = serve_budget(("now", 1), ("slow", lazy(slow, timeout=BEYOND)))
     first = get_json(client, url)
@@ -574,7 +574,7 @@ def test_budget__what_nobody_comes_back_for_is_abandoned(serve_budget, client, h
     wait_until(lambda: threads.abandoned == 0)
 
 
-def test_budget__a_coroutine_that_nobody_comes_back_for_is_cancelled(serve_budget, client, held):
+def test_budget__a_coroutine_of_a_walk_that_stops_is_cancelled(serve_budget, client, held):
     slow = held("slow", kind=HeldCoroutine)
     get_json(client, serve_budget(("now", 1), ("slow", lazy(slow, timeout=BEYOND))))
     assert slow.cancelled.wait(PATIENCE)

@@ -98,7 +98,7 @@ def test_audit_logger__a_cap_that_is_none_is_misuse(per_minute):
         AuditLogger(per_minute=per_minute)
 
 
-def test_write__asks_nobody_who_the_user_is(handler):
+def test_write__does_not_load_the_user(handler):
     asked = []
     request = RequestFactory().get("/")
     request.user = SimpleLazyObject(lambda: asked.append(1) or User(pk=7))
@@ -137,7 +137,7 @@ def test_write__an_event_of_any_length_is_short(handler):
     assert is_sound(handler.lines[0])
 
 
-def test_write__of_a_drf_request_asks_nobody_who_the_user_is(handler):
+def test_write__of_a_drf_request_does_not_load_the_user(handler):
     class Authenticator(BaseAuthentication):
         def authenticate(self, request):
             AuditLogger().write("authn_login_fail", request, reason="no such key")
@@ -224,7 +224,7 @@ def broken_logs():
         logger.removeHandler(handler)
 
 
-def test_write__a_handler_that_fails_is_told_of_on_stderr(broken_logs, capsys):
+def test_write__a_handler_that_fails_is_reported_on_stderr(broken_logs, capsys):
     assert AuditLogger().write("authz_fail") is True
     assert "the disk is full" in capsys.readouterr().err
 

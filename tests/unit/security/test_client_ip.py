@@ -178,7 +178,7 @@ def test_client__of_an_odd_peer_is_no_error(peer):
     assert Networks().client({}) is None
 
 
-def test_client__a_proxy_that_was_forgotten_is_told_of_once(caplog):
+def test_client__a_missing_proxy_is_reported_once(caplog):
     networks = Networks(["172.16.0.0/12"])
     for _ in range(3):
         client(networks, "10.0.0.1", "192.0.2.7")
@@ -189,19 +189,19 @@ def test_client__a_proxy_that_was_forgotten_is_told_of_once(caplog):
     assert "192.0.2.7" not in record.getMessage()
 
 
-def test_client__a_socket_that_was_forgotten_is_told_of(caplog):
+def test_client__a_missing_socket_is_reported(caplog):
     client(Networks(), "", "192.0.2.7")
     assert "add 'unix' to TRUSTED_PROXIES" in caplog.text
 
 
-def test_client__a_stranger_who_writes_the_header_is_not_told_of(caplog):
+def test_client__a_stranger_that_sends_the_header_is_not_reported(caplog):
     client(Networks(), "8.8.8.8", "192.0.2.7")
     client(Networks(["10.0.0.0/8"]), "10.0.0.1", "192.0.2.7")
     client(Networks(), "10.0.0.1")
     assert caplog.records == []
 
 
-def test_client_address__goes_by_the_settings(settings):
+def test_client_address__follows_the_settings(settings):
     request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.7")
     settings.DJANGO_PARTSTREAM = {}
     assert client_address(request) == ip_address("10.0.0.1")

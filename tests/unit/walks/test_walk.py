@@ -486,7 +486,7 @@ def test_retry__belongs_to_its_walk(codec, client, flaky):
 
 
 def ring(number):
-    """The keys after so many rotations, the newest first."""
+    """The keys after ``number`` rotations, the newest first."""
     return [f"the {index:03} key of a long row of keys" for index in range(number, -1, -1)]
 
 

@@ -356,7 +356,7 @@ class IsTrusted(BasePermission):
         return "trusted" in request.headers
 
 
-def test_permission__what_is_kept_is_not_for_those_who_may_not_see_it_any_more(
+def test_permission__a_kept_part_is_hidden_after_its_permission_is_lost(
     client, serve, configure, shop
 ):
     configure(CACHE_MIN_DURATION=0)

@@ -396,9 +396,7 @@ def test_after_call__that_raises_is_only_logged(client, serve, hooked, name, cap
     assert any("after_call() failed" in record.getMessage() for record in caplog.records)
 
 
-def test_after_call__comes_after_a_call_that_nobody_waits_for_any_more(
-    client, serve, hooked, events, held
-):
+def test_after_call__runs_after_an_abandoned_call(client, serve, hooked, events, held):
     hooked()
     slow = held()
     url = serve(parts=[("slow", lazy(slow, timeout=0.05))])
@@ -467,7 +465,7 @@ def test_executor__refuses_what_is_no_hook(option, path, message):
     assert option in str(caught.value)
 
 
-def test_executor__refuses_methods_that_nobody_would_await():
+def test_executor__refuses_coroutine_methods():
     class Own(InlineExecutor):
         async def before_call(self, request):
             """Never called."""

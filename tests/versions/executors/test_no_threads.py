@@ -255,7 +255,7 @@ def test_with_timeout__called_from_python_fails_with_no_capacity(system, setting
         assert safe_call(with_timeout(thread_of, PATIENCE), fallback=7)(None) == 7
 
 
-def test_flight__whose_lock_nobody_renews_ends_all_the_same(
+def test_flight__whose_lock_is_not_renewed_still_ends(
     client, serve, settings, empty_cache, system, caplog, tmp_path
 ):
     settings.CACHES = {

@@ -35,7 +35,7 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
         assert store.take([window(key, 1, 60)]).admitted
         assert 59 < store.take([window(key, 1, 60)]).retry_after < 60
 
-    def test_take__a_nanosecond_less_than_told_denies(self, store, key):
+    def test_take__a_nanosecond_before_retry_after_denies(self, store, key):
         windows = [window(key, 1, 10)]
         store.take(windows)
         self.now += 3 * SECOND
@@ -46,7 +46,7 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
         assert store.take(windows).admitted
 
     @pytest.mark.parametrize("seed", range(20))
-    def test_take__decides_as_one_who_remembers_everything(self, seed):
+    def test_take__decides_like_a_model_that_keeps_every_request(self, seed):
         chance = random.Random(seed)
         store = self.make()
         admitted = defaultdict(list)
@@ -146,7 +146,7 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
         for client in range(20):
             assert store.take(self.pair(f"after {client}")).remaining == (2, 4)
 
-    def test_flood__who_asks_all_the_time_keeps_no_room_from_others(self, monkeypatch):
+    def test_flood__a_client_that_never_stops_takes_no_room_from_others(self, monkeypatch):
         monkeypatch.setattr(memory, "SHARED_LOGS", 1)
         store = self.make(max_keys=3)
         steady = [window("steady", 100, 10)]
@@ -158,7 +158,7 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
                 assert store.take([window(f"{other} {client}", 1, 10)]).admitted
 
     @pytest.mark.parametrize("seed", range(10))
-    def test_flood__nobody_has_more_than_the_limit_at_its_begin_and_end(self, seed):
+    def test_flood__no_client_exceeds_the_limit_at_its_begin_and_end(self, seed):
         chance = random.Random(seed)
         store = self.make(max_keys=chance.choice([1, 5, 20]))
         admitted = defaultdict(list)
