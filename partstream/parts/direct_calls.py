@@ -149,7 +149,7 @@ def call_loader(loader: _Wrapped, request: Any, args: Any, kwargs: Any) -> Any:
             return stop.value
         try:
             advance = partial(steps.send, _taken(call, step))
-        except StopIteration:  # No generator can raise it.
+        except StopIteration:  # A generator cannot raise it.
             steps.close()
             raise
         except BaseException as error:  # noqa: BLE001 - raised again by the steps

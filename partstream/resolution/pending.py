@@ -51,7 +51,7 @@ class Entry:
             self.flight.finish(error if isinstance(error, PartTimeout) else LOST, failed=True)
 
     def share_with(self, flight: Flight) -> None:
-        """Leave what comes of its flight to the next caller for this one."""
+        """End another flight with the result of this entry's flight, for its next caller."""
         flight.call, flight.left = self.flight.call, True
 
         def end(ended: Flight) -> None:

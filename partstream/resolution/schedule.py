@@ -175,7 +175,7 @@ class Schedule:
             self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
         elif isinstance(result, Run):
             if result.flight.key is None and not entry.of_walk:
-                self._make(entry)  # It would wait for itself.
+                self._make(entry)  # To join, it would wait for itself.
             elif self._can_run(entry.name):
                 self._launch(entry, result.flight)
             else:

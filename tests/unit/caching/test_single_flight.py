@@ -711,7 +711,7 @@ def test_moved__work_of_a_cached_part_is_joined(moving, held):
     assert chunk(view)["results"] == [{"quick": 1}, {"slow": "slow"}]
 
 
-def test_moved__work_of_a_cached_part_that_failed_is_said_by_the_next_chunk(moving, held):
+def test_moved__a_cached_part_that_failed_is_reported_by_the_next_chunk(moving, held):
     load = held(error=ValueError("no"))
     view = moving(cached_for(60, shared=True)(load))
     token = chunk(view)["cursor"]
@@ -721,7 +721,7 @@ def test_moved__work_of_a_cached_part_that_failed_is_said_by_the_next_chunk(movi
     assert load.runs == 1
 
 
-def test_moved__work_of_a_refreshed_part_is_not_made_again(moving, held):
+def test_moved__a_refreshed_part_does_not_run_again(moving, held):
     load = held("slow")
     view = moving(cached_for(60, shared=True)(load), get_refresh_allowed=lambda self: True)
 
@@ -736,7 +736,7 @@ def test_moved__work_of_a_refreshed_part_is_not_made_again(moving, held):
     assert load.runs == 1
 
 
-def test_moved__a_cached_part_needs_its_dependencies_no_more(moving, held, calls):
+def test_moved__a_cached_part_no_longer_needs_its_dependencies(moving, held, calls):
     def base(request):
         calls.append("base")
         raise ValueError
@@ -754,7 +754,7 @@ def test_moved__a_cached_part_needs_its_dependencies_no_more(moving, held, calls
     assert (calls, load.runs) == (["base"], 1)
 
 
-def test_moved__work_that_was_denied_to_another_is_joined(moving, held, background):
+def test_moved__a_part_denied_to_another_caller_is_joined(moving, held, background):
     denied, load, other = held(error=PermissionDenied("no")), held("slow"), held("other")
     loads = iter([denied, load])
     slow = cached_for(60, shared=True)(lambda request: next(loads)())
