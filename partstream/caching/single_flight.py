@@ -224,11 +224,7 @@ class SingleFlight:
     def leave(
         self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
     ) -> list[Flight]:
-        """Stop waiting for flights, and keep their results for this and other processes.
-
-        Args:
-            flights: Each with the callback by which the request waits for it.
-            ttl: Seconds for which the store keeps the values.
+        """Stop waiting for flights, by these callbacks, and keep the results for other requests.
 
         Returns:
             Those that have ended already: the request can still use their results.

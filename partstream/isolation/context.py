@@ -19,8 +19,6 @@ except ImportError:  # Before asgiref 3.12.
 class ThreadSettings:
     """Language, time zone, script prefix and URL configuration of the thread that makes it."""
 
-    __slots__ = ("_language", "_prefix", "_urlconf", "_zone")
-
     def __init__(self) -> None:
         self._language = translation.get_language()
         self._zone = timezone.get_current_timezone()

@@ -17,25 +17,16 @@ _GRACE = 0.25
 
 
 def in_worker(seconds: float) -> AbstractContextManager[None]:
-    """Let the database end this worker's statements shortly after the timeout.
-
-    Args:
-        seconds: The time until the timeout.
-    """
+    """Let the database end this worker's statements shortly after the timeout."""
     return statement_timeout(seconds, grace=_GRACE)
 
 
 @contextmanager
 def in_transaction(seconds: float, aliases: Sequence[str], subject: str) -> Iterator[None]:
-    """Let the database end the statements of work that must stay in its thread, if it can.
-
-    Args:
-        seconds: The timeout.
-        aliases: Databases that are in an atomic block.
-        subject: What has the timeout, for the log.
+    """Let these databases, if they can, end the statements of work that must stay in its thread.
 
     Raises:
-        PartTimeout: When the database ended a statement.
+        PartTimeout: When a database ended a statement.
     """
     if not any(map(can_stop_statements, aliases)):
         logger.warning(

@@ -58,8 +58,50 @@ class Launcher:
             self._atomic = atomic_aliases()
         return self._atomic
 
-    def prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
-        """The job of a part whose dependencies are settled; or the part's failure."""
+    def run(self, name: str, part: LazyPart, loader: Loader) -> Outcome:
+        """Run a part in the request's thread; its dependencies are settled."""
+        job = self._prepare(name, part, loader)
+        return job if isinstance(job, Outcome) else self._run(job)
+
+    def begin(
+        self, name: str, part: LazyPart, loader: Loader, *, patient: bool
+    ) -> Outcome | Call | Job:
+        """Run a part here, or start it elsewhere; its dependencies are settled.
+
+        Returns:
+            Its outcome; the call that will return it; or the job of a coroutine loader that will
+            run in the request's thread together with others, see `gather`.
+
+        Raises:
+            NoCapacity: When the pool is full and the request is ``patient``: it waits for room
+                instead of running the job in its own thread.
+        """
+        job, concurrent = self._prepare(name, part, loader), self._executor.concurrent
+        if isinstance(job, Outcome):
+            return job
+        if loader.is_async:
+            view = type(self._parts.view).__name__
+            refuse_green_threads(f"{view}: the loader of part {name!r}")
+            if not concurrent and not self.atomic:
+                return job
+        try:
+            if loader.is_async and concurrent:
+                return self._submit_coroutine(job)
+            outcome = self._submit(job)
+        except NoCapacity as error:
+            if job.timeout is not None:
+                return self._boundary.fail(name, loader, error)
+            may_wait = patient and not self._executor.pool.is_own_thread()
+            # There will be room, unless the pool has no thread at all.
+            if may_wait and not isinstance(error, NoThread):
+                raise
+            return self._run(job)
+        if not isinstance(outcome, Call):
+            self._context.restore()
+        return outcome
+
+    def _prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
+        """The job of a part, or its failure."""
         dependencies: Mapping[str, Any] = NO_DEPENDENCIES
         if part.depends_on:
             try:
@@ -67,45 +109,10 @@ class Launcher:
             except Exception as error:  # noqa: BLE001 - fail() logs
                 # The data is nested too deeply for this thread's stack.
                 return self._boundary.fail(name, loader, error)
-        return Job(
-            self._boundary.settle, name, part, loader, dependencies, self._parts.timeout_of(loader)
-        )
+        timeout = self._parts.timeout_of(loader)
+        return Job(self._settle, name, part, loader, dependencies, timeout)
 
-    def begin(self, job: Job, *, patient: bool) -> Outcome | Call | None:
-        """Run a job here, or start it elsewhere.
-
-        Returns:
-            Its outcome; the call that will return it; or None for a coroutine loader that will run
-            in the request's thread together with others, see `gather`.
-
-        Raises:
-            NoCapacity: When the pool is full and the request is ``patient``: it waits for room
-                instead of running the job in its own thread.
-        """
-        loader, concurrent = job.loader, self._executor.concurrent
-        if loader.is_async:
-            view = type(self._parts.view).__name__
-            refuse_green_threads(f"{view}: the loader of part {job.name!r}")
-            if not concurrent and not self.atomic:
-                return None
-        try:
-            if loader.is_async and concurrent:
-                return self._submit_coroutine(job)
-            outcome = self._submit(job)
-        except NoCapacity as error:
-            if job.timeout is not None:
-                return self._boundary.fail(job.name, loader, error)
-            may_wait = patient and not self._executor.pool.is_own_thread()
-            # There will be room, unless the pool has no thread at all.
-            if may_wait and not isinstance(error, NoThread):
-                raise
-            return self.run_here(job)
-        if not isinstance(outcome, Call):
-            self._context.restore()
-        return outcome
-
-    def run_here(self, job: Job) -> Outcome:
-        """Run a job in the request's thread."""
+    def _run(self, job: Job) -> Outcome:
         if job.loader.is_async:
             job.function = async_to_sync(job.loader.function)
         job.atomic = self.atomic if self._atomic is None else self._atomic

@@ -22,7 +22,6 @@ from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
-from .job import Job
 from .launcher import Launcher
 from .request_parts import RequestParts
 from .schedule import Schedule
@@ -79,12 +78,9 @@ class Resolver:
     ) -> list[Outcome]:
         """The outcomes of these parts, in this order; their dependencies are resolved, too.
 
-        Args:
-            names: Names of declared parts.
-            walk: The cache of their walk.
-            budget: Seconds after which the outcomes so far are returned, as soon as there is one.
-                The other parts run on, and a later chunk of the walk joins them. Needs ``walk``
-                and a concurrent executor.
+        With a budget, in seconds, it returns the outcomes so far when that is spent, as soon as
+        there is one. The other parts run on, and a later chunk of the walk joins them: that needs
+        a walk cache and a concurrent executor.
         """
         parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
         declared = parts.declared
@@ -110,8 +106,7 @@ class Resolver:
                 break
             # The short path of most parts: they run here and now.
             if not (layout.gated and parts.depends_on_failure(name)):
-                job = launcher.prepare(name, part, loader)
-                outcomes[name] = launcher.run_here(job) if isinstance(job, Job) else job
+                outcomes[name] = launcher.run(name, part, loader)
         else:
             rest = []
         if rest or running:

@@ -211,15 +211,9 @@ class Schedule:
     def _launch(self, entry: Entry, flight: Flight) -> None:
         """Run a loader here, or start it elsewhere; the flight ends when it does."""
         entry.flight, entry.steps = flight, None
-        name = entry.name
+        name, patient = entry.name, self._walk is not None
         try:
-            job = self._launcher.prepare(name, self._parts[name], entry.loader)
-            begun: Outcome | Call | None = job if isinstance(job, Outcome) else None
-            if isinstance(job, Job):
-                begun = self._launcher.begin(job, patient=self._walk is not None)
-                if begun is None:
-                    self._batch.append((job, entry))
-                    return
+            begun = self._launcher.begin(name, self._parts[name], entry.loader, patient=patient)
         except NoCapacity:  # Try again later.
             flight.finish(LOST)
             self._waiting.append(name)
@@ -240,15 +234,17 @@ class Schedule:
         for (_, entry), result in zip(batch, results, strict=True):
             self._note(entry, result)
 
-    def _note(self, entry: Entry, begun: Outcome | Call | None) -> None:
-        """Record an outcome, or wait for the call that will return it."""
-        if isinstance(begun, Call):
+    def _note(self, entry: Entry, begun: Outcome | Call | Job) -> None:
+        """Note an outcome, or wait for the call that will return it."""
+        if isinstance(begun, Outcome):
+            self._settle(begun)
+            entry.end_with(begun)
+        elif isinstance(begun, Call):
             entry.flight.call = begun
             self.pending.add(entry, entry.flight, None)
             begun.on_done(entry.end_with_call)
-        elif begun is not None:
-            self._settle(begun)
-            entry.end_with(begun)
+        else:
+            self._batch.append((begun, entry))
 
     # Waiting
 
@@ -285,8 +281,8 @@ class Schedule:
         elif self._parts.timeout_of(entry.loader) is not None:
             self._fail(entry, error)
         else:
-            job = self._launcher.prepare(entry.name, self._parts[entry.name], entry.loader)
-            self._settle(job if isinstance(job, Outcome) else self._launcher.run_here(job))
+            part = self._parts[entry.name]
+            self._settle(self._launcher.run(entry.name, part, entry.loader))
 
     def _fail(self, entry: Entry, error: Exception) -> None:
         """Settle a part whose loader did not finish."""

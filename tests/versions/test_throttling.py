@@ -632,13 +632,13 @@ def test_throttle__named_by_the_project_counts_once(serve, limit, client):
 
 
 def test_threads__never_take_more_than_the_limit(serve, limit):
-    """The sixteen threads of the issue: 50 requests each against a limit of 100."""
+    """The sixteen threads of the issue: 200 requests each against a limit of 100."""
     limit(rate=100, burst=None)
     url = serve(parts=PARTS)
 
     def ask(number):
         client = Client()
-        return [client.get(url).status_code for _ in range(50)].count(200)
+        return [client.get(url).status_code for _ in range(200)].count(200)
 
     assert sum(in_threads(16, ask)) == 100
 

@@ -1,4 +1,4 @@
-"""What a server's process can still do after forty requests of each kind of loader."""
+"""What a server's process can still do after a hundred requests of each kind of loader."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.support.wsgi import Answer
 from .server_processes import SERVERS, serve
 
 #: More than a pool has workers and places for abandoned calls together.
-REQUESTS = 40
+REQUESTS = 100
 #: Of each kind of coroutine loader, where they are refused: a page of DEBUG takes its time.
-REFUSALS = 10
+REFUSALS = 25
 PLAIN_KINDS = ["inline", "timed", "threads", "threads_timed", "fallback"]
 COROUTINE_KINDS = [
     "coroutine",

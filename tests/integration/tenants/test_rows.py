@@ -29,7 +29,7 @@ def recipe(tmp_path):
     "connections", [{}, pytest.param({"POOL": "1"}, marks=pooling)], ids=["kept", "pooled"]
 )
 def test_policies__hold_in_every_kind_of_part(drive, recipe, connections):
-    said = drive("rows", 150, POLICIES="1", HOOKS="1", **connections)
+    said = drive("rows", 300, POLICIES="1", HOOKS="1", **connections)
     assert said["wrong"] == said["logged"] == {}
     assert said["left_over"] == [""]
     assert len(said["delivered"]) == KINDS
@@ -49,7 +49,7 @@ def test_policies__show_no_rows_without_the_hooks(drive, recipe, connections):
 
 @pooling
 def test_pool__has_connections_for_all_who_wait_for_others(drive):
-    said = drive("rows", 150, POOL="1")
+    said = drive("rows", 300, POOL="1")
     assert said["wrong"] == said["logged"] == {}
     assert said["left_over"] == [""]
     assert len(said["delivered"]) == KINDS

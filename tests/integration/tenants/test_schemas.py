@@ -15,12 +15,12 @@ def django_tenants():
 
 
 def test_tenants__get_their_own_data_in_every_kind_of_part(drive):
-    said = drive("schemas", 400, HOOKS="1")
+    said = drive("schemas", 1000, HOOKS="1")
     assert said["wrong"] == said["logged"] == {}
     assert said["left_over"] == ["public"]
     assert said["checks"] == []
     assert len(said["delivered"]) == KINDS
-    assert min(said["delivered"].values()) > 40
+    assert min(said["delivered"].values()) > 100
 
 
 def test_tenants__get_that_of_others_without_the_hooks(drive):
