@@ -29,8 +29,8 @@ class Entry:
 
     name: str
     loader: Loader
-    flight: Flight = field(init=False)
     steps: Generator[Step, Any, Found] | None = None
+    flight: Flight = field(init=False)
     of_walk: bool = False
     polls: bool = False
     deadline: float | None = None

@@ -143,18 +143,17 @@ class Schedule:
             return
         if self._layout.gated and self._parts.depends_on_failure(name):
             return
-        entry = Entry(name, self._parts.loader_of(name, part))
-        caching = entry.loader.caching
+        loader = self._parts.loader_of(name, part)
+        caching = loader.caching
         key, value = (None, None) if caching is None else self._cached.find(name, part, caching)
         if value is not None:
-            self._go_on(entry, value)
+            self._settle(Outcome(name, value, None, 0.0, "cache"))
         elif key is not None and caching is not None:
-            entry.steps = obtain(
-                get_single_flight(), key, ttl=caching.ttl, fresh=self._cached.fresh, looks=False
-            )
-            self._go_on(entry, proceed(entry.steps))
+            flights, fresh = get_single_flight(), self._cached.fresh
+            steps = obtain(flights, key, ttl=caching.ttl, fresh=fresh, looks=False)
+            self._go_on(Entry(name, loader, steps), proceed(steps))
         else:
-            self._make(entry)
+            self._make(Entry(name, loader))
 
     def _make(self, entry: Entry, turn: Turn = Turn.RUN) -> None:
         """Run a part: in a walk under its key there, or join the run that exists already."""
