@@ -162,7 +162,9 @@ class Schedule:
             self._launch(entry, Flight())
             return
         entry.of_walk, key = True, self._walk.key_of(entry.name)
-        entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
+        # Where the process that made it has died, others may wait for this one.
+        ttl = self._walk.ttl if turn is Turn.WAIT else None
+        entry.steps = obtain(get_single_flight(), key, ttl=ttl, turn=turn)
         self._go_on(entry, proceed(entry.steps))
 
     def _go_on(self, entry: Entry, found: Wait | Found) -> None:
@@ -176,7 +178,7 @@ class Schedule:
         elif isinstance(result, Run):
             if result.flight.key is None:
                 self._make(entry)  # It would wait for itself.
-            elif self._can_run(entry.name):
+            elif self._parts.can_run(entry.name):
                 self._launch(entry, result.flight)
             else:
                 result.flight.finish(LOST)
@@ -191,12 +193,6 @@ class Schedule:
             self._make(entry)  # Another caller was denied, not this one.
         else:  # The fallback is this request's own.
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
-
-    def _can_run(self, name: str) -> bool:
-        """Whether all dependencies are there: a part that joins running work does without."""
-        dependencies = self._layout.dependencies[self._layout.index[name]]
-        found = [self._outcomes.get(other) for other in dependencies]
-        return all(outcome is not None and outcome.failure is None for outcome in found)
 
     def _begin_again(self, name: str) -> None:
         """Begin a part that another caller was to make; its dependencies may be missing."""
