@@ -222,7 +222,7 @@ class SingleFlight:
         self._renewal.watch(flight)
 
     def leave(
-        self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
+        self, flights: Iterable[tuple[Flight, Callable[[Flight], None]]], ttl: int
     ) -> list[Flight]:
         """Let others have what comes of flights, here or in another process.
 

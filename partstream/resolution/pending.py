@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,6 +25,7 @@ class Entry:
         of_walk: Whether single flight is about a key of this walk, and not of a cached part.
         polls: Whether another process runs it, so that the store has to be asked.
         deadline: When waiting for it ends, on the monotonic clock.
+        ends: Where its end is noted.
     """
 
     name: str
@@ -35,7 +36,11 @@ class Entry:
     polls: bool = False
     deadline: float | None = None
     started: float = field(default_factory=monotonic)
-    callback: Callable[[Flight], None] | None = None
+    ends: SimpleQueue[Entry] = field(init=False)
+
+    def ended(self, _: Flight) -> None:
+        """Note that its flight has ended; to keep this as an attribute would be a cycle."""
+        self.ends.put(self)
 
     def end_with(self, outcome: Outcome) -> None:
         """End the flight with what the loader brought."""
@@ -83,19 +88,18 @@ class Pending:
         self, entry: Entry, flight: Flight, timeout: float | None, *, polls: bool = False
     ) -> None:
         """Wait for a flight, for as long as it may take; or else for ``timeout`` seconds."""
-        ends = self._ends
         entry.flight, entry.deadline, entry.polls = flight, flight.deadline, polls
         if entry.deadline is None and timeout is not None:
             entry.deadline = monotonic() + timeout
-        entry.callback = lambda _: ends.put(entry)
+        entry.ends = self._ends
         self._entries[entry.name] = entry
         self._has_polled = self._has_polled or polls
-        flight.on_end(entry.callback)
+        flight.on_end(entry.ended)
 
     def discard(self, entry: Entry) -> None:
         """Stop waiting for it."""
         self._entries.pop(entry.name, None)
-        entry.flight.forget(entry.callback)
+        entry.flight.forget(entry.ended)
 
     def runs_here(self, name: str) -> bool:
         """Whether a part is under way, and runs for this request."""

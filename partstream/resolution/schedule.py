@@ -321,8 +321,10 @@ class Schedule:
             return
         for entry in self.pending:
             if entry.of_walk and not entry.polls:
-                left.append((entry.flight, entry.callback))
-            elif entry.steps is not None:
+                left.append((entry.flight, entry.ended))
+                continue
+            self.pending.discard(entry)
+            if entry.steps is not None:
                 entry.steps.close()
             else:
                 flights.watch(entry.flight)
