@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -73,6 +74,8 @@ class Pending:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._ends: SimpleQueue[Entry] = SimpleQueue()
+        #: What ended a wait.
+        self._first: list[Entry] = []
         self._has_polled = False
 
     def __len__(self) -> int:
@@ -116,15 +119,13 @@ class Pending:
     def wait(self, until: float | None) -> None:
         """Block this thread until something ends, at most until this moment."""
         timeout = None if until is None else max(0.0, until - monotonic())
-        try:
-            self._ends.put(self._ends.get(timeout=timeout))
-        except Empty:
-            return
+        with suppress(Empty):
+            self._first.append(self._ends.get(timeout=timeout))
 
     def take(self) -> Iterator[Entry]:
-        """What has ended since the last look; it is no longer under way."""
-        while not self._ends.empty():  # Only this thread takes from it.
-            entry = self._ends.get()
+        """What has ended since the last look, in that order; it is no longer under way."""
+        while self._first or not self._ends.empty():  # Only this thread takes from it.
+            entry = self._first.pop() if self._first else self._ends.get()
             # An entry that was discarded may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
                 del self._entries[entry.name]
