@@ -1,4 +1,4 @@
-"""Values kept once per process: made at first use, and again after a settings change or a fork."""
+"""What a process has once: values that its settings decide, and what a fork has to reset."""
 
 from __future__ import annotations
 

@@ -103,14 +103,14 @@ class Flight:
                 return
         callback(self)
 
-    def forget(self, callback: Callable[[Flight], None] | None) -> bool:
+    def forget(self, callback: Callable[[Flight], None]) -> bool:
         """Remove a callback of `on_end`; False if the flight has ended already."""
         with self._lock:
             if not self.has_ended:
-                self._callbacks = [known for known in self._callbacks if known is not callback]
+                self._callbacks = [known for known in self._callbacks if known != callback]
             return not self.has_ended
 
-    def leave(self, callback: Callable[[Flight], None] | None) -> bool:
+    def leave(self, callback: Callable[[Flight], None]) -> bool:
         """Stop waiting, and keep the result for the next caller; False if it has ended already."""
         self.left = True
         return self.forget(callback)

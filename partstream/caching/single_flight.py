@@ -222,7 +222,7 @@ class SingleFlight:
         self._renewal.watch(flight)
 
     def leave(
-        self, flights: Iterable[tuple[Flight, Callable[[Flight], None] | None]], ttl: int
+        self, flights: Iterable[tuple[Flight, Callable[[Flight], None]]], ttl: int
     ) -> list[Flight]:
         """Stop waiting for flights, by these callbacks, and keep the results for other requests.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,6 +26,7 @@ class Entry:
         of_walk: Whether the flight's key belongs to this walk, and not to a cached part.
         polls: Whether another process runs the part, so that the store has to be polled.
         deadline: When to stop waiting, on the monotonic clock.
+        ends: The queue of ends.
     """
 
     name: str
@@ -35,7 +37,11 @@ class Entry:
     polls: bool = False
     deadline: float | None = None
     started: float = field(default_factory=monotonic)
-    callback: Callable[[Flight], None] | None = None
+    ends: SimpleQueue[Entry] = field(init=False)
+
+    def ended(self, _: Flight) -> None:
+        """Note the end of the flight. A method, since an attribute would be a reference cycle."""
+        self.ends.put(self)
 
     def end_with(self, outcome: Outcome) -> None:
         """End the flight with the loader's outcome."""
@@ -68,6 +74,8 @@ class Pending:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._ends: SimpleQueue[Entry] = SimpleQueue()
+        #: What `wait` took from the queue.
+        self._first: list[Entry] = []
         self._has_polled = False
 
     def __len__(self) -> int:
@@ -83,19 +91,18 @@ class Pending:
         self, entry: Entry, flight: Flight, timeout: float | None, *, polls: bool = False
     ) -> None:
         """Wait for a flight until its deadline; if it has none, for ``timeout`` seconds."""
-        ends = self._ends
         entry.flight, entry.deadline, entry.polls = flight, flight.deadline, polls
         if entry.deadline is None and timeout is not None:
             entry.deadline = monotonic() + timeout
-        entry.callback = lambda _: ends.put(entry)
+        entry.ends = self._ends
         self._entries[entry.name] = entry
         self._has_polled = self._has_polled or polls
-        flight.on_end(entry.callback)
+        flight.on_end(entry.ended)
 
     def discard(self, entry: Entry) -> None:
         """Stop waiting for the entry."""
         self._entries.pop(entry.name, None)
-        entry.flight.forget(entry.callback)
+        entry.flight.forget(entry.ended)
 
     def runs_here(self, name: str) -> bool:
         """Whether a part is in progress, and runs for this request."""
@@ -112,15 +119,13 @@ class Pending:
     def wait(self, until: float | None) -> None:
         """Block this thread until an entry ends, at most until this moment."""
         timeout = None if until is None else max(0.0, until - monotonic())
-        try:
-            self._ends.put(self._ends.get(timeout=timeout))
-        except Empty:
-            return
+        with suppress(Empty):
+            self._first.append(self._ends.get(timeout=timeout))
 
     def take(self) -> Iterator[Entry]:
-        """Remove and return the entries that have ended since the last call."""
-        while not self._ends.empty():  # Only this thread takes from it.
-            entry = self._ends.get()
+        """Remove and return the entries that have ended since the last call, in that order."""
+        while self._first or not self._ends.empty():  # Only this thread takes from it.
+            entry = self._first.pop() if self._first else self._ends.get()
             # A discarded entry may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
                 del self._entries[entry.name]

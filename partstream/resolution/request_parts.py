@@ -132,3 +132,9 @@ class RequestParts:
                 self.outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
                 return True
         return False
+
+    def can_run(self, name: str) -> bool:
+        """Whether all dependencies have data: a part that joins a run starts without them."""
+        dependencies = self.layout.dependencies[self.layout.index[name]]
+        found = [self.outcomes.get(other) for other in dependencies]
+        return all(outcome is not None and outcome.failure is None for outcome in found)

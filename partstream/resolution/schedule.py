@@ -161,7 +161,9 @@ class Schedule:
             self._launch(entry, Flight())
             return
         entry.of_walk, key = True, self._walk.key_of(entry.name)
-        entry.steps = obtain(get_single_flight(), key, ttl=None, turn=turn)
+        # Where the process that made it has died, others may wait for this one.
+        ttl = self._walk.ttl if turn is Turn.WAIT else None
+        entry.steps = obtain(get_single_flight(), key, ttl=ttl, turn=turn)
         self._go_on(entry, proceed(entry.steps))
 
     def _go_on(self, entry: Entry, found: Wait | Found) -> None:
@@ -175,7 +177,7 @@ class Schedule:
         elif isinstance(result, Run):
             if result.flight.key is None and not entry.of_walk:
                 self._make(entry)  # To join, it would wait for itself.
-            elif self._can_run(entry.name):
+            elif self._parts.can_run(entry.name):
                 self._launch(entry, result.flight)
             else:
                 result.flight.finish(LOST)
@@ -190,12 +192,6 @@ class Schedule:
             self._make(entry)  # Another caller was denied, not this one.
         else:  # The fallback is this request's own.
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
-
-    def _can_run(self, name: str) -> bool:
-        """Whether all dependencies have data: a part that joins a run starts without them."""
-        dependencies = self._layout.dependencies[self._layout.index[name]]
-        found = [self._outcomes.get(other) for other in dependencies]
-        return all(outcome is not None and outcome.failure is None for outcome in found)
 
     def _begin_again(self, name: str) -> None:
         """Queue a part that another caller did not finish, and its missing dependencies."""
@@ -320,8 +316,10 @@ class Schedule:
             return
         for entry in self.pending:
             if entry.of_walk and not entry.polls:
-                left.append((entry.flight, entry.callback))
-            elif entry.steps is not None:
+                left.append((entry.flight, entry.ended))
+                continue
+            self.pending.discard(entry)
+            if entry.steps is not None:
                 entry.steps.close()
             else:
                 flights.watch(entry.flight)

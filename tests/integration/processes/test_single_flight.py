@@ -198,6 +198,20 @@ def test_processes__moved_work_of_a_killed_one_is_made_again(crew, run):
 
 
 @needs_redis
+def test_processes__moved_work_of_a_killed_one_is_made_again_by_one_of_the_others(crew, run):
+    one, *others = crew.hire(3, lock_ttl=1)
+    first = one.ask("MovingView", run=run.name).result(PATIENCE)
+    assert run.wait_until_begun() == one.pid
+    asked = [other.ask("MovingView", run=run.name, cursor=first["cursor"]) for other in others]
+    wait_until(lambda: run.entered == 3)
+    one.kill()
+    maker = run.wait_until_begun()
+    run.let_go(2)
+    assert results(asked) == [[maker, 2]] * 2
+    assert run.count == 2
+
+
+@needs_redis
 def test_processes__moved_work_runs_again_where_nothing_is_shared(crew, run):
     one, other = crew.hire(2, store=LOCAL_STORE)
     first = one.ask("MovingView", run=run.name).result(PATIENCE)

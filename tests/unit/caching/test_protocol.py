@@ -209,3 +209,13 @@ def test_pending__takes_no_end_of_what_it_does_not_wait_for_any_more():
     flight.end("result")
     pending.discard(entry)
     assert list(pending.take()) == []
+
+
+def test_pending__takes_ends_in_their_order():
+    pending, entries = Pending(), [Entry(name, None) for name in ("first", "second", "third")]
+    for entry in entries:
+        pending.add(entry, Flight(), None)
+    for entry in entries:
+        entry.flight.end("result")
+    pending.wait(None)
+    assert list(pending.take()) == entries

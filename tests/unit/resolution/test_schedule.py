@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import random
 import re
+import time
 from threading import Barrier, Event, get_ident
 
 import pytest
@@ -17,7 +19,9 @@ from rest_framework.test import force_authenticate
 
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call, with_timeout
 from partstream.backends.executors.threads import ThreadExecutor
+from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import Misuse, NoCapacity
+from partstream.parts.outcome import Outcome
 from tests.support.concurrency import (
     PATIENCE,
     SOON,
@@ -26,6 +30,7 @@ from tests.support.concurrency import (
     in_threads,
     result_of,
     soon,
+    wait_until,
 )
 from tests.support.time_budgets import AMPLE, BUDGET
 from tests.support.walk_client import get_json, merged, names, walk
@@ -105,6 +110,38 @@ def test_parts__of_every_kind(resolve):
         "timed_coroutine": "later",
         "covered": None,
     }
+
+
+@pytest.mark.parametrize("budget", [None, AMPLE, BUDGET])
+def test_parts__leave_no_outcome_to_the_garbage_collector(serve, client, threads, budget):
+    async def later(request):
+        return 1
+
+    def slow(request):
+        time.sleep(3 * BUDGET)
+        return 1
+
+    parts = [
+        *(("now", 1), ("plain", lazy(one)), ("coroutine", lazy(later))),
+        *(("timed", lazy(one, timeout=PATIENCE)), ("slow", lazy(slow))),
+        ("cached", lazy(cached_for(60, shared=True)(slow))),
+    ]
+    url = serve(parts=parts, executor=threads, chunk_size=50, time_budget=budget)
+
+    def outcomes():
+        return {id(found) for found in gc.get_objects() if type(found) is Outcome}
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = outcomes()
+        get_json(client, url)
+        # A worker may still be about to let go of its call.
+        wait_until(lambda: not get_single_flight()._flights)
+        get_single_flight()._results.clear()
+        wait_until(lambda: outcomes() <= before)
+    finally:
+        gc.enable()
 
 
 def test_parts__come_in_declared_order_however_they_end(resolve, held):
