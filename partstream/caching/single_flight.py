@@ -156,15 +156,11 @@ class SingleFlight:
         failed: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
-        """End a flight: store the value, notify waiting callers, release the lock.
+        """End a flight: store the value if it has a ``ttl``, notify callers, release the lock.
 
-        Args:
-            flight: The flight.
-            result: The result for waiting callers; LOST: they have to start again.
-            value: The value to store, if the flight has a ``ttl``.
-            failed: Whether waiting processes have to run the loader themselves.
-            pool: The pool whose thread releases the lock; None: this thread does. An event loop
-                must not access a store, which may be a cache in the database.
+        The callers get the result; LOST: they have to start again. ``failed`` tells waiting
+        processes to run the loader themselves. A thread of ``pool`` releases the lock, if it is
+        given: an event loop must not access a store, which may be a cache in the database.
         """
         keeps = is_kept = False
 

@@ -26,7 +26,6 @@ class Entry:
         of_walk: Whether the flight's key belongs to this walk, and not to a cached part.
         polls: Whether another process runs the part, so that the store has to be polled.
         deadline: When to stop waiting, on the monotonic clock.
-        ends: The queue of ends.
     """
 
     name: str
