@@ -17,9 +17,7 @@ logger = get_logger("partstream.cache")
 class CachedParts:
     """Reads cached parts from the store, as many as possible in one round trip.
 
-    Args:
-        parts: The parts of the request.
-        fresh: Whether existing entries are ignored and replaced.
+    ``fresh``: existing entries are ignored and replaced.
     """
 
     def __init__(self, parts: RequestParts, *, fresh: bool) -> None:

@@ -52,7 +52,6 @@ class RequestParts:
         self.outcomes: dict[str, Outcome] = {}
         self._get_scope = get_scope
         self._watches_time = watches_time
-        self._visible: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.declared)
@@ -67,14 +66,11 @@ class RequestParts:
 
     # Visibility
 
-    @property
+    @cached_property
     def visible(self) -> Sequence[int]:
         """Positions of the parts that exist for this user, ascending."""
-        if self._visible is None:
-            layout = self.layout
-            everything: Sequence[int] = range(len(layout.names))
-            self._visible = self._find_visible() if layout.guarded else everything
-        return self._visible
+        layout = self.layout
+        return self._find_visible() if layout.guarded else range(len(layout.names))
 
     def _find_visible(self) -> list[int]:
         layout = self.layout
