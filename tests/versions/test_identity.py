@@ -20,7 +20,14 @@ from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.exceptions import Misuse
-from partstream.identity import application_query, get_identity, host_of, joined
+from partstream.identity import (
+    application_query,
+    bound_identity,
+    counted_identity,
+    get_identity,
+    host_of,
+    joined,
+)
 from tests.example.models import Note
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 from tests.unit.walks.test_walk import INVALID
@@ -168,6 +175,36 @@ def test_get_identity__with_one_database_asks_no_router(settings):
     settings.DATABASE_ROUTERS = [Routed()]
     assert get_identity(request(user=in_database("red", User(pk=7)))) == "user:auth.user:7"
     assert Routed.asked == []
+
+
+def test_get_identity__has_the_alias_of_another_database_than_default(monkeypatch):
+    """Also where there are two of them only, and whatever characters the alias has."""
+    databases = {"default": {}, "a/b:c": {}}
+    monkeypatch.setattr("partstream.identity.django_settings", SimpleNamespace(DATABASES=databases))
+    aliases = iter(["a/b:c", "default"])
+    router = SimpleNamespace(db_for_write=lambda model, instance: next(aliases))
+    monkeypatch.setattr("partstream.identity.router", router)
+    assert get_identity(request(user=User(pk=7))) == "user@a%2Fb%3Ac:auth.user:7"
+    assert get_identity(request(user=User(pk=7))) == "user:auth.user:7"
+
+
+def test_bound_identity__takes_any_text():
+    assert bound_identity("\ud800", ("red",)) == "1:\ud8003:red"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"user": User(pk=7)}, {"auth": "token"}, {"auth": "token", "session": session("s")}],
+    ids=["user", "credential", "credential with a session"],
+)
+def test_counted_identity__has_the_dimension(attributes):
+    asked = request(**attributes)
+
+    def count(tenant):
+        return counted_identity(asked, lambda _: ("ada", (tenant,)), lambda _: "ada")
+
+    assert count("red") == bound_identity("ada", ("red",))
+    assert count("red") != count("blue")
 
 
 # Binding
