@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import django
 import rest_framework
@@ -19,6 +19,7 @@ def report(
     get_rows: Callable[[int], Iterable[Row]],
     *versions: str,
     blocks: int = 60,
+    counts: Callable[[], Iterable[Row]] | None = None,
 ) -> None:
     """Measure, and print a table, with ``--markdown`` in the docs' format.
 
@@ -27,6 +28,7 @@ def report(
         get_rows: Measures each case in the given number of blocks.
         versions: Names and versions of other packages used.
         blocks: The default number of blocks.
+        counts: Counts the instructions of each case: its name, the count, its ratio.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
@@ -40,15 +42,19 @@ def report(
             *versions,
         ]
     )
-    table = [("measure", "target", "measured"), *get_rows(arguments.blocks)]
-    where = f"{packages}; {os.cpu_count()} cores, {platform.machine()}"
-    if arguments.markdown:
-        print(f"{where}\n")
-        for number, row in enumerate(table):
-            print(f"| {' | '.join(row)} |")
-            if number == 0:
-                print("|---|---|---|")
-        return
-    print(where)
-    for row in table:
-        print(f"{row[0]:72}{row[1]:20}{row[2]}")
+    print(f"{packages}; {os.cpu_count()} cores, {platform.machine()}\n")
+    _print([("measure", "target", "measured"), *get_rows(arguments.blocks)], arguments.markdown)
+    if counts is not None:
+        header = ("instructions a request", "thousands", "against the bare view")
+        print()
+        _print([header, *counts()], arguments.markdown)
+
+
+def _print(table: Sequence[Row], markdown: bool) -> None:
+    for number, row in enumerate(table):
+        if not markdown:
+            print(f"{row[0]:80}{row[1]:20}{row[2]}")
+            continue
+        print(f"| {' | '.join(row)} |")
+        if number == 0:
+            print("|---|---|---|")

@@ -22,15 +22,24 @@ from .per_process import Kept
 _SALT = b"django-partstream"
 
 
-def hkdf(secret: bytes, label: str) -> bytes:
-    """A key of 32 bytes: HKDF-SHA256 (RFC 5869) of one block.
+#: Bytes of a key, unless its use needs more.
+KEY_SIZE = 32
+
+
+def hkdf(secret: bytes, label: str, size: int = KEY_SIZE) -> bytes:
+    """A key: HKDF-SHA256 (RFC 5869).
 
     Args:
         secret: The input keying material.
         label: The label of the use, HKDF's ``info``.
+        size: Bytes of the key, from 1 to 8160.
     """
     pseudorandom_key = hmac.digest(_SALT, secret, "sha256")
-    return hmac.digest(pseudorandom_key, label.encode() + b"\x01", "sha256")
+    key = block = b""
+    for number in range(1, -(-size // 32) + 1):
+        block = hmac.digest(pseudorandom_key, block + label.encode() + bytes([number]), "sha256")
+        key += block
+    return key[:size]
 
 
 def keyed_digest(key: bytes, message: bytes, size: int = 16) -> str:
@@ -60,15 +69,20 @@ class KeyRing:
 
     def __init__(self, secrets: list[bytes]) -> None:
         self._secrets = tuple(secrets)
-        self._derived: dict[str, tuple[bytes, ...]] = {}
+        self._derived: dict[tuple[str, int], tuple[bytes, ...]] = {}
 
-    def derive(self, label: str) -> tuple[bytes, ...]:
-        """The 32-byte keys for this use, one for each secret, derived once per process."""
+    def derive(self, label: str, size: int = KEY_SIZE) -> tuple[bytes, ...]:
+        """The keys for this use, one for each secret, derived once per process.
+
+        Args:
+            label: The label of the use.
+            size: Bytes of each key.
+        """
         try:
-            return self._derived[label]
+            return self._derived[label, size]
         except KeyError:
-            keys = tuple(hkdf(secret, label) for secret in self._secrets)
-            return self._derived.setdefault(label, keys)
+            keys = tuple(hkdf(secret, label, size) for secret in self._secrets)
+            return self._derived.setdefault((label, size), keys)
 
 
 def _make_ring() -> KeyRing:

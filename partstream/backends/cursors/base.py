@@ -24,6 +24,21 @@ MAX_CLOCK_SKEW = 60
 #: A payload as compact JSON.
 dump: Callable[[Any], str] = keep(json.JSONEncoder(separators=(",", ":"), allow_nan=False))
 
+_decode = json.JSONDecoder().raw_decode
+
+
+def load(data: bytes) -> Any:
+    """What `dump` wrote, in UTF-8. Spaces around it are refused, as any other spelling is.
+
+    Raises:
+        ValueError: When it is not JSON, or not JSON alone.
+    """
+    text = data.decode()
+    value, end = _decode(text)
+    if end != len(text):
+        raise ValueError("there is more than one JSON text")
+    return value
+
 
 def to_base64url(data: bytes) -> str:
     """URL-safe base64 without padding (RFC 7515, appendix C)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import urlsafe_b64encode
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from partstream.exceptions import InvalidCursor
 from partstream.keys import KeyRing
 
-from .base import CursorCodec, Payload, dump, from_base64url
+from .base import CursorCodec, Payload, dump, from_base64url, load
 
 
 class FernetCursorCodec(CursorCodec):
@@ -44,4 +43,4 @@ class FernetCursorCodec(CursorCodec):
         except InvalidToken as error:
             raise InvalidCursor("it was made under another key, or was changed") from error
         # Authenticated by now: bytes 1 to 8 are the time (the specification's "Timestamp").
-        return json.loads(data.decode()), int.from_bytes(raw[1:9], "big")
+        return load(data), int.from_bytes(raw[1:9], "big")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import jwt
@@ -10,7 +9,7 @@ import jwt
 from partstream.exceptions import CursorExpired, InvalidCursor
 from partstream.keys import KeyRing
 
-from .base import CursorCodec, Payload, dump, to_base64url
+from .base import CursorCodec, Payload, dump, load, to_base64url
 
 _ALGORITHM = "HS256"
 _AUDIENCE = "partstream"
@@ -57,7 +56,7 @@ class JWTCursorCodec(CursorCodec):
         """See `CursorCodec.unseal`."""
         if not token.startswith(_HEADER) or "=" in token:
             raise InvalidCursor("the header or the spelling is not that of a cursor")
-        claims = json.loads(self._verified(token))
+        claims = load(self._verified(token))
         if type(claims) is not dict or claims.keys() != _CLAIMS or claims["aud"] != _AUDIENCE:
             raise InvalidCursor("the claims are not those of a cursor")
         issued, expires, rest = claims["iat"], claims["exp"], claims["cur"]
@@ -72,11 +71,11 @@ class JWTCursorCodec(CursorCodec):
             raise CursorExpired("the token is past its exp")
         return [*rest, claims["sub"]], issued
 
-    def _verified(self, token: str) -> str:
+    def _verified(self, token: str) -> bytes:
         for key in self._keys:
             try:
                 payload: bytes = self._jws.decode(token, key, [_ALGORITHM])
             except jwt.InvalidSignatureError:
                 continue
-            return payload.decode()
+            return payload
         raise InvalidCursor("the signature does not match")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from django.core.signing import BadSignature, Signer
@@ -10,7 +9,7 @@ from django.core.signing import BadSignature, Signer
 from partstream.exceptions import InvalidCursor
 from partstream.keys import KeyRing
 
-from .base import CursorCodec, Payload, dump, from_base64url, to_base64url
+from .base import CursorCodec, Payload, dump, from_base64url, load, to_base64url
 
 _ISSUED = re.compile(r"0|[1-9][0-9]{0,15}")
 
@@ -45,4 +44,4 @@ class SignedCursorCodec(CursorCodec):
         encoded, issued = value.split(".")
         if not _ISSUED.fullmatch(issued):
             raise InvalidCursor("the time is not in the form that this codec writes")
-        return json.loads(from_base64url(encoded).decode()), int(issued)
+        return load(from_base64url(encoded)), int(issued)
