@@ -200,16 +200,9 @@ def _make_settings() -> Settings:
     return Settings(**values)
 
 
-_settings = Kept(_make_settings, SETTING)
-
-
-def get_settings() -> Settings:
-    """The settings that are in force now.
-
-    Raises:
-        Misuse: When any setting is unknown or invalid; the message names all of them.
-    """
-    return _settings()
+#: Returns the settings that are in force now. It raises `Misuse` when any setting is unknown or
+#: invalid; the message names all of them.
+get_settings = Kept(_make_settings, SETTING)
 
 
 def get_source(name: str) -> str:

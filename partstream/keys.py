@@ -97,13 +97,6 @@ def _make_ring() -> KeyRing:
     return KeyRing([force_bytes(secret) for secret in secrets])
 
 
-_ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
-
-
-def get_key_ring() -> KeyRing:
-    """The ring of ``CURSOR_KEYS``, or of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
-
-    Raises:
-        Misuse: When a setting is invalid.
-    """
-    return _ring()
+#: Returns the ring of ``CURSOR_KEYS``, or of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``. It raises
+#: `Misuse` when a setting is invalid.
+get_key_ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from asyncio import _get_running_loop
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from django.db import connections, transaction
+
+#: Where the ``Local`` of connections keeps those of event loops.
+_OF_LOOPS = "cvar"
 
 
 def atomic_aliases() -> list[str]:
     """Aliases of the databases that are in an atomic block, in this thread."""
-    return [
-        connection.alias
-        for connection in connections.all(initialized_only=True)
-        if connection.in_atomic_block
-    ]
+    return [connection.alias for connection in _initialized() if connection.in_atomic_block]
+
+
+def _initialized() -> Iterable[Any]:
+    """This thread's connections: ``connections.all(initialized_only=True)``.
+
+    Django asks asgiref's ``Local`` twice about each database, and that raises and catches an
+    exception each time, unless an event loop runs in this thread. What it asks for is a
+    ``threading.local``, which is read here at once.
+    """
+    if _get_running_loop() is None:
+        storage = getattr(getattr(connections, "_connections", None), "_storage", None)
+        if type(storage) is threading.local:
+            return [found for name, found in vars(storage).items() if name != _OF_LOOPS]
+    return connections.all(initialized_only=True)
 
 
 @contextmanager

@@ -38,7 +38,6 @@ class PartsMixin(GuardMixin):
     executor: str | Mapping[str, Any] | Executor | None = None
 
     _lists: ClassVar[dict[int, tuple[Any, PartList]]]
-    _resolver: Resolver | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -115,20 +114,20 @@ class PartsMixin(GuardMixin):
 
     def get_resolver(self, request: Request) -> Resolver:
         """The resolver of this request. The parts are declared once per request."""
-        resolver = self._resolver
-        if resolver is None or resolver.request is not request:
+        state = self._state_of(request)
+        if state.resolver is None:
             described = self.get_parts_manifest()
             parts = self._make_part_list(described)
-            resolver = self._resolver = Resolver(
+            state.resolver = Resolver(
                 self,
                 request,
                 parts,
                 described,
                 executor=self.get_executor(),
-                get_scope=lambda: self.make_scope(request),
+                get_scope=self.make_scope,
                 fresh=self._is_fresh(request),
             )
-        return resolver
+        return state.resolver
 
     def make_scope(self, request: Request) -> Scope:
         """What cache entries of this request depend on."""
@@ -194,9 +193,3 @@ class PartsMixin(GuardMixin):
                 len(queries),
             )
         return pairs
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `GuardMixin.finalize_response`."""
-        # DRF's request and view refer to each other; only garbage collection frees such a cycle.
-        self._resolver = None
-        return super().finalize_response(request, response, *args, **kwargs)

@@ -71,18 +71,19 @@ class ChunkMixin(PartsMixin):
         cursor = self.read_cursor(request)
         resolver = self.get_resolver(request)
         chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.parts.visible)
-        cache, budget = (
-            self._walk_cache(request, cursor, resolver),
-            self._checked_budget(resolver.executor),
-        )
+        budget = self._checked_budget(resolver.executor)
         if request._request.method == "HEAD":
             return PartsResponse()
 
+        cache = None
+        if budget is not None or self._may_have_kept(cursor, resolver, chunk.names):
+            cache = self._get_walk_cache(request, resolver, reads=cursor is not None)
         outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
-        if cache is not None:
+        if self._is_worth_keeping(cursor, resolver):
+            cache = cache or self._get_walk_cache(request, resolver, reads=cursor is not None)
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
         response = PartsResponse(
@@ -102,8 +103,26 @@ class ChunkMixin(PartsMixin):
                 response.headers["Link"] = link
         return response
 
-    def _walk_cache(
-        self, request: Request, cursor: Cursor | None, resolver: Resolver
+    def _may_have_kept(
+        self, cursor: Cursor | None, resolver: Resolver, names: Collection[str]
+    ) -> bool:
+        """Whether the walk may have kept one of these parts, or what they depend on."""
+        if cursor is None:
+            return False
+        layout = resolver.parts.layout
+        return layout.gated or layout.slow.may_include(names, get_settings().CACHE_MIN_DURATION)
+
+    def _is_worth_keeping(self, cursor: Cursor | None, resolver: Resolver) -> bool:
+        """Whether the walk may need something again: what others depend on, and slow parts."""
+        layout = resolver.parts.layout
+        is_slow = layout.slow.note(
+            resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION
+        )
+        # The first request of a walk has no cursor, so it cannot be repeated.
+        return layout.gated or (is_slow and cursor is not None)
+
+    def _get_walk_cache(
+        self, request: Request, resolver: Resolver, *, reads: bool
     ) -> WalkCache | None:
         if not isinstance(self, CursorMixin) or not self.get_enable_caching():
             return None
@@ -111,7 +130,7 @@ class ChunkMixin(PartsMixin):
         return WalkCache(
             lambda: resolver.parts.scope.walk_prefix(walk.id),
             ttl=get_settings().CACHE_TTL,
-            reads=cursor is not None,
+            reads=reads,
         )
 
     def _checked_budget(self, executor: Executor) -> float | None:
@@ -125,9 +144,11 @@ class ChunkMixin(PartsMixin):
         return budget
 
     def _keep(
-        self, cache: WalkCache, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
+        self, cache: WalkCache | None, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
     ) -> None:
         """Cache parts that later parts, a retry or a repeated cursor may need again."""
+        if cache is None:
+            return
         layout = resolver.parts.layout
         remaining: Collection[int] = chunk.remaining if chunk.left else ()
         if failed and layout.gated:

@@ -47,9 +47,6 @@ class CursorMixin(PartsMixin):
     #: The name of the query parameter that carries the token.
     cursor_query_param: str = "cursor"
 
-    _query: WalkQuery | None = None
-    _walk: Walk | None = None
-
     def get_cursor_ttl(self) -> int:
         """Seconds for which a cursor stays valid."""
         if self.cursor_ttl is None:
@@ -86,11 +83,6 @@ class CursorMixin(PartsMixin):
         if query.is_empty or (has_keys and "keys" in self.get_protocol_parameters()):
             return True  # A request by key counts even if it also has a cursor.
         return not self._get_walk(request).goes_on
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `GuardMixin.finalize_response`."""
-        self._walk = self._query = None
-        return super().finalize_response(request, response, *args, **kwargs)
 
     def read_cursor(self, request: Request) -> Cursor | None:
         """The cursor of this request; None at the beginning of a walk.
@@ -132,19 +124,18 @@ class CursorMixin(PartsMixin):
         return self._get_query(request).breaks_no_rule
 
     def _get_query(self, request: Request) -> WalkQuery:
-        query = self._query
-        if query is None or query.request is not request:
-            query = self._query = WalkQuery(request, self.get_cursor_query_param())
-        return query
+        state = self._state_of(request)
+        if state.query is None:
+            state.query = WalkQuery(request, self.get_cursor_query_param())
+        return state.query
 
     def _get_walk(self, request: Request) -> Walk:
-        walk = self._walk
-        if walk is None or walk.request is not request:
+        state = self._state_of(request)
+        if state.walk is None:
             query = self._get_query(request)
             cursor_parameter(type(self), query.parameter)
-            walk = self._walk = Walk(
-                request,
-                query.tokens,
+            state.walk = Walk(
+                query,
                 codec=self.get_cursor_codec(),
                 ttl=self.get_cursor_ttl(),
                 longest=get_settings().MAX_CURSOR_SIZE,
@@ -156,4 +147,4 @@ class CursorMixin(PartsMixin):
                     get_key_ring(),
                 ),
             )
-        return walk
+        return state.walk

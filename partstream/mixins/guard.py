@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.utils.cache import patch_vary_headers
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
@@ -32,6 +33,7 @@ from partstream.wire.negotiation import PartsContentNegotiation
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
 
 from .attributes import checked, protocol_parameters
+from .request_state import RequestState
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -44,6 +46,24 @@ else:
 logger = get_logger("partstream.requests")
 
 _NEGOTIATION = PartsContentNegotiation()
+#: Attributes of an instance that change which methods it allows, as those of view sets. Django sets
+#: ``head`` on each instance that has ``get``.
+_METHODS = frozenset({"action_map", "http_method_names", *APIView.http_method_names}) - {"head"}
+
+
+@lru_cache(maxsize=1024)
+def _is_followed_by_drf(view_class: type, name: str) -> bool:
+    """Whether an attribute is DRF's own in the classes after `GuardMixin`."""
+    found: object = getattr(super(GuardMixin, view_class), name, None)
+    return found is getattr(APIView, name)
+
+
+def _has_fixed_methods(view_class: type) -> bool:
+    """Whether all instances of a class allow the same methods: DRF and Django decide alone."""
+    return _is_followed_by_drf(view_class, "default_response_headers") and all(
+        getattr(view_class, name, None) is getattr(APIView, name, None)
+        for name in ("allowed_methods", "_allowed_methods")
+    )
 
 
 class GuardMixin(_Base):
@@ -56,8 +76,12 @@ class GuardMixin(_Base):
     #: None: ``BURST_LIMIT``.
     burst_limit: int | None = None
 
-    _identity: tuple[Request, tuple[str | None, Dimension]] | None = None
-    _throttle: ClientThrottle | None = None
+    _state: RequestState | None = None
+    _kept_headers: ClassVar[dict[str, str] | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._kept_headers = None
 
     # Hooks
 
@@ -118,11 +142,10 @@ class GuardMixin(_Base):
         Raises:
             Misuse: See `identity_of`.
         """
-        known = self._identity
-        if known is None or known[0] is not request:
-            found = self.ask_identity(request), get_dimension(request)
-            known = self._identity = (request, found)
-        return known[1]
+        state = self._state_of(request)
+        if state.identity is None:
+            state.identity = self.ask_identity(request), get_dimension(request)
+        return state.identity
 
     def ask_identity(self, request: Request) -> str | None:
         """What `get_identity` returns now.
@@ -176,12 +199,29 @@ class GuardMixin(_Base):
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:
+            # DRF's request and view refer to each other; only garbage collection frees such a
+            # cycle, and the response with it.
+            self.response = None
             request_ids.set_current(before)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a denied address or a malformed request before doing anything else."""
         admit(request._request, self.get_protocol_parameters, plain=self._is_plain(request))
         super().initial(request, *args, **kwargs)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Authenticate the request.
+
+        ``request.user`` finds out whether that was done by an AttributeError, which takes longer
+        than everything that follows for an anonymous visitor. So it is done here first.
+        """
+        if "_user" not in vars(request) and _is_followed_by_drf(
+            type(self), "perform_authentication"
+        ):
+            authenticate = getattr(request, "_authenticate", None)
+            if authenticate is not None:
+                authenticate()
+        super().perform_authentication(request)
 
     def get_content_negotiator(self) -> BaseContentNegotiation:
         """The project's own negotiation; where that is DRF's, the same with a shortcut."""
@@ -199,8 +239,8 @@ class GuardMixin(_Base):
             if not isinstance(throttle, ClientThrottle)
         ]
         if get_settings().ENABLE_RATE_LIMITING:
-            self._throttle = ClientThrottle()
-            throttles.append(self._throttle)
+            throttle = self._state_of(self.request).throttle = ClientThrottle()
+            throttles.append(throttle)
         return throttles
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -208,7 +248,8 @@ class GuardMixin(_Base):
         if isinstance(exc, CursorError):
             logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
         refusal = to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
-        identity = with_dimension(*self._identity[1]) if self._identity is not None else None
+        known = None if self._state is None else self._state.identity
+        identity = None if known is None else with_dimension(*known)
         tell(type(self), self.request, exc, refusal, identity)
         wait: int | None = getattr(refusal, "wait", None)
         response: Response = super().handle_exception(refusal)
@@ -230,14 +271,14 @@ class GuardMixin(_Base):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Set the headers: private to this client, its limits, and the request's id."""
-        # DRF's request and view refer to each other; only garbage collection frees such a cycle.
-        throttle, self._throttle, self._identity = self._throttle, None, None
+        state, self._state = self._state, None
         response = super().finalize_response(request, response, *args, **kwargs)
         headers = response.headers
         if not isinstance(response, PartsResponse):
             if not response.has_header("Cache-Control"):
                 headers["Cache-Control"] = NOT_STORED
             patch_vary_headers(response, VARY.split(", "))
+        throttle = None if state is None else state.throttle
         if throttle is not None:
             for name, value in throttle.headers().items():
                 headers[name] = value
@@ -246,11 +287,26 @@ class GuardMixin(_Base):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """DRF's headers without ``Vary``, which `finalize_response` writes as a whole."""
+        """DRF's headers without ``Vary``, which `finalize_response` writes as a whole.
+
+        They are made once per class, unless instances allow different methods.
+        """
+        kept = type(self)._kept_headers
+        if kept is not None and vars(self).keys().isdisjoint(_METHODS):
+            return kept.copy()
         headers: dict[str, str] = super().default_response_headers
         if headers.get("Vary") == "Accept":
             del headers["Vary"]
+        if _has_fixed_methods(type(self)) and vars(self).keys().isdisjoint(_METHODS):
+            type(self)._kept_headers = headers.copy()
         return headers
+
+    def _state_of(self, request: Request) -> RequestState:
+        """What is known of a request; `finalize_response` forgets it."""
+        state = self._state
+        if state is None or state.request is not request:
+            state = self._state = RequestState(request)
+        return state
 
     def _is_plain(self, request: Request) -> bool:
         """Whether the query is known to be valid without looking at its parameters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import accumulate, chain
@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 from partstream.keys import KeyRing, get_key_ring, keyed_digest
 from partstream.security.validation import PART_NAME
+
+from .slow_parts import SlowParts
 
 #: The maximum number of parts in a view.
 MAX_PARTS = 2000
@@ -43,6 +45,7 @@ class Layout:
         gated: Whether any part has dependencies.
         guarded: Whether any part has permissions.
         checked: Whether the loaders have been checked.
+        slow: Which of the parts have been slow in this process.
         fits: The codec and ``MAX_CURSOR_SIZE`` for which the longest token is known to fit.
     """
 
@@ -54,6 +57,7 @@ class Layout:
     gated: bool
     guarded: bool
     checked: bool = False
+    slow: SlowParts = field(default_factory=SlowParts)
     fits: tuple[Any, int] | None = None
     _kept_digests: tuple[KeyRing, Names] | None = None
 

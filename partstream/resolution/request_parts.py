@@ -39,7 +39,7 @@ class RequestParts:
         declared: PartList,
         described: Mapping[str, Mapping[str, Any]],
         *,
-        get_scope: Callable[[], Scope],
+        get_scope: Callable[[Request], Scope],
         timeout: float | None = None,
         watches_time: bool = True,
     ) -> None:
@@ -62,7 +62,7 @@ class RequestParts:
     @cached_property
     def scope(self) -> Scope:
         """What cache keys of this request depend on."""
-        return self._get_scope()
+        return self._get_scope(self.request)
 
     # Visibility
 

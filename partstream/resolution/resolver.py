@@ -44,7 +44,7 @@ class Resolver:
         described: Mapping[str, Mapping[str, Any]],
         *,
         executor: Executor,
-        get_scope: Callable[[], Scope],
+        get_scope: Callable[[Request], Scope],
         fresh: bool = False,
     ) -> None:
         self.request = request

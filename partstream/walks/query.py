@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rest_framework.request import Request
 
-from partstream.security.validation import MAX_QUERY_LENGTH, sole_token
+from partstream.security.validation import MAX_QUERY_LENGTH, sole_token, validate_token
 
 
 class WalkQuery:
@@ -37,11 +37,25 @@ class WalkQuery:
 
     @property
     def tokens(self) -> list[str]:
-        """The values of the cursor's parameter."""
+        """The values of the cursor's parameter, whatever they are."""
         if self.has_others:
             given: list[str] = self.request.query_params.getlist(self.parameter)
             return given
         return [] if self._token is None else [self._token]
+
+    def validated_token(self, longest: int) -> str:
+        """The request's one token, if it has the form of a token. It is not decoded.
+
+        Args:
+            longest: ``MAX_CURSOR_SIZE``.
+
+        Raises:
+            InvalidCursor: With the reason, for the log.
+        """
+        token = self._token
+        if token is None or len(token) > longest:
+            return validate_token(self.tokens, longest)
+        return token  # Its form is known already.
 
     def with_token(self, token: str) -> str:
         """The query of the next chunk: the application's own parameters, then this token."""

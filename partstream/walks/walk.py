@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
-
-from rest_framework.request import Request
 
 from partstream.backends.cursors.base import CursorCodec
 from partstream.exceptions import CursorError, InvalidCursor, StaleCursor
 from partstream.parts.layout import Layout
-from partstream.security.validation import validate_token
-from partstream.walks.binding import Binding
 
+from .binding import Binding
 from .cursor import Cursor, new_walk, position
+from .query import WalkQuery
 
 
 class Walk:
     """The position of a request in its walk. Made once per request, before any loader runs.
 
     Args:
-        request: The request.
-        given: The request's values for the cursor parameter; empty where a walk begins.
+        query: The request's query; it has no token where a walk begins.
         codec: Turns cursors into tokens.
         ttl: Seconds for which a cursor stays valid.
         longest: The maximum length of a token in characters, ``MAX_CURSOR_SIZE``.
@@ -30,33 +26,31 @@ class Walk:
 
     def __init__(
         self,
-        request: Request,
-        given: list[str],
+        query: WalkQuery,
         *,
         codec: CursorCodec,
         ttl: int,
         longest: int,
         binding: Binding,
     ) -> None:
-        self.request = request
         self.binding = binding
         self._codec = codec
         self._ttl = ttl
         self._longest = longest
         self._cursor: Cursor | None = None
         self._error: CursorError | None = None
+        given = query.tokens
         self._given = given[0] if given else None
         if given:
             try:
-                self._cursor = self._decode(given)
+                self._cursor = self._decode(query.validated_token(longest))
             except CursorError as error:
-                error.token = given[0]
+                error.token = self._given
                 # Kept, and raised by `read`: the throttle counts the request before that.
                 self._error = error
         self.id = self._cursor.walk if self._cursor is not None else new_walk()
 
-    def _decode(self, given: list[str]) -> Cursor:
-        token = validate_token(given, self._longest)
+    def _decode(self, token: str) -> Cursor:
         cursor = Cursor.from_payload(self._codec.decode(token, self._ttl))
         if not self.binding.matches(cursor.binding):
             raise InvalidCursor("the cursor is bound to another identity, view, path or query")
@@ -78,12 +72,9 @@ class Walk:
         if self._error is not None:
             raise self._error
         cursor = self._cursor
+        # The token is authenticated, so its digest is one that this project made.
         if cursor is not None and not (
-            cursor.count <= len(layout.names)
-            and any(
-                hmac.compare_digest(digest, cursor.digest)
-                for digest in layout.digests(cursor.count)
-            )
+            cursor.count <= len(layout.names) and cursor.digest in layout.digests(cursor.count)
         ):
             stale = StaleCursor("the parts of the walk are no longer declared in the same order")
             stale.token = self._given

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 from django.utils.cache import get_conditional_response
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from .prototypes import Prototype
 
 _JSON = "application/json"
 
@@ -24,6 +27,15 @@ LONGEST_LINK: Final = 1500
 NOT_STORED: Final = "private, no-store"
 #: … and depends on these.
 VARY: Final = "Accept, Authorization, Cookie"
+
+
+_get_content: Final[Any] = SimpleTemplateResponse.content.fget  # type: ignore[attr-defined]
+_set_content: Final[Any] = SimpleTemplateResponse.content.fset  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=8)
+def _prototype(cache_control: str) -> Prototype:
+    return Prototype({"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY})
 
 
 class _Unread(Enum):
@@ -49,18 +61,12 @@ class PartsResponse(Response):
 
     def __init__(self, body: bytes = b"", cache_control: str = NOT_STORED) -> None:
         # Skips DRF's own constructor, which prepares data for rendering.
-        SimpleTemplateResponse.__init__(
-            self,
-            "",
-            charset="utf-8",
-            headers={"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY},
-        )
+        self.__dict__ = _prototype(cache_control).attributes()
         self.exception = False
         # None lets DRF's rendering set the content type.
         self.content_type = None
         self._body = body
         self._data: Any = _UNREAD
-        HttpResponse.content.fset(self, body)  # type: ignore[attr-defined]
 
     @property
     def data(self) -> Any:
@@ -76,13 +82,12 @@ class PartsResponse(Response):
     @property
     def content(self) -> bytes:
         """The bytes: the JSON at first, the negotiated renderer's output after `render`."""
-        body: bytes = HttpResponse.content.fget(self)  # type: ignore[attr-defined]
+        body: bytes = _get_content(self) if self.is_rendered else self._body
         return body
 
     @content.setter
     def content(self, value: Any) -> None:
-        HttpResponse.content.fset(self, value)  # type: ignore[attr-defined]
-        self._is_rendered = True
+        _set_content(self, value)
 
     @property
     def rendered_content(self) -> Any:
@@ -98,12 +103,11 @@ class PartsResponse(Response):
 
     def _is_plain_json(self) -> bool:
         renderer = getattr(self, "accepted_renderer", None)
-        context = getattr(self, "renderer_context", None) or {}
         return (
             type(renderer) is JSONRenderer
             and renderer.compact
             and getattr(self, "accepted_media_type", None) == _JSON
-            and context.get("indent") is None
+            and (getattr(self, "renderer_context", None) or {}).get("indent") is None
         )
 
 

@@ -1,0 +1,33 @@
+"""What a view has found for the request that it answers, so that it finds it only once."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+
+from partstream.identity import Dimension
+from partstream.resolution.resolver import Resolver
+from partstream.throttling import ClientThrottle
+from partstream.walks.query import WalkQuery
+from partstream.walks.walk import Walk
+
+
+class RequestState:
+    """What the mixins have found for one request; None: not yet.
+
+    Attributes:
+        request: The request.
+        identity: What `get_identity` and the ``IDENTITY`` function returned.
+        throttle: The throttle that counted the request.
+        query: The request's query, in a view that has cursors.
+        walk: The request's walk.
+        resolver: The request's parts.
+    """
+
+    identity: tuple[str | None, Dimension] | None = None
+    throttle: ClientThrottle | None = None
+    query: WalkQuery | None = None
+    walk: Walk | None = None
+    resolver: Resolver | None = None
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
