@@ -105,23 +105,23 @@ class ProgressiveDeliveryMiddleware(_Middleware):
         """The response, or an awaitable of it."""
         if self._is_async:
             return self._answer_async(request)
-        before = request_ids.current_request_id()
+        before = request_ids.current.get()
         try:
             return self._finished(request, self.get_response(request))
         finally:
-            request_ids.set_current(before)
+            request_ids.current.set(before)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        before = request_ids.current_request_id()
+        before = request_ids.current.get()
         try:
             return self._finished(request, await self.get_response(request))
         finally:
-            request_ids.set_current(before)
+            request_ids.current.set(before)
 
     def _view_instead(self, request: HttpRequest, callback: Callback) -> None:
         if _is_ours(callback):
             request._partstream_is_ours = True  # type: ignore[attr-defined]
-            request_ids.set_current(request_ids.request_id(request))
+            request_ids.current.set(request_ids.request_id(request))
 
     def _finished(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if getattr(request, "_partstream_is_ours", False):

@@ -15,7 +15,8 @@ _META = "HTTP_X_REQUEST_ID"
 #: RFC 3986's unreserved characters: such an id cannot break a log line.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
-_current: ContextVar[str | None] = ContextVar("partstream_request_id", default=None)
+#: The id of the request that this thread or task works for. Restore the old value after setting it.
+current: ContextVar[str | None] = ContextVar("partstream_request_id", default=None)
 
 
 def request_id(request: HttpRequest) -> str:
@@ -35,9 +36,4 @@ def request_id(request: HttpRequest) -> str:
 
 def current_request_id() -> str | None:
     """The id of the request that this thread or task works for, if it is one of partstream's."""
-    return _current.get()
-
-
-def set_current(identifier: str | None) -> None:
-    """Set what `current_request_id` returns from now on; restore the old value afterwards."""
-    _current.set(identifier)
+    return current.get()

@@ -44,6 +44,10 @@ class Limit(NamedTuple):
     view_class: type | None
 
 
+#: Returns a `Limit`, the same one for the same arguments.
+get_limit = lru_cache(maxsize=1024)(Limit)
+
+
 class ClientLimits(NamedTuple):
     """The limits of a view for one request.
 
@@ -54,7 +58,7 @@ class ClientLimits(NamedTuple):
     """
 
     client: str
-    limits: list[Limit]
+    limits: tuple[Limit, ...]
 
 
 class ClientThrottle(BaseThrottle):
@@ -71,7 +75,7 @@ class ClientThrottle(BaseThrottle):
     """
 
     def __init__(self) -> None:
-        self._policy: list[tuple[str, Window]] = []
+        self._limits: tuple[Limit, ...] = ()
         self._decision: Decision | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
@@ -81,13 +85,8 @@ class ClientThrottle(BaseThrottle):
         limits: ClientLimits | None = None if get_limits is None else get_limits(request)
         if limits is None:
             return True
-        windows = [
-            Window(_key(limits.client, limit), limit.requests, limit.seconds)
-            for limit in limits.limits
-        ]
-        self._policy = [
-            (limit.name, window) for limit, window in zip(limits.limits, windows, strict=True)
-        ]
+        self._limits = limits.limits
+        windows = _windows(*limits)
         decision = get_rate_limit_store().take(windows)
         if decision is None:
             on_error = get_settings().RATE_LIMIT_ON_STORE_ERROR
@@ -110,13 +109,12 @@ class ClientThrottle(BaseThrottle):
         """
         if self._decision is None:
             return {}
-        policy, state = [], []
-        for (name, window), remaining, reset in zip(
-            self._policy, self._decision.remaining, self._decision.resets, strict=True
-        ):
-            policy.append(f'"{name}";q={window.limit};w={window.seconds}')
-            state.append(f'"{name}";r={remaining};t={math.ceil(reset)}')
-        return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(state)}
+        _, _, remaining, resets = self._decision
+        state = [
+            f'"{limit.name}";r={left};t={math.ceil(reset)}'
+            for limit, left, reset in zip(self._limits, remaining, resets, strict=True)
+        ]
+        return {"RateLimit-Policy": _policy(self._limits), "RateLimit": ", ".join(state)}
 
 
 def client_key(request: HttpRequest, identity: str | None) -> str:
@@ -135,6 +133,17 @@ def client_key(request: HttpRequest, identity: str | None) -> str:
 @lru_cache(maxsize=4096)
 def _digest(key: bytes, kind: str, value: str) -> str:
     return keyed_digest(key, joined((kind, value)))
+
+
+@lru_cache(maxsize=1024)
+def _windows(client: str, limits: tuple[Limit, ...]) -> tuple[Window, ...]:
+    """What the store counts for a client."""
+    return tuple(Window(_key(client, limit), limit.requests, limit.seconds) for limit in limits)
+
+
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[Limit, ...]) -> str:
+    return ", ".join(f'"{limit.name}";q={limit.requests};w={limit.seconds}' for limit in limits)
 
 
 def _key(client: str, limit: Limit) -> str:

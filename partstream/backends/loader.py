@@ -155,6 +155,13 @@ class Executors:
 
 
 _get_executors = Kept(Executors, SETTING)
+
+
+def _get_configured() -> Executor:
+    return _get_executors().get("PART_EXECUTOR", get_settings().PART_EXECUTOR)
+
+
+_get_default_executor = Kept(_get_configured, SETTING)
 #: Replaces every executor, in tests.
 _substitute: Executor | None = None
 
@@ -175,8 +182,8 @@ def get_executor(
     if _substitute is not None:
         return _substitute
     if configured is None:
-        where, configured = "PART_EXECUTOR", get_settings().PART_EXECUTOR
-    elif isinstance(configured, Executor):
+        return _get_default_executor()
+    if isinstance(configured, Executor):
         return configured
     return _get_executors().get(where, configured)
 

@@ -15,22 +15,19 @@ _OF_LOOPS = "cvar"
 
 
 def atomic_aliases() -> list[str]:
-    """Aliases of the databases that are in an atomic block, in this thread."""
-    return [connection.alias for connection in _initialized() if connection.in_atomic_block]
+    """Aliases of the databases that are in an atomic block, in this thread.
 
-
-def _initialized() -> Iterable[Any]:
-    """This thread's connections: ``connections.all(initialized_only=True)``.
-
-    Django asks asgiref's ``Local`` twice about each database, and that raises and catches an
-    exception each time, unless an event loop runs in this thread. What it asks for is a
-    ``threading.local``, which is read here at once.
+    ``connections.all(initialized_only=True)`` asks asgiref's ``Local`` twice about each database,
+    and that raises and catches an exception each time, unless an event loop runs in this thread.
+    What it asks for is in a ``threading.local``, which is read here at once.
     """
-    if _get_running_loop() is None:
-        storage = getattr(getattr(connections, "_connections", None), "_storage", None)
-        if type(storage) is threading.local:
-            return [found for name, found in vars(storage).items() if name != _OF_LOOPS]
-    return connections.all(initialized_only=True)
+    found: Iterable[Any]
+    storage = getattr(getattr(connections, "_connections", None), "_storage", None)
+    if type(storage) is threading.local and _get_running_loop() is None:
+        found = [value for name, value in vars(storage).items() if name != _OF_LOOPS]
+    else:
+        found = connections.all(initialized_only=True)
+    return [connection.alias for connection in found if connection.in_atomic_block]
 
 
 @contextmanager

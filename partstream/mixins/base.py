@@ -80,7 +80,10 @@ class PartsMixin(GuardMixin):
 
     def get_executor(self) -> Executor:
         """The executor that runs loaders: the attribute ``executor``, or ``PART_EXECUTOR``."""
-        return get_executor(self.executor, f"{type(self).__name__}.executor")
+        configured = self.executor
+        if configured is None:
+            return get_executor()
+        return get_executor(configured, f"{type(self).__name__}.executor")
 
     def get_refresh_allowed(self) -> bool:
         """Whether a client's ``Cache-Control: no-cache`` reloads `cached_for` parts.

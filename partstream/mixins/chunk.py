@@ -17,6 +17,7 @@ from partstream.walks.chunk import Chunk
 from partstream.walks.cursor import Cursor
 from partstream.walks.walk_cache import WalkCache
 from partstream.wire import envelopes
+from partstream.wire.prototypes import put
 from partstream.wire.responses import PartsResponse, next_link
 
 from .attributes import budget_problem, checked
@@ -70,7 +71,9 @@ class ChunkMixin(PartsMixin):
             return self._whole_response(request)
         cursor = self.read_cursor(request)
         resolver = self.get_resolver(request)
-        chunk = Chunk(resolver.parts.layout, cursor, self.get_chunk_size(), resolver.parts.visible)
+        layout = resolver.parts.layout
+        visible = resolver.parts.visible if layout.guarded else None
+        chunk = Chunk(layout, cursor, self.get_chunk_size(), visible)
         budget = self._checked_budget(resolver.executor)
         if request._request.method == "HEAD":
             return PartsResponse()
@@ -100,7 +103,7 @@ class ChunkMixin(PartsMixin):
         if token is not None:
             link = next_link(self._get_query(request).with_token(token))
             if link is not None:
-                response.headers["Link"] = link
+                put(response.headers, "Link", link)
         return response
 
     def _may_have_kept(

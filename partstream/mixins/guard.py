@@ -27,9 +27,18 @@ from partstream.identity import (
 from partstream.logs import get_logger
 from partstream.security.admission import admit
 from partstream.security.refusals import tell
-from partstream.throttling import BURST, RATE, ClientLimits, ClientThrottle, Limit, client_key
+from partstream.throttling import (
+    BURST,
+    RATE,
+    ClientLimits,
+    ClientThrottle,
+    Limit,
+    client_key,
+    get_limit,
+)
 from partstream.wire.errors import to_api_exception, with_code
 from partstream.wire.negotiation import PartsContentNegotiation
+from partstream.wire.prototypes import put
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
 
 from .attributes import checked, protocol_parameters
@@ -167,42 +176,46 @@ class GuardMixin(_Base):
         Raises:
             Misuse: When one of the limits is not a whole number within its bounds.
         """
-        kind, limits = type(self), []
-        # Checked before the store is called: a wrong value would look like a fault of the store.
-        burst = self._checked_limit("burst_limit", self.get_burst_limit())
+        kind = type(self)
+        has_own = kind.get_burst_limit is not GuardMixin.get_burst_limit
+        burst = self._limit(BURST, "burst_limit", self.get_burst_limit(), has_own)
+        has_own = kind.get_rate_limit is not GuardMixin.get_rate_limit
+        rate = self._limit(RATE, "rate_limit", self.get_rate_limit(), has_own)
+        limits: tuple[Limit, ...] = () if rate is None else (rate,)
         if burst is not None and self.counts_as_burst(request):
-            own = self.burst_limit is not None or (
-                kind.get_burst_limit is not GuardMixin.get_burst_limit
-            )
-            limits.append(Limit(*BURST, burst, kind if own else None))
-        rate = self._checked_limit("rate_limit", self.get_rate_limit())
-        if rate is not None:
-            own = self.rate_limit is not None or (
-                kind.get_rate_limit is not GuardMixin.get_rate_limit
-            )
-            limits.append(Limit(*RATE, rate, kind if own else None))
+            limits = (burst, *limits)
         if not limits:
             return None
         identity = counted_identity(request, self.identify, self.ask_identity)
         return ClientLimits(client_key(request._request, identity), limits)
 
-    def _checked_limit(self, attribute: str, limit: Any) -> int | None:
-        own = attribute if getattr(self, attribute) is not None else f"get_{attribute}()"
-        return None if limit is None else int(checked(type(self), attribute, limit, own))
+    def _limit(
+        self, window: tuple[str, int], attribute: str, requests: Any, has_own_hook: bool
+    ) -> Limit | None:
+        if requests is None:
+            return None
+        has_own_value = getattr(self, attribute) is not None
+        if not has_own_value and not has_own_hook:
+            return get_limit(*window, requests, None)  # The setting, which is valid.
+        # Checked before the store is called: a wrong value would look like a fault of the store.
+        source = attribute if has_own_value else f"get_{attribute}()"
+        return get_limit(
+            *window, int(checked(type(self), attribute, requests, source)), type(self)
+        )
 
     # Between DRF and the verbs
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Handle a request, with its id set for the log."""
-        before = request_ids.current_request_id()
-        request_ids.set_current(request_ids.request_id(request))
+        before = request_ids.current.get()
+        request_ids.current.set(request_ids.request_id(request))
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:
             # DRF's request and view refer to each other; only garbage collection frees such a
             # cycle, and the response with it.
             self.response = None
-            request_ids.set_current(before)
+            request_ids.current.set(before)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a denied address or a malformed request before doing anything else."""
@@ -281,8 +294,8 @@ class GuardMixin(_Base):
         throttle = None if state is None else state.throttle
         if throttle is not None:
             for name, value in throttle.headers().items():
-                headers[name] = value
-        headers[request_ids.HEADER] = request_ids.request_id(request._request)
+                put(headers, name, value)
+        put(headers, request_ids.HEADER, request_ids.request_id(request._request))
         return response
 
     @property

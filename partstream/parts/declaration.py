@@ -63,7 +63,7 @@ class LazyPart:
         if type(loader) is not Loader:
             # Kept: a static part lives as long as its view.
             loader = self.loader = as_loader(loader, "lazy()")
-        return loader.bound_to(view)
+        return loader.bound_to(view) if isinstance(loader.function, str) else loader
 
 
 class LinkedPart(LazyPart):

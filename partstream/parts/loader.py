@@ -100,9 +100,7 @@ class Loader:
         return replace(self, **around)
 
     def bound_to(self, view: Any) -> Loader:
-        """The loader with the view's method in place of the method's name."""
-        if not isinstance(self.function, str):
-            return self
+        """The loader with the view's method in place of the method's name, which it must have."""
         try:
             found = getattr(view, self.function, None)
         except RecursionError as error:

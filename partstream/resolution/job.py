@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from types import MappingProxyType
 from typing import Any, Final
 
 from rest_framework.request import Request
@@ -14,14 +13,14 @@ from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
 
-#: The dependencies of a part that has none.
-NO_DEPENDENCIES: Final[Mapping[str, Any]] = MappingProxyType({})
+#: The dependencies of a part that has none. A dictionary is faster to pass on than a read-only view.
+NO_DEPENDENCIES: Final[Mapping[str, Any]] = {}
 
 
 class Job:
     """One loader to run: a callable without arguments that returns the part's `Outcome`.
 
-    It is created before the launcher chooses where it runs; the attributes from ``atomic`` on
+    It is created before the launcher chooses where it runs; the attributes from ``timeout`` on
     describe that choice.
 
     Attributes:
@@ -34,6 +33,7 @@ class Job:
         spent: Seconds spent on the part before the job runs.
     """
 
+    timeout: float | None = None
     atomic: Sequence[str] = ()
     deadline: float | None = None
     limit: float | None = None
@@ -46,7 +46,6 @@ class Job:
         part: LazyPart,
         loader: Loader,
         dependencies: Mapping[str, Any],
-        timeout: float | None,
     ) -> None:
         self._settle = settle
         self.name = name
@@ -54,7 +53,6 @@ class Job:
         self.loader = loader
         self.function: Callable[..., Any] = loader.function
         self.dependencies = dependencies
-        self.timeout = timeout
 
     def __call__(self) -> Outcome:
         """Run the loader in this thread; a failure becomes the outcome, too."""

@@ -79,6 +79,7 @@ class Launcher:
         job, concurrent = self._prepare(name, part, loader), self._executor.concurrent
         if isinstance(job, Outcome):
             return job
+        job.timeout = self._parts.timeout_of(loader)
         if loader.is_async:
             view = type(self._parts.view).__name__
             refuse_green_threads(f"{view}: the loader of part {name!r}")
@@ -102,15 +103,14 @@ class Launcher:
 
     def _prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
         """The job of a part, or its failure."""
-        dependencies: Mapping[str, Any] = NO_DEPENDENCIES
-        if part.depends_on:
-            try:
-                dependencies = self._parts.data_of(part.depends_on)
-            except Exception as error:  # noqa: BLE001 - fail() logs
-                # The data is nested too deeply for this thread's stack.
-                return self._boundary.fail(name, loader, error)
-        timeout = self._parts.timeout_of(loader)
-        return Job(self._settle, name, part, loader, dependencies, timeout)
+        if not part.depends_on:
+            return Job(self._settle, name, part, loader, NO_DEPENDENCIES)
+        try:
+            dependencies = self._parts.data_of(part.depends_on)
+        except Exception as error:  # noqa: BLE001 - fail() logs
+            # The data is nested too deeply for this thread's stack.
+            return self._boundary.fail(name, loader, error)
+        return Job(self._settle, name, part, loader, dependencies)
 
     def _run(self, job: Job) -> Outcome:
         if job.loader.is_async:

@@ -89,12 +89,15 @@ class Resolver:
         running: list[str] = []
         if walk is not None and walk.reads:
             running = self._read(walk, layout.closure(names), moves=budget is not None)
-        # A part that an earlier chunk left running no longer needs its dependencies.
-        others = [name for name in names if name not in running] if running else names
-        order = layout.closure(others, outcomes.keys() | running)
+        order = names
+        if layout.gated or outcomes or running:
+            # A part that an earlier chunk left running no longer needs its dependencies.
+            others = [name for name in names if name not in running]
+            order = layout.closure(others, outcomes.keys() | running)
         elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
         atomic = None if elsewhere else atomic_aliases()
         launcher = Launcher(parts, self.boundary, self.executor, self.hooks, atomic)
+        rest: Sequence[str] = ()
         for position, name in enumerate(order):
             part = declared[name]
             if not isinstance(part, LazyPart):
@@ -107,8 +110,6 @@ class Resolver:
             # The short path of most parts: they run here and now.
             if not (layout.gated and parts.depends_on_failure(name)):
                 outcomes[name] = launcher.run(name, part, loader)
-        else:
-            rest = []
         if rest or running:
             boundary, executor, cached = self.boundary, self.executor, self._cached
             moving = None if budget is None else walk

@@ -1,20 +1,21 @@
-"""New responses, copied from one that was made before: Django's constructors do the same each time.
+"""Responses and headers without the work that Django repeats for each of them.
 
-Only the structure of the made response is used, no name of its attributes. Where a version of
-Django keeps something there that cannot be copied like this, each response is made anew.
+Django's constructors do the same work each time, and check texts that are known to be well-formed.
+Here a response is copied from one that was made before. Only the structure of what Django made is
+used, no name in it: where a version of Django has another structure, Django does the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
-from typing import Any
+from typing import Any, Final
 
 from django.http.response import ResponseHeaders
 from django.template.response import SimpleTemplateResponse
 
 #: Types of values that responses can share.
-_SHARED = (type(None), bool, int, str, bytes, type)
+_SHARED: Final = (type(None), bool, int, str, bytes, type)
 
 
 class Prototype:
@@ -28,7 +29,7 @@ class Prototype:
         self._headers = headers
         self._shared: dict[str, Any] = {}
         self._copiers: list[tuple[str, Callable[[], Any]]] = []
-        #: Whether new responses can be copies.
+        #: Whether new responses are copies; otherwise Django makes each of them.
         self.is_usable = self._take(vars(self._make()))
 
     def _make(self) -> SimpleTemplateResponse:
@@ -62,21 +63,31 @@ def _copier_of(value: Any) -> Callable[[], Any] | None:
         return value.copy  # type: ignore[no-any-return]
     if kind in (dict, SimpleCookie) and not value:
         return kind  # type: ignore[no-any-return]
-    return _copier_of_headers(value) if kind is ResponseHeaders else None
-
-
-def _copier_of_headers(headers: ResponseHeaders) -> Callable[[], ResponseHeaders] | None:
-    """The same for headers, which hold one dictionary."""
-    attributes = list(vars(headers).items())
-    if [type(value) for _, value in attributes] != [dict]:
+    if kind is not ResponseHeaders or _HELD_BY is None:
         return None
-    ((name, values),) = attributes
-    if not all(type(value) is tuple for value in values.values()):
-        return None
+    name, held = _HELD_BY, vars(value)[_HELD_BY]
 
     def copy() -> ResponseHeaders:
         copied = ResponseHeaders.__new__(ResponseHeaders)
-        copied.__dict__ = {name: values.copy()}
+        copied.__dict__ = {name: held.copy()}
         return copied
 
     return copy
+
+
+def _find_holder() -> str | None:
+    """The attribute of headers that holds them, lower-case name -> name and value, and is alone."""
+    attributes = list(vars(ResponseHeaders({"X-Name": "value"})).items())
+    (name, held) = attributes[0] if len(attributes) == 1 else ("", None)
+    return name if held == {"x-name": ("X-Name", "value")} else None
+
+
+_HELD_BY: Final = _find_holder()
+
+
+def put(headers: ResponseHeaders, name: str, value: str) -> None:
+    """Set a header without Django's checks: its value is known to be ASCII without line breaks."""
+    if _HELD_BY is None:
+        headers[name] = value
+    else:
+        vars(headers)[_HELD_BY][name.lower()] = (name, value)

@@ -36,9 +36,9 @@ def test_request_id__that_is_none_is_made(identifier):
 
 @pytest.fixture
 def current():
-    request_ids.set_current("r-7")
+    request_ids.current.set("r-7")
     yield "r-7"
-    request_ids.set_current(None)
+    request_ids.current.set(None)
 
 
 def test_logger__ends_each_line_in_the_id(caplog, current):
@@ -69,7 +69,7 @@ def test_filter__gives_every_record_an_id(caplog, current):
     caplog.handler.addFilter(RequestIDFilter())
     logging.getLogger("app").warning("theirs")
     assert caplog.records[0].request_id == "r-7"
-    request_ids.set_current(None)
+    request_ids.current.set(None)
     logging.getLogger("app").warning("theirs")
     assert caplog.records[1].request_id == "-"
 

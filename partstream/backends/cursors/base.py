@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ MAX_CLOCK_SKEW = 60
 
 #: A payload as compact JSON.
 dump: Callable[[Any], str] = keep(json.JSONEncoder(separators=(",", ":"), allow_nan=False))
+
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -42,7 +44,7 @@ def load(data: bytes) -> Any:
 
 def to_base64url(data: bytes) -> str:
     """URL-safe base64 without padding (RFC 7515, appendix C)."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode()
 
 
 def from_base64url(text: str) -> bytes:
@@ -52,7 +54,7 @@ def from_base64url(text: str) -> bytes:
         InvalidCursor: When it is not base64, or encoding the bytes again gives a different text.
     """
     try:
-        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = a2b_base64(text.encode().translate(_FROM_URL) + b"=" * (-len(text) % 4))
     except ValueError as error:
         raise InvalidCursor("the token is not base64url") from error
     if to_base64url(data) != text:
