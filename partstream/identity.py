@@ -170,10 +170,15 @@ def joined(values: Iterable[str | None]) -> bytes:
     return "".join(pieces).encode("utf-8", "surrogatepass")
 
 
+_uses_forwarded_host = Kept(
+    lambda: bool(django_settings.USE_X_FORWARDED_HOST), "USE_X_FORWARDED_HOST"
+)
+
+
 def host_of(request: HttpRequest) -> str:
     """The host that the client sent. ``get_host()`` decides whether it is allowed."""
     meta = request.META
-    if django_settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in meta:
+    if _uses_forwarded_host() and "HTTP_X_FORWARDED_HOST" in meta:
         return str(meta["HTTP_X_FORWARDED_HOST"]).lower()
     return str(meta.get("HTTP_HOST") or request.get_host()).lower()
 

@@ -69,20 +69,20 @@ class KeyRing:
 
     def __init__(self, secrets: list[bytes]) -> None:
         self._secrets = tuple(secrets)
-        self._derived: dict[tuple[str, int], tuple[bytes, ...]] = {}
+        self._derived: dict[str, tuple[bytes, ...]] = {}
 
     def derive(self, label: str, size: int = KEY_SIZE) -> tuple[bytes, ...]:
         """The keys for this use, one for each secret, derived once per process.
 
         Args:
             label: The label of the use.
-            size: Bytes of each key.
+            size: Bytes of each key, always the same for a label.
         """
         try:
-            return self._derived[label, size]
+            return self._derived[label]
         except KeyError:
             keys = tuple(hkdf(secret, label, size) for secret in self._secrets)
-            return self._derived.setdefault((label, size), keys)
+            return self._derived.setdefault(label, keys)
 
 
 def _make_ring() -> KeyRing:

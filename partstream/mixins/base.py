@@ -18,11 +18,14 @@ from partstream.exceptions import Misuse
 from partstream.logs import get_logger
 from partstream.parts.declaration import PartList
 from partstream.parts.layout import Gates
+from partstream.per_process import Kept
 from partstream.resolution.resolver import Resolver
 
 from .guard import GuardMixin
 
 logger = get_logger("partstream.parts")
+
+_is_debugging = Kept(lambda: bool(django_settings.DEBUG), "DEBUG")
 
 #: Part lists cached per view class: one for each distinct ``parts`` that it is mounted with.
 _KEPT_LISTS = 16
@@ -152,7 +155,7 @@ class PartsMixin(GuardMixin):
         )
 
     def _make_part_list(self, described: Any) -> PartList:
-        pairs = self._watched(self.get_parts) if django_settings.DEBUG else self.get_parts()
+        pairs = self._watched(self.get_parts) if _is_debugging() else self.get_parts()
         if type(described) is not dict and not isinstance(described, Mapping):
             raise Misuse(
                 f"{type(self).__name__}.get_parts_manifest() returned {described!r:.80}. "

@@ -228,13 +228,15 @@ class GuardMixin(_Base):
         ``request.user`` finds out whether that was done by an AttributeError, which takes longer
         than everything that follows for an anonymous visitor. So it is done here first.
         """
-        if "_user" not in vars(request) and _is_followed_by_drf(
-            type(self), "perform_authentication"
+        authenticate = getattr(request, "_authenticate", None)
+        if (
+            authenticate is not None
+            and "_user" not in vars(request)
+            and _is_followed_by_drf(type(self), "perform_authentication")
         ):
-            authenticate = getattr(request, "_authenticate", None)
-            if authenticate is not None:
-                authenticate()
-        super().perform_authentication(request)
+            authenticate()
+        else:
+            super().perform_authentication(request)
 
     def get_content_negotiator(self) -> BaseContentNegotiation:
         """The project's own negotiation; where that is DRF's, the same with a shortcut."""
