@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from partstream.exceptions import InvalidCursor, Misuse
@@ -31,7 +31,7 @@ class AESSIVCursorCodec(CursorCodec):
         keys: The project's key ring.
 
     Raises:
-        Misuse: When the installed cryptography or OpenSSL has no AES-SIV.
+        Misuse: When the installed cryptography or its OpenSSL has no AES-SIV.
     """
 
     hides_contents: ClassVar[bool] = True
@@ -40,10 +40,11 @@ class AESSIVCursorCodec(CursorCodec):
         super().__init__(keys=keys)
         try:
             self._ciphers = [AESSIV(key) for key in keys.derive("cursors.aead", _KEY_SIZE)]
-        except UnsupportedAlgorithm as error:
+        except (InternalError, UnsupportedAlgorithm) as error:
+            # InternalError: OpenSSL was built or configured without it.
             raise Misuse(
-                "the installed cryptography has no AES-SIV, which needs OpenSSL 3.0 or newer. "
-                "Install a wheel of cryptography, or use FernetCursorCodec."
+                "the installed cryptography has no AES-SIV, which needs OpenSSL 3.0 or newer and "
+                "no FIPS mode. Install a wheel of cryptography, or use FernetCursorCodec."
             ) from error
         self._first = self._ciphers[0]
 
