@@ -24,8 +24,9 @@ class AESSIVCursorCodec(CursorCodec):
     The 16 bytes of the tag authenticate everything. The first 8 encrypted bytes are the seconds
     since 1970, big-endian; the rest is the JSON of the payload.
 
-    The encryption is deterministic, and has no nonce that could be used twice. Two tokens are
-    equal only if they are for the same position of the same walk and were made in the same second.
+    The encryption is deterministic, and has no nonce that could be used twice. Two tokens are equal
+    only if they are for the same position of the same walk, under the same key, and were made in
+    the same second. Nothing is filled up: the length of a token tells that of its payload.
 
     Args:
         keys: The project's key ring.
