@@ -294,7 +294,9 @@ def make_cases():
         "fifty parts in a chunk": of_view(FiftyParts),
         "first chunk of 1,000 parts": of_view(ManyParts),
         "cursor chunk of 1,000 parts": of_walk(ManyParts),
-        "a page of CursorPagination": of_view(Groups, second_page.removeprefix("http://testserver")),
+        "a page of CursorPagination": of_view(
+            Groups, second_page.removeprefix("http://testserver")
+        ),
         "a Django view": of_function(plain, "/walk/"),
         "django-ninja": of_function(of_handler([]).call, "/api/ninja"),
         "an unrelated view, no middleware": of_handler([]),
@@ -394,7 +396,11 @@ def rows(blocks):
         "<= 0.2 x",
         f"{found['cursor chunk, Fernet'] / page:.2f} x",
     )
-    yield "for comparison: DRF's CursorPagination, against the bare view", "", f"{page / bare:.1f} x"
+    yield (
+        "for comparison: DRF's CursorPagination, against the bare view",
+        "",
+        f"{page / bare:.1f} x",
+    )
     yield (
         "for comparison: a Django view with JsonResponse",
         "",

@@ -202,7 +202,7 @@ def _make_settings() -> Settings:
 
 #: Returns the settings that are in force now. It raises `Misuse` when any setting is unknown or
 #: invalid; the message names all of them.
-get_settings = Kept(_make_settings, SETTING)
+get_settings = Kept(_make_settings, SETTING).get
 
 
 def get_source(name: str) -> str:

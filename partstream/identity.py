@@ -54,7 +54,7 @@ def _import_function() -> Callable[[Request], str | None]:
 
 
 #: The function that ``IDENTITY`` names. Do not call it where the setting is None.
-get_identity_function = Kept(_import_function, SETTING)
+get_identity_function = Kept(_import_function, SETTING).get
 
 
 #: What the ``IDENTITY`` function returned, in a tuple; empty where the setting is None.
@@ -172,7 +172,7 @@ def joined(values: Iterable[str | None]) -> bytes:
 
 _uses_forwarded_host = Kept(
     lambda: bool(django_settings.USE_X_FORWARDED_HOST), "USE_X_FORWARDED_HOST"
-)
+).get
 
 
 def host_of(request: HttpRequest) -> str:

@@ -21,9 +21,10 @@ from .per_process import Kept
 
 _SALT = b"django-partstream"
 
-
 #: Bytes of a key, unless its use needs more.
 KEY_SIZE = 32
+#: 255 blocks of SHA-256 (RFC 5869, section 2.3).
+_MAX_KEY_SIZE = 8160
 
 
 def hkdf(secret: bytes, label: str, size: int = KEY_SIZE) -> bytes:
@@ -32,8 +33,13 @@ def hkdf(secret: bytes, label: str, size: int = KEY_SIZE) -> bytes:
     Args:
         secret: The input keying material.
         label: The label of the use, HKDF's ``info``.
-        size: Bytes of the key, from 1 to 8160.
+        size: Bytes of the key, from 1 to 8,160.
+
+    Raises:
+        Misuse: When the size is out of this range.
     """
+    if not 1 <= size <= _MAX_KEY_SIZE:
+        raise Misuse(f"a key of {size} bytes cannot be derived: give a size from 1 to 8160.")
     pseudorandom_key = hmac.digest(_SALT, secret, "sha256")
     key = block = b""
     for number in range(1, -(-size // 32) + 1):
@@ -69,20 +75,26 @@ class KeyRing:
 
     def __init__(self, secrets: list[bytes]) -> None:
         self._secrets = tuple(secrets)
-        self._derived: dict[str, tuple[bytes, ...]] = {}
+        self._derived: dict[str | tuple[str, int], tuple[bytes, ...]] = {}
 
     def derive(self, label: str, size: int = KEY_SIZE) -> tuple[bytes, ...]:
         """The keys for this use, one for each secret, derived once per process.
 
+        Keys of one label and different sizes begin with the same bytes, so a label is for one size.
+
         Args:
             label: The label of the use.
-            size: Bytes of each key, always the same for a label.
+            size: Bytes of each key, from 1 to 8,160.
+
+        Raises:
+            Misuse: When the size is out of this range.
         """
+        use = label if size == KEY_SIZE else (label, size)
         try:
-            return self._derived[label]
+            return self._derived[use]
         except KeyError:
             keys = tuple(hkdf(secret, label, size) for secret in self._secrets)
-            return self._derived.setdefault(label, keys)
+            return self._derived.setdefault(use, keys)
 
 
 def _make_ring() -> KeyRing:
@@ -99,4 +111,4 @@ def _make_ring() -> KeyRing:
 
 #: Returns the ring of ``CURSOR_KEYS``, or of ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``. It raises
 #: `Misuse` when a setting is invalid.
-get_key_ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+get_key_ring = Kept(_make_ring, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS").get

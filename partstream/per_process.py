@@ -46,6 +46,9 @@ class Kept(Generic[T]):
     Args:
         make: Makes the value. If it raises, each use raises until it succeeds.
         names: The settings that the value depends on.
+
+    Example:
+        ``get_settings = Kept(make_settings, "DJANGO_PARTSTREAM").get``
     """
 
     def __init__(self, make: Callable[[], T], *names: str) -> None:
@@ -55,7 +58,7 @@ class Kept(Generic[T]):
         self._lock = threading.RLock()
         setting_changed.connect(self._forget)
 
-    def __call__(self) -> T:
+    def get(self) -> T:
         """The value."""
         value = self._value
         if value is None:

@@ -25,7 +25,7 @@ BURST: Final = ("burst", 10)
 RATE: Final = ("rate", 60)
 
 #: Counts requests while the store is down and ``RATE_LIMIT_ON_STORE_ERROR`` is "local".
-_get_local_store = Kept(MemoryRateLimitStore, SETTING)
+_get_local_store = Kept(MemoryRateLimitStore, SETTING).get
 
 
 class Limit(NamedTuple):

@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
 needs_jwt = pytest.mark.skipif(find_spec("jwt") is None, reason="the extra jwt is not installed")
 
 CODECS = [
+    pytest.param("partstream.backends.cursors.aead.AESSIVCursorCodec", id="aead"),
     pytest.param("partstream.backends.cursors.fernet.FernetCursorCodec", id="fernet"),
     pytest.param("partstream.backends.cursors.jwt.JWTCursorCodec", id="jwt", marks=needs_jwt),
     pytest.param("partstream.backends.cursors.signed.SignedCursorCodec", id="signed"),

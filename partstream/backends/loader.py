@@ -80,7 +80,7 @@ def _make_cursor_codec() -> CursorCodec:
 
 
 #: The process's cursor codec.
-get_cursor_codec = Kept(_make_cursor_codec, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+get_cursor_codec = Kept(_make_cursor_codec, SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS").get
 
 
 def _make_cache_store() -> CacheStore:
@@ -95,7 +95,9 @@ def _make_cache_store() -> CacheStore:
 
 
 #: The process's cache store.
-get_cache_store = Kept(_make_cache_store, SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
+get_cache_store = Kept(
+    _make_cache_store, SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
+).get
 
 
 def _make_rate_limit_store() -> RateLimitStore:
@@ -107,7 +109,7 @@ def _make_rate_limit_store() -> RateLimitStore:
 
 
 #: The process's rate-limit store.
-get_rate_limit_store = Kept(_make_rate_limit_store, SETTING, "CACHES")
+get_rate_limit_store = Kept(_make_rate_limit_store, SETTING, "CACHES").get
 
 
 class Executors:
@@ -154,14 +156,14 @@ class Executors:
         return executor
 
 
-_get_executors = Kept(Executors, SETTING)
+_get_executors = Kept(Executors, SETTING).get
 
 
 def _get_configured() -> Executor:
     return _get_executors().get("PART_EXECUTOR", get_settings().PART_EXECUTOR)
 
 
-_get_default_executor = Kept(_get_configured, SETTING)
+_get_default_executor = Kept(_get_configured, SETTING).get
 #: Replaces every executor, in tests.
 _substitute: Executor | None = None
 

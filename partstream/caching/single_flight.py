@@ -250,6 +250,6 @@ class SingleFlight:
 
 
 #: The flights of this process.
-get_single_flight: Kept[SingleFlight] = Kept(
+get_single_flight = Kept(
     lambda: SingleFlight(get_cache_store()), SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS"
-)
+).get

@@ -25,7 +25,7 @@ from .guard import GuardMixin
 
 logger = get_logger("partstream.parts")
 
-_is_debugging = Kept(lambda: bool(django_settings.DEBUG), "DEBUG")
+_is_debugging = Kept(lambda: bool(django_settings.DEBUG), "DEBUG").get
 
 #: Part lists cached per view class: one for each distinct ``parts`` that it is mounted with.
 _KEPT_LISTS = 16

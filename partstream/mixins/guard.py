@@ -199,9 +199,7 @@ class GuardMixin(_Base):
             return get_limit(*window, requests, None)  # The setting, which is valid.
         # Checked before the store is called: a wrong value would look like a fault of the store.
         source = attribute if has_own_value else f"get_{attribute}()"
-        return get_limit(
-            *window, int(checked(type(self), attribute, requests, source)), type(self)
-        )
+        return get_limit(*window, int(checked(type(self), attribute, requests, source)), type(self))
 
     # Between DRF and the verbs
 

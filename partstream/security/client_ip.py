@@ -180,7 +180,7 @@ def _make_networks() -> Networks:
 
 
 #: The project's networks.
-get_networks = Kept(_make_networks, SETTING)
+get_networks = Kept(_make_networks, SETTING).get
 
 
 def client_address(request: HttpRequest) -> Address | None:

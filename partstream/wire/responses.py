@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
@@ -60,8 +59,6 @@ class PartsResponse(Response):
         cache_control: The ``Cache-Control`` header.
     """
 
-    _has_callbacks = False
-
     def __init__(self, body: bytes = b"", cache_control: str = NOT_STORED) -> None:
         # Skips DRF's own constructor, which prepares data for rendering.
         self.__dict__ = _prototype(cache_control).attributes()
@@ -91,19 +88,6 @@ class PartsResponse(Response):
     @content.setter
     def content(self, value: Any) -> None:
         _set_content(self, value)
-
-    def add_post_render_callback(self, callback: Callable[[Any], Any]) -> None:
-        """See ``SimpleTemplateResponse.add_post_render_callback``."""
-        self._has_callbacks = True
-        super().add_post_render_callback(callback)
-
-    def render(self) -> PartsResponse:
-        """See ``SimpleTemplateResponse.render``. Most responses have nothing to render."""
-        if self.is_rendered or self._has_callbacks or not self._can_serve_body():
-            rendered: PartsResponse = super().render()
-            return rendered
-        _set_content(self, self._body)
-        return self
 
     @property
     def rendered_content(self) -> Any:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .requests import Request
     from .tokens import Tokens
 
-CODECS = ("fernet", "jwt", "signed")
+#: The module of a codec, and how the name of its class begins.
+CODECS = {"aead": "AESSIV", "fernet": "Fernet", "jwt": "JWT", "signed": "Signed"}
 CONNECTIONS = 4
 #: One request with junk elsewhere to so many tokens.
 TOKENS_TO_ONE = 4
@@ -204,9 +205,9 @@ def main(arguments: list[str] | None = None) -> int:
                 run = Run(codec, limited, count)
                 runs.append(run)
                 environment = {
-                    "PARTSTREAM_CURSOR_CODEC": f"partstream.backends.cursors.{codec}."
-                    + {"fernet": "Fernet", "jwt": "JWT", "signed": "Signed"}[codec]
-                    + "CursorCodec",
+                    "PARTSTREAM_CURSOR_CODEC": (
+                        f"partstream.backends.cursors.{codec}.{CODECS[codec]}CursorCodec"
+                    ),
                     "PARTSTREAM_TEST_LIMITS": "1" if limited else "0",
                 }
                 try:

@@ -250,6 +250,11 @@ def cursor(token: bytes) -> bytes:
 
 def codec_parts(name: str) -> tuple[type[Any], type[Any]]:
     """The class of a codec, and the tests of it, which know how its tokens are forged."""
+    if name == "aead":
+        from partstream.backends.cursors.aead import AESSIVCursorCodec
+        from tests.unit.backends.cursors.test_aead import TestAESSIVCursorCodec
+
+        return AESSIVCursorCodec, TestAESSIVCursorCodec
     if name == "fernet":
         from partstream.backends.cursors.fernet import FernetCursorCodec
         from tests.unit.backends.cursors.test_fernet import TestFernetCursorCodec

@@ -433,7 +433,11 @@ def hold_law_3(drawn: list[Spec], size: int, data: Any, **attributes: Any) -> No
 
 
 @laws
-@given(specs(), st.integers(1, 4), st.sampled_from(["fernet.Fernet", "signed.Signed", "jwt.JWT"]))
+@given(
+    specs(),
+    st.integers(1, 4),
+    st.sampled_from(["fernet.Fernet", "aead.AESSIV", "signed.Signed", "jwt.JWT"]),
+)
 def test_law_4__no_internal_reaches_the_client(drawn: list[Spec], size: int, codec: str) -> None:
     if codec.startswith("jwt"):
         pytest.importorskip("jwt", reason="PyJWT is an extra")

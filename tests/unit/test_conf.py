@@ -320,7 +320,7 @@ def test_environment__all_bad_variables_are_named_at_once(read):
 
 def test_kept__makes_once_and_again_after_a_change():
     made = []
-    kept = Kept(lambda: made.append(1) or len(made), "SOME_SETTING")
+    kept = Kept(lambda: made.append(1) or len(made), "SOME_SETTING").get
     assert [kept(), kept()] == [1, 1]
     setting_changed.send(sender=None, setting="OTHER_SETTING", value=1, enter=True)
     assert kept() == 1
@@ -337,7 +337,7 @@ def test_kept__raises_until_it_succeeds():
             raise Misuse("not yet")
         return len(made)
 
-    kept = Kept(make, "SOME_SETTING")
+    kept = Kept(make, "SOME_SETTING").get
     for _ in range(2):
         with pytest.raises(Misuse):
             kept()
@@ -354,7 +354,7 @@ def test_kept__makes_one_for_many_threads():
         made.append(object())
         return made[-1]
 
-    kept = Kept(make, "SOME_SETTING")
+    kept = Kept(make, "SOME_SETTING").get
     seen = []
     threads = [threading.Thread(target=lambda: seen.append(kept())) for _ in range(8)]
     for thread in threads:

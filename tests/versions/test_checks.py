@@ -298,13 +298,13 @@ def test_w003__of_a_setting_by_its_long_name(monkeypatch, variable, likely):
 
 def test_e003__names_the_variable_that_a_backend_comes_from(monkeypatch):
     monkeypatch.setattr(conf, "ENVIRONMENT", {"PARTSTREAM_CURSOR_CODEC": "lost.Codec"})
-    conf._settings._forget(setting=conf.SETTING)
-    loader.get_cursor_codec._forget(setting=conf.SETTING)
+    conf.get_settings.__self__._forget(setting=conf.SETTING)
+    loader.get_cursor_codec.__self__._forget(setting=conf.SETTING)
     try:
         assert found()["partstream.E003"].msg.startswith("PARTSTREAM_CURSOR_CODEC = 'lost.Codec'")
     finally:
-        conf._settings._forget(setting=conf.SETTING)
-        loader.get_cursor_codec._forget(setting=conf.SETTING)
+        conf.get_settings.__self__._forget(setting=conf.SETTING)
+        loader.get_cursor_codec.__self__._forget(setting=conf.SETTING)
 
 
 # Executors and time budgets

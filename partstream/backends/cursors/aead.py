@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from partstream.exceptions import InvalidCursor, Misuse
@@ -24,14 +24,15 @@ class AESSIVCursorCodec(CursorCodec):
     The 16 bytes of the tag authenticate everything. The first 8 encrypted bytes are the seconds
     since 1970, big-endian; the rest is the JSON of the payload.
 
-    The encryption is deterministic, and has no nonce that could be used twice. Two tokens are
-    equal only if they are for the same position of the same walk and were made in the same second.
+    The encryption is deterministic, and has no nonce that could be used twice. Two tokens are equal
+    only if they are for the same position of the same walk, under the same key, and were made in
+    the same second. Nothing is filled up: the length of a token tells that of its payload.
 
     Args:
         keys: The project's key ring.
 
     Raises:
-        Misuse: When the installed cryptography or OpenSSL has no AES-SIV.
+        Misuse: When the installed cryptography or its OpenSSL has no AES-SIV.
     """
 
     hides_contents: ClassVar[bool] = True
@@ -40,10 +41,11 @@ class AESSIVCursorCodec(CursorCodec):
         super().__init__(keys=keys)
         try:
             self._ciphers = [AESSIV(key) for key in keys.derive("cursors.aead", _KEY_SIZE)]
-        except UnsupportedAlgorithm as error:
+        except (InternalError, UnsupportedAlgorithm) as error:
+            # InternalError: OpenSSL was built or configured without it.
             raise Misuse(
-                "the installed cryptography has no AES-SIV, which needs OpenSSL 3.0 or newer. "
-                "Install a wheel of cryptography, or use FernetCursorCodec."
+                "the installed cryptography has no AES-SIV, which needs OpenSSL 3.0 or newer and "
+                "no FIPS mode. Install a wheel of cryptography, or use FernetCursorCodec."
             ) from error
         self._first = self._ciphers[0]
 

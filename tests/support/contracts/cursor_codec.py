@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 import time_machine
 
+from partstream.backends.cursors.aead import AESSIVCursorCodec
 from partstream.backends.cursors.base import CursorCodec
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
@@ -82,13 +83,24 @@ def base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def cursors(count):
+    """Cursors over so many parts: at each position, with the fewest and the most parts done."""
+    for next_ in range(count + 1):
+        for done in {0, (1 << max(0, count - next_ - 1)) - 1}:
+            yield Cursor("w" * 16, next_, done, count, "d" * 16, "b" * 22)
+
+
 class CursorCodecContract:
     """Set ``codec_class``, and write `forge`."""
 
     codec_class: ClassVar[type[CursorCodec]]
     hides_contents: ClassVar[bool]
     #: Other codecs, whose tokens must not pass.
-    others: ClassVar[list[type[CursorCodec]]] = [FernetCursorCodec, SignedCursorCodec]
+    others: ClassVar[list[type[CursorCodec]]] = [
+        AESSIVCursorCodec,
+        FernetCursorCodec,
+        SignedCursorCodec,
+    ]
 
     def forge(self, items, issued, secret=NEW):
         """A token that is made well, under the secret, of these JSON texts."""

@@ -9,12 +9,14 @@ from django.test import override_settings
 
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.caches.null import NullCacheStore
+from partstream.backends.cursors.aead import AESSIVCursorCodec
 from partstream.backends.cursors.base import CursorCodec
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.backends.loader import get_cache_store, get_cursor_codec
 from partstream.exceptions import Misuse
 
+AES_SIV = "partstream.backends.cursors.aead.AESSIVCursorCodec"
 SIGNED = "partstream.backends.cursors.signed.SignedCursorCodec"
 JWT = "partstream.backends.cursors.jwt.JWTCursorCodec"
 DJANGO = "partstream.backends.caches.django_cache.DjangoCacheStore"
@@ -48,11 +50,19 @@ def test_codec__is_one_a_process():
     assert get_cursor_codec() is get_cursor_codec()
 
 
-@pytest.mark.parametrize("codec", [SIGNED, {"BACKEND": SIGNED}, {"BACKEND": SIGNED, "OPTIONS": {}}])
-def test_codec__is_what_the_setting_names(codec):
+@pytest.mark.parametrize(
+    ("codec", "codec_class"),
+    [
+        (SIGNED, SignedCursorCodec),
+        ({"BACKEND": SIGNED}, SignedCursorCodec),
+        ({"BACKEND": SIGNED, "OPTIONS": {}}, SignedCursorCodec),
+        (AES_SIV, AESSIVCursorCodec),
+    ],
+)
+def test_codec__is_what_the_setting_names(codec, codec_class):
     before = get_cursor_codec()
     with configured(codec):
-        assert type(get_cursor_codec()) is SignedCursorCodec
+        assert type(get_cursor_codec()) is codec_class
     assert type(get_cursor_codec()) is type(before)
 
 

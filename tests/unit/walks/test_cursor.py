@@ -59,9 +59,10 @@ def test_payload__takes_the_most_parts_and_no_more():
         Cursor.from_payload(payload)
 
 
-def test_cursor__is_frozen():
-    with pytest.raises(AttributeError):
-        cursor().next = 3
+@pytest.mark.parametrize("field", ["walk", "next", "done", "count", "digest", "binding"])
+def test_cursor__is_equal_to_one_of_the_same_values_only(field):
+    other = cursor(**{field: 7 if isinstance(getattr(cursor(), field), int) else "other"})
+    assert cursor() == cursor() != other
 
 
 @pytest.mark.parametrize(

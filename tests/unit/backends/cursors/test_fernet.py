@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.keys import KeyRing
 from partstream.walks.cursor import Cursor
-from tests.support.contracts.cursor_codec import NEW, NOW, TTL, CursorCodecContract
+from tests.support.contracts.cursor_codec import NEW, NOW, TTL, CursorCodecContract, cursors
 
 
 class TestFernetCursorCodec(CursorCodecContract):
@@ -49,6 +49,15 @@ class TestFernetCursorCodec(CursorCodecContract):
             ends.add(token[-1])
         assert len(token) % 4 == 0
         assert len(ends) == 64
+
+    def test_token__of_up_to_21_parts_is_as_long_whatever_it_is_for(self):
+        codec = self.make()
+        sizes = {
+            count: {len(codec.encode(cursor.payload(), TTL)) for cursor in cursors(count)}
+            for count in range(2, 23)
+        }
+        assert {size for count in range(2, 22) for size in sizes[count]} == {183}
+        assert sizes[22] == {183, 204}
 
     def test_token__of_a_walk_of_ten_parts_is_short(self):
         cursor = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22)
