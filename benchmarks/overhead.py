@@ -445,10 +445,12 @@ def rows(blocks):
         "0",
         f"{own:.0f} of {everything:.0f}",
     )
+    none = found["an unrelated view, no middleware"]
+    both = found["an unrelated view, both middlewares"]
     yield (
         "both middlewares, on a view that is not ours",
         "<= 4 us",
-        f"{found['an unrelated view, both middlewares'] - found['an unrelated view, no middleware']:.1f} us",
+        f"{both - none:.1f} us",
     )
     yield (
         "`import partstream` after `import django`",
@@ -471,7 +473,7 @@ def counts():
 if __name__ == "__main__":
     # Lines of the audit trail are written in full; without a handler, none would be.
     trail = logging.getLogger("partstream.audit")
-    trail.addHandler(logging.StreamHandler(open(os.devnull, "w")))
+    trail.addHandler(logging.FileHandler(os.devnull))
     trail.propagate = False
     audit._trail._per_minute = ENDLESS
     if "--count" in sys.argv:

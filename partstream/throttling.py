@@ -44,8 +44,10 @@ class Limit(NamedTuple):
     view_class: type | None
 
 
-#: Returns a `Limit`, the same one for the same arguments.
-get_limit = lru_cache(maxsize=1024)(Limit)
+@lru_cache(maxsize=1024)
+def get_limit(name: str, seconds: int, requests: int, view_class: Any) -> Limit:
+    """A `Limit`, the same one for the same arguments."""
+    return Limit(name, seconds, requests, view_class)
 
 
 class ClientLimits(NamedTuple):

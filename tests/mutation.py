@@ -36,7 +36,7 @@ SAID = {0: "survived", 5: "no test", 33: "no test"}
 #: Of this file, only the functions about identity and limits: the others are about HTTP, and the
 #: selected tests do not check those.
 GUARD = "partstream.mixins.guard.xǁGuardMixinǁ"
-GUARDED = ("client_limits", "_checked_limit", "identify", "ask_identity", "identity_of")
+GUARDED = ("client_limits", "_limit", "identify", "ask_identity", "identity_of")
 #: Fixtures of tests that need one.
 DATABASE = {"db", "transactional_db"}
 

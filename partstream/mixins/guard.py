@@ -61,13 +61,13 @@ _METHODS = frozenset({"action_map", "http_method_names", *APIView.http_method_na
 
 
 @lru_cache(maxsize=1024)
-def _is_followed_by_drf(view_class: type, name: str) -> bool:
+def _is_followed_by_drf(view_class: Any, name: str) -> bool:
     """Whether an attribute is DRF's own in the classes after `GuardMixin`."""
     found: object = getattr(super(GuardMixin, view_class), name, None)
     return found is getattr(APIView, name)
 
 
-def _has_fixed_methods(view_class: type) -> bool:
+def _has_fixed_methods(view_class: Any) -> bool:
     """Whether all instances of a class allow the same methods: DRF and Django decide alone."""
     return _is_followed_by_drf(view_class, "default_response_headers") and all(
         getattr(view_class, name, None) is getattr(APIView, name, None)
@@ -198,8 +198,10 @@ class GuardMixin(_Base):
         if not has_own_value and not has_own_hook:
             return get_limit(*window, requests, None)  # The setting, which is valid.
         # Checked before the store is called: a wrong value would look like a fault of the store.
+        view_class: Any = type(self)
         source = attribute if has_own_value else f"get_{attribute}()"
-        return get_limit(*window, int(checked(type(self), attribute, requests, source)), type(self))
+        requests = int(checked(view_class, attribute, requests, source))
+        return get_limit(*window, requests, view_class)
 
     # Between DRF and the verbs
 
@@ -212,7 +214,7 @@ class GuardMixin(_Base):
         finally:
             # DRF's request and view refer to each other; only garbage collection frees such a
             # cycle, and the response with it.
-            self.response = None
+            vars(self).pop("response", None)
             request_ids.current.set(before)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -226,11 +228,12 @@ class GuardMixin(_Base):
         ``request.user`` finds out whether that was done by an AttributeError, which takes longer
         than everything that follows for an anonymous visitor. So it is done here first.
         """
+        kind: Any = type(self)
         authenticate = getattr(request, "_authenticate", None)
         if (
             authenticate is not None
             and "_user" not in vars(request)
-            and _is_followed_by_drf(type(self), "perform_authentication")
+            and _is_followed_by_drf(kind, "perform_authentication")
         ):
             authenticate()
         else:

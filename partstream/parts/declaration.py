@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import QuerySet
 
@@ -22,34 +22,18 @@ _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
 class LazyPart:
     """The result of `lazy`: a loader and its options. Treat it as read-only.
 
-    It is not a frozen dataclass: a view may create a thousand of them for each request, and plain
-    slots are faster to assign.
+    A view may create a thousand of them for each request, so an instance holds only the options
+    that it was given.
     """
 
-    __slots__ = (
-        "depends_on",
-        "loader",
-        "many",
-        "permission_classes",
-        "serializer_class",
-        "size",
-    )
+    depends_on: Names = ()
+    size: str | None = None
+    serializer_class: type | None = None
+    many: bool = False
+    permission_classes: tuple[Any, ...] = ()
 
-    def __init__(
-        self,
-        loader: Callable[..., Any] | str,
-        depends_on: Names,
-        size: str | None,
-        serializer_class: type | None,
-        many: bool,
-        permission_classes: tuple[Any, ...],
-    ) -> None:
+    def __init__(self, loader: Callable[..., Any] | str) -> None:
         self.loader = loader
-        self.depends_on = depends_on
-        self.size = size
-        self.serializer_class = serializer_class
-        self.many = many
-        self.permission_classes = permission_classes
 
     @property
     def method(self) -> str | None:
@@ -69,18 +53,29 @@ class LazyPart:
 class LinkedPart(LazyPart):
     """A lazy part with dependencies or permissions. Most have neither, and skip those checks."""
 
-    __slots__ = ()
+    def __init__(
+        self,
+        loader: Callable[..., Any] | str,
+        depends_on: Names,
+        permission_classes: tuple[Any, ...],
+    ) -> None:
+        super().__init__(loader)
+        self.depends_on = depends_on
+        self.permission_classes = permission_classes
+
+
+_NO_LINKS: Final = ()
 
 
 def lazy(
     func: Callable[..., Any] | str,
     *,
-    depends_on: Iterable[str] = (),
+    depends_on: Iterable[str] = _NO_LINKS,
     size: str | None = None,
     timeout: float | None = None,
     serializer_class: type | None = None,
     many: bool = False,
-    permission_classes: Iterable[Any] = (),
+    permission_classes: Iterable[Any] = _NO_LINKS,
 ) -> LazyPart:
     """A part whose loader runs only when the part is delivered or depended on.
 
@@ -105,11 +100,31 @@ def lazy(
     """
     if not callable(func) and not isinstance(func, str):
         as_loader(func, "lazy()")  # Raises Misuse, with the reason.
+    if depends_on is _NO_LINKS and permission_classes is _NO_LINKS:
+        part = LazyPart(func)
+    else:
+        part = _linked(func, depends_on, permission_classes)
+    if timeout is not None:
+        seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
+        part.loader = as_loader(func, "lazy()").wrapped(timeout=seconds)
+    if size is not None:
+        part.size = size
+    if serializer_class is not None:
+        part.serializer_class, part.many = serializer_class, many
+    elif many:
+        raise Misuse("lazy(many=True) needs a serializer_class.")
+    return part
+
+
+def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes: Any) -> LazyPart:
+    """The part, with dependencies and permissions if there are any.
+
+    Raises:
+        Misuse: When they are invalid.
+    """
     if not isinstance(depends_on, (list, tuple)):
         names = [depends_on] if isinstance(depends_on, str) else ["other"]
         raise Misuse(f"lazy(depends_on={depends_on!r:.80}): write a list, {names}.")
-    if many and serializer_class is None:
-        raise Misuse("lazy(many=True) needs a serializer_class.")
     if not isinstance(permission_classes, (list, tuple)):
         raise Misuse(
             f"lazy(permission_classes={permission_classes!r}): write a list of permission classes."
@@ -120,11 +135,9 @@ def lazy(
                 f"lazy(permission_classes=[{permission!r:.80}]): write the class, not a call, "
                 "for example [IsAdminUser]."
             )
-    if timeout is not None:
-        seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
-        func = as_loader(func, "lazy()").wrapped(timeout=seconds)
-    kind = LinkedPart if depends_on or permission_classes else LazyPart
-    return kind(func, tuple(depends_on), size, serializer_class, many, tuple(permission_classes))
+    if not depends_on and not permission_classes:
+        return LazyPart(func)
+    return LinkedPart(func, tuple(depends_on), tuple(permission_classes))
 
 
 class PartList:

@@ -13,7 +13,7 @@ from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
 
-#: The dependencies of a part that has none. A dictionary is faster to pass on than a read-only view.
+#: The dependencies of a part that has none. It is passed on faster than a read-only view of it.
 NO_DEPENDENCIES: Final[Mapping[str, Any]] = {}
 
 

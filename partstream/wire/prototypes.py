@@ -58,14 +58,21 @@ class Prototype:
 
 def _copier_of(value: Any) -> Callable[[], Any] | None:
     """A function that copies a value of a made response; None: it cannot be copied."""
-    kind = type(value)
+    kind: Any = type(value)
+    copier: Callable[[], Any] | None = None
     if kind is list and all(isinstance(item, _SHARED) for item in value):
-        return value.copy  # type: ignore[no-any-return]
-    if kind in (dict, SimpleCookie) and not value:
-        return kind  # type: ignore[no-any-return]
-    if kind is not ResponseHeaders or _HELD_BY is None:
+        copier = value.copy
+    elif kind in (dict, SimpleCookie) and not value:
+        copier = kind
+    elif kind is ResponseHeaders:
+        copier = _copier_of_headers(value)
+    return copier
+
+
+def _copier_of_headers(headers: ResponseHeaders) -> Callable[[], ResponseHeaders] | None:
+    if _HELD_BY is None:
         return None
-    name, held = _HELD_BY, vars(value)[_HELD_BY]
+    name, held = _HELD_BY, vars(headers)[_HELD_BY]
 
     def copy() -> ResponseHeaders:
         copied = ResponseHeaders.__new__(ResponseHeaders)
@@ -77,9 +84,9 @@ def _copier_of(value: Any) -> Callable[[], Any] | None:
 
 def _find_holder() -> str | None:
     """The attribute of headers that holds them, lower-case name -> name and value, and is alone."""
-    attributes = list(vars(ResponseHeaders({"X-Name": "value"})).items())
+    attributes = list(vars(ResponseHeaders({"Some-Name": "value"})).items())
     (name, held) = attributes[0] if len(attributes) == 1 else ("", None)
-    return name if held == {"x-name": ("X-Name", "value")} else None
+    return name if held == {"some-name": ("Some-Name", "value")} else None
 
 
 _HELD_BY: Final = _find_holder()

@@ -29,8 +29,8 @@ NOT_STORED: Final = "private, no-store"
 VARY: Final = "Accept, Authorization, Cookie"
 
 
-_get_content: Final[Any] = SimpleTemplateResponse.content.fget  # type: ignore[attr-defined]
-_set_content: Final[Any] = SimpleTemplateResponse.content.fset  # type: ignore[attr-defined]
+_get_content: Final[Any] = SimpleTemplateResponse.content.fget
+_set_content: Final[Any] = SimpleTemplateResponse.content.fset
 
 
 @lru_cache(maxsize=8)
