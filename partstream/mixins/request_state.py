@@ -6,7 +6,6 @@ from rest_framework.request import Request
 
 from partstream.identity import Dimension
 from partstream.resolution.resolver import Resolver
-from partstream.throttling import ClientThrottle
 from partstream.walks.query import WalkQuery
 from partstream.walks.walk import Walk
 
@@ -17,14 +16,12 @@ class RequestState:
     Attributes:
         request: The request.
         identity: What `get_identity` and the ``IDENTITY`` function returned.
-        throttle: The throttle that counted the request.
         query: The request's query, in a view that has cursors.
         walk: The request's walk.
         resolver: The request's parts.
     """
 
     identity: tuple[str | None, Dimension] | None = None
-    throttle: ClientThrottle | None = None
     query: WalkQuery | None = None
     walk: Walk | None = None
     resolver: Resolver | None = None

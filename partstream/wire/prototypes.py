@@ -94,7 +94,7 @@ _HELD_BY: Final = _find_holder()
 
 def put(headers: ResponseHeaders, name: str, value: str) -> None:
     """Set a header without Django's checks: its value is known to be ASCII without line breaks."""
-    if _HELD_BY is None:
-        headers[name] = value
-    else:
+    if _HELD_BY is not None and type(headers) is ResponseHeaders:
         vars(headers)[_HELD_BY][name.lower()] = (name, value)
+    else:
+        headers[name] = value
