@@ -299,7 +299,8 @@ class GuardMixin(_Base):
         if throttle is not None:
             for name, value in throttle.headers().items():
                 put(headers, name, value)
-        put(headers, request_ids.HEADER, request_ids.request_id(request._request))
+        identifier = request_ids.current.get() or request_ids.request_id(request._request)
+        put(headers, request_ids.HEADER, identifier)
         return response
 
     @property

@@ -227,7 +227,13 @@ class PartList:
             Misuse: When the view has no such method, or the loader cannot be called with its
                 arguments.
         """
-        return part.bound_loader(view) if self.static else self._checked_loader(name, part, view)
+        if not self.static:
+            return self._checked_loader(name, part, view)
+        loader = part.loader
+        # Most loaders of a static list are functions, and ready.
+        if type(loader) is Loader and not isinstance(loader.function, str):
+            return loader
+        return part.bound_loader(view)
 
     def _checked_loader(self, name: str, part: LazyPart, view: Any) -> Loader:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -61,10 +61,10 @@ class Boundary:
         try:
             try:
                 if deadline is None and not job.atomic:
-                    fragment = self._make(job.part, job.function, job.dependencies)
+                    fragment = self._make(job)
                 else:
                     with self._limits(job):
-                        fragment = self._make(job.part, job.function, job.dependencies)
+                        fragment = self._make(job)
             except BaseException as error:
                 if not is_failure(error):
                     raise
@@ -138,11 +138,9 @@ class Boundary:
         with savepoints(atomic):
             return encode(loader.recover(self.request, error, self._subject(name)))
 
-    def _make(
-        self, part: Any, function: Callable[..., Any], dependencies: Mapping[str, Any]
-    ) -> bytes:
+    def _make(self, job: Job) -> bytes:
         """The fragment: calls the function, then the serializer, then encodes the data."""
-        data = function(self.request, **dependencies)
+        data, part = job.function(self.request, **job.dependencies), job.part
         if type(data) is CoroutineType:  # From a decorator or a callable object.
             data = run_coroutine(data)
         if part.serializer_class is not None:

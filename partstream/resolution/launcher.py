@@ -60,8 +60,13 @@ class Launcher:
 
     def run(self, name: str, part: LazyPart, loader: Loader) -> Outcome:
         """Run a part in the request's thread; its dependencies are settled."""
-        job = self._prepare(name, part, loader)
-        return job if isinstance(job, Outcome) else self._run(job)
+        if part.depends_on:
+            job = self._prepare(name, part, loader)
+            if isinstance(job, Outcome):
+                return job
+        else:
+            job = Job(self._settle, name, part, loader, NO_DEPENDENCIES)
+        return self._run(job)
 
     def begin(
         self, name: str, part: LazyPart, loader: Loader, *, patient: bool
