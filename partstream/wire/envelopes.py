@@ -32,17 +32,19 @@ def envelope(
         manifest_url: Path of the manifest, if the view has one.
         pending: The names of the parts still to come, as a JSON array.
     """
-    results: list[bytes] = []
+    # Joined once, at the end: a fragment may be large.
+    pieces: list[bytes] = []
     errors: list[dict[str, Any]] = []
     for outcome in outcomes:
         if outcome.fragment is not None:
+            before = b',{"' if pieces else b'{"results":[{"'
             # A name needs no escaping: it has only letters, digits and underscores.
-            results.append(b'{"%b":%b}' % (outcome.name.encode(), outcome.fragment))
+            pieces += (before, outcome.name.encode(), b'":', outcome.fragment, b"}")
         else:
             errors.append(_error(outcome, (retry_cursors or {}).get(outcome.name)))
-    pieces = [b'{"results":[', b",".join(results), b"]"]
+    pieces.append(b"]" if pieces else b'{"results":[]')
     if errors:
-        pieces += [b',"errors":', encode(errors)]
+        pieces += (b',"errors":', encode(errors))
     pieces.append(
         (
             f',"cursor":"{cursor}","meta":{{"total_parts":{total},"current_part":{current},'
@@ -53,9 +55,9 @@ def envelope(
         ).encode()
     )
     if manifest_url is not None:
-        pieces += [b',"manifest_url":', encode(manifest_url)]
+        pieces += (b',"manifest_url":', encode(manifest_url))
     if pending is not None:
-        pieces += [b',"pending":', pending]
+        pieces += (b',"pending":', pending)
     pieces.append(b"}}")
     return b"".join(pieces)
 
