@@ -11,10 +11,10 @@ from partstream.backends.executors.base import Executor
 from partstream.backends.loader import get_cache_store
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
+from partstream.parts.layout import Layout
 from partstream.parts.outcome import Outcome
 from partstream.resolution.resolver import Resolver
 from partstream.walks.chunk import Chunk
-from partstream.walks.cursor import Cursor
 from partstream.walks.walk_cache import WalkCache
 from partstream.wire import envelopes
 from partstream.wire.prototypes import put
@@ -23,6 +23,11 @@ from partstream.wire.responses import PartsResponse, next_link
 from .attributes import budget_problem, checked
 from .base import PartsMixin
 from .cursor import CursorMixin, is_retryable
+
+
+def _may_have_kept(layout: Layout, names: Collection[str]) -> bool:
+    """Whether a walk may have kept one of these parts, or something that they depend on."""
+    return layout.gated or layout.slow.may_include(names, get_settings().CACHE_MIN_DURATION)
 
 
 class ChunkMixin(PartsMixin):
@@ -79,13 +84,15 @@ class ChunkMixin(PartsMixin):
             return PartsResponse()
 
         cache = None
-        if budget is not None or self._may_have_kept(cursor, resolver, chunk.names):
+        if budget is not None or (cursor is not None and _may_have_kept(layout, chunk.names)):
             cache = self._get_walk_cache(request, resolver, reads=cursor is not None)
         outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
-        if self._is_worth_keeping(cursor, resolver):
+        slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
+        # The first request of a walk has no cursor, so it cannot be repeated.
+        if layout.gated or (slow and cursor is not None):
             cache = cache or self._get_walk_cache(request, resolver, reads=cursor is not None)
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
@@ -105,24 +112,6 @@ class ChunkMixin(PartsMixin):
             if link is not None:
                 put(response.headers, "Link", link)
         return response
-
-    def _may_have_kept(
-        self, cursor: Cursor | None, resolver: Resolver, names: Collection[str]
-    ) -> bool:
-        """Whether the walk may have kept one of these parts, or what they depend on."""
-        if cursor is None:
-            return False
-        layout = resolver.parts.layout
-        return layout.gated or layout.slow.may_include(names, get_settings().CACHE_MIN_DURATION)
-
-    def _is_worth_keeping(self, cursor: Cursor | None, resolver: Resolver) -> bool:
-        """Whether the walk may need something again: what others depend on, and slow parts."""
-        layout = resolver.parts.layout
-        is_slow = layout.slow.note(
-            resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION
-        )
-        # The first request of a walk has no cursor, so it cannot be repeated.
-        return layout.gated or (is_slow and cursor is not None)
 
     def _get_walk_cache(
         self, request: Request, resolver: Resolver, *, reads: bool
@@ -157,7 +146,6 @@ class ChunkMixin(PartsMixin):
         if failed and layout.gated:
             retried = (layout.index[outcome.name] for outcome in failed if is_retryable(outcome))
             remaining = {*remaining, *retried}
-        # The first request of a walk has no cursor, so it cannot be repeated.
         slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
         cache.keep(resolver.parts.outcomes.values(), layout, remaining, slow)
 
