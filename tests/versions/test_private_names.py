@@ -8,7 +8,7 @@ import inspect
 import re
 import textwrap
 from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -387,13 +387,15 @@ def add_to_responses(monkeypatch):
     assert not prototypes.Prototype({}).is_usable
 
 
-def add_to_headers(monkeypatch):
+def add_to_headers(monkeypatch, *, first):
     """Headers hold two dictionaries."""
     made = ResponseHeaders.__init__
 
     def __init__(self, *args, **kwargs):
-        self._other = {}
+        if first:
+            self.other = {}
         made(self, *args, **kwargs)
+        self.other = {}
 
     monkeypatch.setattr(ResponseHeaders, "__init__", __init__)
     monkeypatch.setattr(prototypes, "_HELD_BY", prototypes._find_holder())
@@ -458,7 +460,8 @@ WITHOUT = {
     "_user": rename_user,
     "_allowed_methods": rename_allowed_methods,
     "responses": add_to_responses,
-    "headers": add_to_headers,
+    "headers": partial(add_to_headers, first=True),
+    "headers, at their end": partial(add_to_headers, first=False),
     "_connections": rename_connections,
     "_storage": rename_storage,
     "_Storage": without_storage_class,
