@@ -83,13 +83,9 @@ def _is_followed_by_drf(view_class: Any, name: str) -> bool:
 
 def _has_fixed_methods(view_class: Any) -> bool:
     """Whether all instances of a class allow the same methods: DRF and Django decide alone."""
-    return (
-        isinstance(view_class.http_method_names, (list, tuple))
-        and _is_followed_by_drf(view_class, "default_response_headers")
-        and all(
-            getattr(view_class, name, None) is getattr(APIView, name, None)
-            for name in ("allowed_methods", "_allowed_methods")
-        )
+    return _is_followed_by_drf(view_class, "default_response_headers") and all(
+        getattr(view_class, name, None) is getattr(APIView, name, None)
+        for name in ("allowed_methods", "_allowed_methods")
     )
 
 
