@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
+
 def atomic_aliases() -> list[str]:
     """Aliases of the databases that are in an atomic block, in this thread.
 

@@ -243,14 +243,15 @@ class GuardMixin(_Base):
         DRF's property raises and catches an AttributeError to see that it has not authenticated
         yet. That takes longer than to authenticate an anonymous visitor.
         """
-        known: Any = request
+        view_class: Any = type(self)
+        drf_request: Any = request
         if (
             type(request) is Request
             and "_user" not in vars(request)
             and APIView.perform_authentication is _PERFORM_AUTHENTICATION
-            and _authenticates_as_drf(type(self))
+            and _authenticates_as_drf(view_class)
         ):
-            known._authenticate()
+            drf_request._authenticate()
         else:
             super().perform_authentication(request)
 

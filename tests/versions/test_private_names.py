@@ -288,7 +288,7 @@ ROUTES = [
 
 #: What is different in each page of the browsable API: the token of its forms, and what is left of
 #: the limits.
-CHANGING = re.compile(rb'(?m)(?i:csrf\w+)\W+\w{64}|<b>RateLimit:</b>.*$')
+CHANGING = re.compile(rb"(?m)(?i:csrf\w+)\W+\w{64}|<b>RateLimit:</b>.*$")
 
 
 @pytest.fixture

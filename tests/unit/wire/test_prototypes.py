@@ -41,9 +41,7 @@ def made_by_django(headers):
 
 def mutable_of(attributes):
     """The objects in these attributes that could be changed, by their place."""
-    found = {
-        name: value for name, value in attributes.items() if not isinstance(value, IMMUTABLE)
-    }
+    found = {name: value for name, value in attributes.items() if not isinstance(value, IMMUTABLE)}
     headers = attributes["headers"]
     return {**found, **{("headers", name): value for name, value in vars(headers).items()}}
 
@@ -290,20 +288,20 @@ def test_prototype__lets_django_do_what_it_cannot_copy(monkeypatch, value):
     assert first["headers"] is not second["headers"]
 
 
-def test_prototype__copies_what_is_new_if_it_can(monkeypatch):
+@pytest.mark.parametrize("kind", [list, dict])
+def test_prototype__copies_what_is_new_if_it_can(monkeypatch, kind):
     made = SimpleTemplateResponse.__init__
 
     def __init__(self, *args, **kwargs):
         made(self, *args, **kwargs)
-        self.more = {"list": [1, "a"], "dict": {}, "number": 1}[kind]
+        self.more, self.number = kind(), 1
 
     monkeypatch.setattr(SimpleTemplateResponse, "__init__", __init__)
-    for kind, value in (("list", [1, "a"]), ("dict", {}), ("number", 1)):  # noqa: B007
-        prototype = Prototype(HEADERS)
-        assert prototype.is_usable
-        first, second = (prototype.attributes()["more"] for _ in range(2))
-        assert first == second == value
-        assert first is not second or kind == "number"
+    prototype = Prototype(HEADERS)
+    assert prototype.is_usable
+    first, second = (prototype.attributes() for _ in range(2))
+    assert (first["more"], first["number"]) == (second["more"], second["number"]) == (kind(), 1)
+    assert first["more"] is not second["more"]
 
 
 def test_headers__are_held_in_one_dictionary():
