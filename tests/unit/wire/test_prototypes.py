@@ -7,12 +7,14 @@ import pickle
 from http.cookies import SimpleCookie
 
 import pytest
-from django.http import HttpResponse
+from django.http import BadHeaderError, HttpResponse
 from django.http.response import ResponseHeaders
 from django.template.response import SimpleTemplateResponse
 from rest_framework.renderers import JSONRenderer
 
 from partstream import HybridProgressiveView
+from partstream.backends.cursors.signed import SignedCursorCodec
+from partstream.keys import get_key_ring
 from partstream.wire import prototypes
 from partstream.wire.prototypes import Prototype, put
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
@@ -262,6 +264,33 @@ def test_put__sets_where_headers_are_others(kind, name):
     headers = kind({})
     put(headers, "X-One", "1")
     assert list(headers.items()) == [(name, "1")]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\r\nX-Two: 2"])
+def test_put__refuses_line_breaks_as_django_does(value):
+    with pytest.raises(BadHeaderError):
+        headers_put("X-One", value)
+
+
+@pytest.mark.parametrize("value", ["é", "☃"])
+def test_put__encodes_other_characters_as_django_does(value):
+    usual = ResponseHeaders({})
+    usual["X-One"] = value
+    assert vars(headers_put("X-One", value)) == vars(usual)
+
+
+class Breaking(SignedCursorCodec):
+    """A codec of a project's own, with a mistake: no token has such a character."""
+
+    def seal(self, payload, *, issued, ttl):
+        return super().seal(payload, issued=issued, ttl=ttl) + "\r\nX-Two: 2"
+
+
+def test_link__a_token_of_a_wrong_codec_makes_no_header(client, serve):
+    codec = Breaking(keys=get_key_ring())
+    url = serve(parts=[("a", 1), ("b", 2)], chunk_size=1, get_cursor_codec=lambda self: codec)
+    with pytest.raises(BadHeaderError):
+        client.get(url)
 
 
 # Where it cannot be copied
