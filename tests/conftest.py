@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from django.core.cache import caches
-from django.urls import include, path
+from django.urls import include, path, set_script_prefix
 from django.utils import timezone, translation
 
 from partstream import HybridProgressiveView, ProgressiveView
@@ -106,6 +108,22 @@ def own_language():
     yield
     translation.deactivate()
     timezone.deactivate()
+
+
+@pytest.fixture
+def known_thread_settings():
+    """Each setting of the thread has a value, for tests of what is left to the garbage collector.
+
+    Where one has none, asgiref's ``Local`` raises inside a context manager, and on Python 3.10
+    contextlib's frame of that refers to the exception, which refers to the frame: they wait for the
+    garbage collector with all frames that called them.
+    """
+    set_script_prefix("/")  # As servers do.
+    with ExitStack() as stack:
+        if sys.version_info < (3, 11):
+            stack.enter_context(translation.override("en-us"))
+            stack.enter_context(timezone.override("UTC"))
+        yield
 
 
 class URLconf:

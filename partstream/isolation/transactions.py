@@ -10,9 +10,6 @@ from typing import Any
 
 from django.db import connections, transaction
 
-#: Where the ``Local`` of connections keeps those of event loops.
-_OF_LOOPS = "cvar"
-
 
 def atomic_aliases() -> list[str]:
     """Aliases of the databases that are in an atomic block, in this thread.
@@ -21,10 +18,11 @@ def atomic_aliases() -> list[str]:
     and that raises and catches an exception each time, unless an event loop runs in this thread.
     What it asks for is in a ``threading.local``, which is read here at once.
     """
-    found: Iterable[Any]
     storage = getattr(getattr(connections, "_connections", None), "_storage", None)
+    found: Iterable[Any]
     if type(storage) is threading.local and _get_running_loop() is None:
-        found = [value for name, value in vars(storage).items() if name != _OF_LOOPS]
+        held = vars(storage)
+        found = [held[alias] for alias in connections if alias in held]
     else:
         found = connections.all(initialized_only=True)
     return [connection.alias for connection in found if connection.in_atomic_block]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from django.http import HttpRequest
 from django.utils.cache import patch_vary_headers
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.request import Request
@@ -45,7 +46,6 @@ from .attributes import checked, protocol_parameters
 from .request_state import RequestState
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
     _Base = APIView
@@ -59,8 +59,22 @@ _NEGOTIATION = PartsContentNegotiation()
 #: ``head`` on each instance that has ``get``.
 _METHODS = frozenset({"action_map", "http_method_names", *APIView.http_method_names}) - {"head"}
 
+#: DRF's own, to notice when something has replaced it.
+_PERFORM_AUTHENTICATION = APIView.perform_authentication
+
 
 @lru_cache(maxsize=1024)
+def _authenticates_as_drf(view_class: Any) -> bool:
+    """Whether a call of ``_authenticate`` does what reading ``request.user`` does."""
+    request: Any = Request(HttpRequest(), negotiator=_NEGOTIATION)
+    request.user = None
+    return (
+        hasattr(request, "_authenticate")
+        and "_user" in vars(request)
+        and _is_followed_by_drf(view_class, "perform_authentication")
+    )
+
+
 def _is_followed_by_drf(view_class: Any, name: str) -> bool:
     """Whether an attribute is DRF's own in the classes after `GuardMixin`."""
     found: object = getattr(super(GuardMixin, view_class), name, None)
@@ -230,14 +244,14 @@ class GuardMixin(_Base):
         yet. That takes longer than to authenticate an anonymous visitor.
         """
         view_class: Any = type(self)
-        authenticate = getattr(request, "_authenticate", None)
+        drf_request: Any = request
         if (
-            authenticate is not None
-            and type(request) is Request
+            type(request) is Request
             and "_user" not in vars(request)
-            and _is_followed_by_drf(view_class, "perform_authentication")
+            and APIView.perform_authentication is _PERFORM_AUTHENTICATION
+            and _authenticates_as_drf(view_class)
         ):
-            authenticate()
+            drf_request._authenticate()
         else:
             super().perform_authentication(request)
 

@@ -13,6 +13,13 @@ from .cursor import Cursor, new_walk, position
 from .query import WalkQuery
 
 
+def _without_traceback(error: CursorError) -> CursorError:
+    """A copy. The original's traceback refers to the walk, which must not refer to it in turn."""
+    copied = type(error).__new__(type(error), *error.args)
+    vars(copied).update(vars(error))
+    return copied
+
+
 class Walk:
     """The position of a request in its walk. Made once per request, before any loader runs.
 
@@ -47,7 +54,7 @@ class Walk:
             except CursorError as error:
                 error.token = self._given
                 # Kept, and raised by `read`: the throttle counts the request before that.
-                self._error = error
+                self._error = _without_traceback(error)
         self.id = self._cursor.walk if self._cursor is not None else new_walk()
 
     def _decode(self, token: str) -> Cursor:
@@ -70,16 +77,19 @@ class Walk:
             StaleCursor: When the parts that the walk began with are no longer declared.
         """
         if self._error is not None:
-            raise self._error
+            raise _without_traceback(self._error)
         cursor = self._cursor
         # The token is authenticated, so its digest is one that this project made.
         if cursor is not None and not (
             cursor.count <= len(layout.names) and cursor.digest in layout.digests(cursor.count)
         ):
-            stale = StaleCursor("the parts of the walk are no longer declared in the same order")
-            stale.token = self._given
-            raise stale
+            raise self._stale()
         return cursor
+
+    def _stale(self) -> StaleCursor:
+        error = StaleCursor("the parts of the walk are no longer declared in the same order")
+        error.token = self._given
+        return error
 
     def issue(self, layout: Layout, remaining: Sequence[int]) -> str:
         """A token of this walk for which only these ascending positions remain.

@@ -93,8 +93,14 @@ _HELD_BY: Final = _find_holder()
 
 
 def put(headers: ResponseHeaders, name: str, value: str) -> None:
-    """Set a header without Django's checks: its value is known to be ASCII without line breaks."""
-    if _HELD_BY is not None and type(headers) is ResponseHeaders:
+    """Set a header, and spare Django's work for a value of ASCII without line breaks."""
+    if (
+        _HELD_BY is not None
+        and type(headers) is ResponseHeaders
+        and value.isascii()
+        and "\n" not in value
+        and "\r" not in value
+    ):
         vars(headers)[_HELD_BY][name.lower()] = (name, value)
     else:
         headers[name] = value

@@ -12,7 +12,7 @@ from rest_framework.serializers import Serializer
 
 from partstream import PartList, ProgressiveView, lazy, safe_call
 from partstream.exceptions import Misuse
-from partstream.parts.declaration import LazyPart
+from partstream.parts.declaration import LazyPart, LinkedPart
 from partstream.parts.layout import _make_layout
 
 
@@ -435,3 +435,96 @@ def test_views__that_are_gone_are_not_kept():
     del view
     gc.collect()
     assert reference() is None
+
+
+# The options of lazy()
+
+
+NO_LISTS = [
+    "",
+    "meta",
+    None,
+    0,
+    1,
+    False,
+    {},
+    {"meta": 1},
+    set(),
+    b"",
+    iter(()),
+    range(0),
+    object(),
+]
+
+
+@pytest.mark.parametrize("wrong", NO_LISTS, ids=itertools.count())
+@pytest.mark.parametrize("option", ["depends_on", "permission_classes"])
+@pytest.mark.parametrize(
+    "others",
+    [{}, {"depends_on": []}, {"permission_classes": ()}, {"serializer_class": Serializer}],
+    ids=lambda others: next(iter(others), "alone"),
+)
+def test_lazy__refuses_links_that_are_no_list_however_empty(option, wrong, others):
+    with pytest.raises(Misuse, match=r"^lazy\(" + option + ".*write a list"):
+        lazy(load, **{**others, option: wrong})
+
+
+@pytest.mark.parametrize("depends_on", [(), [], ["a"], ("a", "b")])
+@pytest.mark.parametrize("size", [None, "", "small"])
+@pytest.mark.parametrize(
+    ("serializer_class", "many"), [(None, False), (Serializer, False), (Serializer, True)]
+)
+@pytest.mark.parametrize("permission_classes", [(), [], [IsAdminUser]])
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_lazy__has_the_options_that_it_was_given(
+    depends_on, size, serializer_class, many, permission_classes, timeout
+):
+    part = lazy(
+        load,
+        depends_on=depends_on,
+        size=size,
+        timeout=timeout,
+        serializer_class=serializer_class,
+        many=many,
+        permission_classes=permission_classes,
+    )
+    assert part.depends_on == tuple(depends_on)
+    assert part.permission_classes == tuple(permission_classes)
+    assert (part.size, part.serializer_class, part.many) == (size, serializer_class, many)
+    loader = part.bound_loader(View())
+    assert (loader.function, loader.timeout) == (load, timeout)
+    # Only these may have links.
+    assert isinstance(part, LinkedPart) is bool(depends_on or permission_classes)
+    copied = copy.deepcopy(part)
+    assert vars(copied).keys() == vars(part).keys()
+    assert (copied.depends_on, copied.size) == (part.depends_on, part.size)
+
+
+@pytest.mark.parametrize(
+    "links", [{}, {"depends_on": ["a"]}, {"permission_classes": [IsAdminUser]}]
+)
+@pytest.mark.parametrize("many", [True, 1, "yes"])
+def test_lazy__refuses_many_without_a_serializer(links, many):
+    with pytest.raises(Misuse, match="needs a serializer_class"):
+        lazy(load, many=many, **links)
+
+
+@pytest.mark.parametrize("links", [{}, {"depends_on": ["a"]}])
+@pytest.mark.parametrize("timeout", [0, -1, "", "5", False, float("nan")])
+def test_lazy__refuses_a_wrong_timeout(links, timeout):
+    with pytest.raises(Misuse, match=r"lazy\(timeout="):
+        lazy(load, timeout=timeout, **links)
+
+
+def test_part__its_options_are_its_own():
+    parts = [lazy(load, size="small"), lazy(load), lazy(load, serializer_class=Serializer)]
+    assert [part.size for part in parts] == ["small", None, None]
+    assert [part.serializer_class for part in parts] == [None, None, Serializer]
+    assert LazyPart.size is LazyPart.serializer_class is None
+
+
+def test_part__equals_itself_alone():
+    part, other = lazy(load), lazy(load)
+    assert part == part
+    assert part != other
+    assert len({part, other, part}) == 2

@@ -8,7 +8,6 @@ import itertools
 import logging
 import random
 import re
-import sys
 import time
 from threading import Barrier, Event, get_ident
 
@@ -113,10 +112,7 @@ def test_parts__of_every_kind(resolve):
     }
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="on Python 3.10, asking for the request's user, as cache keys do, leaves frames behind",
-)
+@pytest.mark.usefixtures("known_thread_settings")
 @pytest.mark.parametrize("budget", [None, AMPLE, BUDGET])
 def test_parts__leave_no_outcome_to_the_garbage_collector(serve, client, threads, budget):
     async def later(request):
