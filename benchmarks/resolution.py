@@ -28,7 +28,7 @@ if __name__ == "__main__":  # Not in the processes that it starts: they have the
 
 from django.test import override_settings
 from report import report
-from timing import measure
+from timing import Case, measure
 
 from partstream.backends.loader import get_cache_store
 
@@ -39,10 +39,10 @@ WARM_UP = 5
 
 
 def fetch(name):
-    """A case of `measure`: a call of a warmed-up view."""
+    """A call of a warmed-up view."""
     get = subjects.make_view(name)
     get()
-    return (lambda count: ["/"] * count, get)
+    return Case(lambda count: ["/"] * count, get)
 
 
 def median(values):
@@ -127,9 +127,8 @@ def walk_rows(where, walks, counts):
 
 def hop(blocks):
     """A part on a thread."""
-    found = measure(
-        {"inline": fetch("One"), "thread": fetch("OneOnAThread")}, calls=100, blocks=blocks
-    )
+    cases = {"inline": fetch("One"), "thread": fetch("OneOnAThread")}
+    found = measure(cases, blocks=blocks, clock=time.perf_counter)
     yield (
         "a part on a warm thread, over one in the request's",
         "<= 80 us",
@@ -139,7 +138,8 @@ def hop(blocks):
 
 def cached(blocks, redis_url):
     """A large cached fragment against a tiny one, and a store against the client it uses."""
-    found = measure({"tiny": fetch("Tiny"), "large": fetch("Large")}, calls=50, blocks=blocks)
+    cases = {"tiny": fetch("Tiny"), "large": fetch("Large")}
+    found = measure(cases, calls=50, blocks=blocks)
     yield (
         "a cached fragment of 226 KB against a tiny one, LocMem",
         "<= 2.5 x",
@@ -147,7 +147,8 @@ def cached(blocks, redis_url):
     )
     caches = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url}}
     with override_settings(CACHES=caches, DJANGO_PARTSTREAM={"CACHE_STORE": subjects.REDIS_STORE}):
-        found = measure({"tiny": fetch("Tiny"), "large": fetch("Large")}, calls=50, blocks=blocks)
+        cases = {"tiny": fetch("Tiny"), "large": fetch("Large")}
+        found = measure(cases, calls=50, blocks=blocks, clock=time.perf_counter)
         yield (
             "a cached fragment of 226 KB against a tiny one, Redis",
             "<= 3 x",
@@ -160,11 +161,11 @@ def cached(blocks, redis_url):
         client.set("raw", value)
         found = measure(
             {
-                "store": (lambda count: ["benchmark"] * count, store.get),
-                "raw": (lambda count: ["raw"] * count, client.get),
+                "store": Case(lambda count: ["benchmark"] * count, store.get),
+                "raw": Case(lambda count: ["raw"] * count, client.get),
             },
-            calls=100,
             blocks=blocks,
+            clock=time.perf_counter,
         )
         yield (
             "2 KB from the Redis store against redis-py's get",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import sys
 import threading
@@ -186,6 +187,7 @@ def walk(get):
 
 def _serve(connection, set_up_with, name):
     set_up(**set_up_with)
+    logging.disable(logging.CRITICAL)
     get = make_view(name)
     connection.send(None)
     # As in a server: threads are started and connections opened before the requests.
