@@ -1,9 +1,10 @@
-"""The cost of the guard: checking limits, a cursor with every check, and the middleware.
+"""The cost of checking limits, and that they hold.
 
 Install the versions to be measured, then run ``python benchmarks/guard.py``. Cases that are
 compared run in alternating blocks in one process. Redis is a temporary server behind a Unix
 socket, as in the tests, and a PING uses the same client and kind of connection as a check.
-``--markdown`` prints the table for the docs.
+``--markdown`` prints the table for the docs. The overhead benchmark has the other costs of the
+guard: codecs, chunks with limits, and the middleware.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import logging
 import sys
 import threading
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from django.conf import settings
+from report import report
+from timing import Case, measure
 
 from tests.support import redis as redis_servers
 
@@ -64,72 +69,7 @@ def of_throttle(view, throttle):
 
     request = Request(RequestFactory().get("/"))
     view.request = request
-    return lambda count: [throttle] * count, lambda kind: kind().allow_request(request, view)
-
-
-def of_view(limiting):
-    """A case: the first chunk of a walk, with or without limits."""
-    from django.test import RequestFactory, override_settings
-
-    from partstream import ProgressiveView
-
-    view = type("View", (ProgressiveView,), {"parts": [("a", 1), ("b", 2), ("c", 3)]}).as_view()
-    factory = RequestFactory(headers={"host": "testserver"})
-    limits = {"RATE_LIMIT": ENDLESS, "BURST_LIMIT": ENDLESS, "RATE_LIMIT_STORE": MEMORY}
-    configured = override_settings(DJANGO_PARTSTREAM={**limits, "ENABLE_RATE_LIMITING": limiting})
-
-    def prepare(count):
-        configured.enable()
-        view(factory.get("/"))
-        return [factory.get("/") for _ in range(count)] + [configured]
-
-    def call(request):
-        if request is configured:
-            configured.disable()
-        else:
-            view(request)
-
-    return prepare, call
-
-
-def of_codec(codec):
-    """A case: a token validated, decoded and verified, and the next one encoded."""
-    from partstream.security.validation import validate_token
-    from partstream.walks.cursor import Cursor
-
-    payload = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22).payload()
-    token = codec.encode(payload, 3600)
-
-    def turn(token):
-        cursor = Cursor.from_payload(codec.decode(validate_token([token], 1024), 3600))
-        codec.encode(cursor.payload(), 3600)
-
-    return lambda count: [token] * count, turn
-
-
-def of_handler(middleware):
-    """A case: a request for a plain view through Django's handler, with this middleware."""
-    from django.core.handlers.base import BaseHandler
-    from django.test import RequestFactory, override_settings
-
-    with override_settings(MIDDLEWARE=middleware):
-        handler = BaseHandler()
-        handler.load_middleware()
-    factory = RequestFactory()
-    return lambda count: [factory.get("/plain/") for _ in range(count)], handler.get_response
-
-
-def plain(request):
-    """A view that is not partstream's."""
-    from django.http import HttpResponse
-
-    return HttpResponse(b"plain")
-
-
-class URLs:
-    """The project's URLs."""
-
-    urlpatterns: list = []
+    return Case(lambda count: [throttle] * count, lambda kind: kind().allow_request(request, view))
 
 
 @contextmanager
@@ -171,18 +111,12 @@ def admitted(store, threads=16, requests=200, limit=100):
 def rows(blocks):
     """Each measure: its name, target and result, in the order of the table."""
     from django.core.cache import caches
-    from django.urls import path
     from redis import Redis
     from rest_framework.throttling import SimpleRateThrottle
-    from timing import measure
 
     from partstream import ProgressiveView
-    from partstream.backends.cursors.fernet import FernetCursorCodec
-    from partstream.backends.cursors.jwt import JWTCursorCodec
-    from partstream.backends.cursors.signed import SignedCursorCodec
     from partstream.backends.rate_limits.base import Window
     from partstream.backends.rate_limits.redis import RedisRateLimitStore
-    from partstream.keys import get_key_ring
     from partstream.throttling import ClientThrottle
 
     class DRFThrottle(SimpleRateThrottle):
@@ -204,78 +138,39 @@ def rows(blocks):
             return "full"
 
     view = ProgressiveView(parts=[("a", 1)])
-    case = of_throttle(view, Full)
-    for kind in case[0](1001):
-        case[1](kind)
+    full = of_throttle(view, Full)
+    for kind in full.prepare(1001):
+        full.call(kind)
     with limited(MEMORY, ENDLESS, ENDLESS):
         checks = measure(
             {
                 "ours": of_throttle(view, ClientThrottle),
                 "drf": of_throttle(view, DRFThrottle),
-                "drf full": case,
+                "drf full": full,
             },
             blocks=blocks,
         )
 
     store = RedisRateLimitStore(alias="redis")
     windows = [Window("{a}:burst", ENDLESS, 10), Window("{a}:rate", ENDLESS, 60)]
-    client = Redis(connection_pool=store._pool)
+    client = Redis(connection_pool=store._redis.pool)
     caches["redis"].clear()
     redis = measure(
         {
-            "take": (lambda count: [windows] * count, store.take),
-            "ping": (lambda count: [client] * count, lambda client: client.ping()),
+            "take": Case(lambda count: [windows] * count, store.take),
+            "ping": Case(lambda count: [client] * count, lambda client: client.ping()),
         },
         blocks=blocks,
-    )
-    keys = get_key_ring()
-    codecs = measure(
-        {
-            "fernet": of_codec(FernetCursorCodec(keys=keys)),
-            "signed": of_codec(SignedCursorCodec(keys=keys)),
-            "jwt": of_codec(JWTCursorCodec(keys=keys)),
-        },
-        blocks=blocks,
-    )
-    views = measure({"on": of_view(True), "off": of_view(False)}, blocks=blocks)
-    URLs.urlpatterns = [path("plain/", plain)]
-    settings.ROOT_URLCONF = URLs
-    handlers = measure(
-        {
-            "none": of_handler([]),
-            "both": of_handler(
-                [
-                    "partstream.middleware.ProgressiveDeliveryMiddleware",
-                    "partstream.middleware.SecurityMiddleware",
-                ]
-            ),
-        },
-        blocks=blocks,
+        clock=perf_counter,
     )
 
     yield "limit check, memory: the throttle, two windows", "<= 15 us", f"{checks['ours']:.1f} us"
     yield "for comparison: DRF's throttle, its window empty", "", f"{checks['drf']:.1f} us"
     yield "for comparison: the same, 1,000 in its window", "", f"{checks['drf full']:.1f} us"
     yield (
-        "a first chunk with limits, against one without, memory",
-        "",
-        f"{views['on'] / views['off']:.2f} x (+{views['on'] - views['off']:.0f} us)",
-    )
-    yield (
         "limit check, Redis: two windows, against a PING",
         "<= 2 x",
         f"{redis['take'] / redis['ping']:.2f} x ({redis['take']:.0f} us)",
-    )
-    for name, target in [("fernet", 45), ("signed", 45), ("jwt", 100)]:
-        yield (
-            f"decode and encode a cursor with every check, {name}",
-            f"<= {target} us",
-            f"{codecs[name]:.0f} us",
-        )
-    yield (
-        "both middlewares, on a view that is not ours",
-        "<= 4 us",
-        f"{handlers['both'] - handlers['none']:.1f} us",
     )
     redis_setting = {"BACKEND": REDIS, "OPTIONS": {"alias": "redis"}}
     for name, setting in [("memory", MEMORY), ("LocMem", DJANGO_CACHE), ("Redis", redis_setting)]:
@@ -289,13 +184,9 @@ def rows(blocks):
 if __name__ == "__main__":
     with redis_servers.server(redis_servers.demand_server()) as server:
         set_up(server.url)
-        import cryptography
-        import jwt
-        from report import report
-
         report(
             __doc__.partition("\n")[0],
             rows,
-            f"cryptography {cryptography.__version__}",
-            f"PyJWT {jwt.__version__}",
+            f"django-redis {version('django-redis')}",
+            f"redis-py {version('redis')}",
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,6 +30,10 @@ CALLERS = 16
 #: The loaders run in this process, in order.
 runs: list[str] = []
 lock = threading.Lock()
+#: The queues of `hand_over`, and its thread.
+there, back, echo = SimpleQueue(), SimpleQueue(), None
+#: The calls of `share_by_hand` in progress.
+flights: dict[str, Future] = {}
 
 
 def set_up(redis_url: str | None = None, database_url: str = "sqlite://:memory:") -> None:
@@ -119,7 +125,10 @@ def make_view(name: str):
     class OneOnAThread(One):
         executor = THREADS
 
-    @cached_for(300, shared=True)
+    class OneHandedOver(One):
+        # The least that a thread can do for another one.
+        parts = [("one", lazy(lambda request: hand_over(1)))]
+
     def get_rates(request):
         with lock:
             runs.append("rates")
@@ -127,7 +136,11 @@ def make_view(name: str):
         return {"EUR": 1}
 
     class Shared(ProgressiveView):
-        parts = [("rates", lazy(get_rates))]
+        parts = [("rates", lazy(cached_for(300, shared=True)(get_rates)))]
+
+    class SharedByHand(ProgressiveView):
+        # The least that can do the same.
+        parts = [("rates", lazy(lambda request: share_by_hand(get_rates)))]
 
     class Tiny(ProgressiveView):
         parts = [("data", lazy(cached_for(300, shared=True)(lambda request: [1])))]
@@ -165,6 +178,49 @@ def make_view(name: str):
     return lambda path="/": view(requests.get(path)).render()
 
 
+# What the library is compared with
+
+
+def _echo():
+    while True:
+        back.put(there.get())
+
+
+def hand_over(value):
+    """Hand a value to a waiting thread, and get it back."""
+    global echo
+    if echo is None:
+        echo = threading.Thread(target=_echo, daemon=True)
+        echo.start()
+    there.put(value)
+    return back.get()
+
+
+def share_by_hand(load):
+    """The value of ``load``, which one caller in all processes runs; the others wait for it."""
+    from django_redis import get_redis_connection
+
+    client = get_redis_connection()
+    value = client.get("value")
+    if value is not None:
+        return json.loads(value)
+    with lock:
+        flight, owns = flights.get("value"), "value" not in flights
+        if owns:
+            flight = flights["value"] = Future()
+    if not owns:
+        return flight.result()
+    if client.set("lock", 1, nx=True, ex=3):
+        value = json.dumps(load(None))
+        client.set("value", value, ex=300)
+    while value is None:
+        time.sleep(0.01)
+        value = client.get("value")
+    flight.set_result(json.loads(value))
+    del flights["value"]
+    return flight.result()
+
+
 def walk(get):
     """Follow a walk to its end; `get` takes a path.
 
@@ -186,6 +242,7 @@ def walk(get):
 
 def _serve(connection, set_up_with, name):
     set_up(**set_up_with)
+    logging.disable(logging.CRITICAL)
     get = make_view(name)
     connection.send(None)
     # As in a server: threads are started and connections opened before the requests.

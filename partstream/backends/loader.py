@@ -185,7 +185,8 @@ def get_executor(
         return _substitute
     if configured is None:
         return _get_default_executor()
-    if isinstance(configured, Executor):
+    # Strings first: the second check asks an ABC, which takes longer than everything else here.
+    if not isinstance(configured, str) and isinstance(configured, Executor):
         return configured
     return _get_executors().get(where, configured)
 

@@ -47,7 +47,10 @@ class Connections(ABC):
 
     @abstractmethod
     def execute_many(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
-        """The replies to commands, each given with its only key; one round trip per server."""
+        """The replies to commands, each given with its only key; one round trip per server.
+
+        They run in this order, except in a cluster while it moves a key's slot.
+        """
 
     @abstractmethod
     def read(self, names: Sequence[str]) -> list[Any]:

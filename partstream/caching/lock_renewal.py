@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from partstream.backends.executors.daemon_threads import start_daemon
@@ -16,9 +17,13 @@ from .flight import Flight
 
 logger = get_logger("partstream.cache")
 
+#: Seconds after which the thread ends if it has had nothing to watch. Starting one can take
+#: milliseconds while many callers begin, and a loader waits for it.
+IDLE_SECONDS = 30
+
 
 class LockRenewal:
-    """A daemon thread that watches flights; it ends when there are none.
+    """A daemon thread that watches flights; it ends after `IDLE_SECONDS` without any.
 
     A store may be a cache in the database, so the thread closes its connections after each round.
 
@@ -57,12 +62,15 @@ class LockRenewal:
 
     def _run(self) -> None:
         pause, held = threading.Event(), ThreadConnections()
+        used = monotonic()
         while True:
             pause.wait(self._seconds)
             tend = self._tend()
             with self._lock:
                 flights = list(self._watched)
-                if tend is None or not flights:
+                if flights:
+                    used = monotonic()
+                if tend is None or (not flights and monotonic() - used >= IDLE_SECONDS):
                     self._is_running = False
                     return
             for flight in flights:

@@ -108,9 +108,14 @@ class SingleFlight:
 
     def claim(self, flight: Flight) -> bytes | Turn:
         """Take the lock for a flight's owner: returns the value, or the owner's turn."""
-        store = self.store
+        store, key, value = self.store, str(flight.key), None
+        # The value may have been stored between the caller's look and the lock.
         if store.shared and not flight.locked:
-            if not store.add(flight.lock_key, self._token, LOCK_TTL):
+            if flight.fresh:
+                added = store.add(flight.lock_key, self._token, LOCK_TTL)
+            else:
+                added, value = store.add_and_get(flight.lock_key, self._token, LOCK_TTL, key)
+            if not added:
                 return Turn.WAIT
             flight.locked = True
             self._renewal.watch(flight)
@@ -118,8 +123,8 @@ class SingleFlight:
                 # Its owner was cancelled while the lock was being taken.
                 store.delete(flight.lock_key)
                 return Turn.WAIT
-        # It may have been stored between the caller's look and the lock.
-        value = None if flight.fresh else store.get(str(flight.key))
+        elif not flight.fresh:
+            value = store.get(key)
         return Turn.RUN if value is None else value
 
     def poll(self, flights: Iterable[Flight]) -> dict[Flight, bytes | Turn]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -110,16 +109,19 @@ class Pending:
 
     def deadline(self) -> float | None:
         """The earliest deadline; None if there is none."""
-        return min(
-            (entry.deadline for entry in self._entries.values() if entry.deadline is not None),
-            default=None,
-        )
+        deadlines = [
+            entry.deadline for entry in self._entries.values() if entry.deadline is not None
+        ]
+        return min(deadlines, default=None)
 
     def wait(self, until: float | None) -> None:
         """Block this thread until an entry ends, at most until this moment."""
         timeout = None if until is None else max(0.0, until - monotonic())
-        with suppress(Empty):
-            self._first.append(self._ends.get(timeout=timeout))
+        try:
+            entry = self._ends.get(timeout=timeout)
+        except Empty:
+            return
+        self._first.append(entry)
 
     def take(self) -> Iterator[Entry]:
         """Remove and return the entries that have ended since the last call, in that order."""

@@ -247,7 +247,8 @@ class Schedule:
         """Let the driver wait; then handle what has ended, and what is overdue."""
         polls = bool(self.pending.polled())
         until = self.pending.deadline()
-        if polls or any(map(self._is_ready, self._waiting)):  # Ready parts wait for a free thread.
+        # Ready parts wait for a free thread.
+        if polls or (self._waiting and any(map(self._is_ready, self._waiting))):
             soon = monotonic() + POLL_SECONDS
             until = soon if until is None else min(until, soon)
         yield until

@@ -119,6 +119,19 @@ class CacheStore(Backend, ABC):
         """
         return self._breaker.call(self.reserve, key, self._sealed(key, value), ttl, otherwise=True)
 
+    def add_and_get(
+        self, key: str, value: bytes, ttl: int, other: str
+    ) -> tuple[bool, bytes | None]:
+        """`add`, and then `get` another key; in one round trip if the store can do that.
+
+        Returns:
+            What `add` returns. If that is True, also the body under ``other``, if there is one.
+        """
+        added, entry = self._breaker.call(
+            self.reserve_and_read, key, self._sealed(key, value), ttl, other, otherwise=(True, None)
+        )
+        return added, None if entry is None else self._opened(other, entry)
+
     def touch(self, key: str, ttl: int) -> None:
         """Keep an existing entry for ``ttl`` seconds from now (whole seconds, 1 or more)."""
         self._breaker.call(self.extend, key, ttl, otherwise=None)
@@ -144,6 +157,14 @@ class CacheStore(Backend, ABC):
     @abstractmethod
     def reserve(self, key: str, entry: bytes, ttl: int) -> bool:
         """Store a raw entry unless the key has one already; return whether it was stored."""
+
+    def reserve_and_read(self, key: str, entry: bytes, ttl: int, other: str) -> tuple[bool, Any]:
+        """`reserve`, and if that stored the entry, the raw entry under ``other``, or None.
+
+        Override it if one round trip can do both, in this order.
+        """
+        stored = self.reserve(key, entry, ttl)
+        return stored, self.read([other]).get(other) if stored else None
 
     @abstractmethod
     def extend(self, key: str, ttl: int) -> None:

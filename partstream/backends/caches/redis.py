@@ -72,6 +72,15 @@ class RedisCacheStore(CacheStore):
         name = self._raw_key(key)
         return bool(self._redis.execute(name, "SET", name, entry, "EX", ttl, "NX"))
 
+    def reserve_and_read(self, key: str, entry: bytes, ttl: int, other: str) -> tuple[bool, object]:
+        """See `CacheStore.reserve_and_read`."""
+        name, wanted = self._raw_key(key), self._raw_key(other)
+        stored, (found,) = self._redis.execute_many(
+            # MGET, since GET fails for a key of another type.
+            [(name, ("SET", name, entry, "EX", ttl, "NX")), (wanted, ("MGET", wanted))]
+        )
+        return bool(stored), found if stored else None
+
     def extend(self, key: str, ttl: int) -> None:
         """See `CacheStore.extend`."""
         name = self._raw_key(key)

@@ -161,7 +161,7 @@ class WorkerPool:
 
     def _add_thread(self) -> None:
         """Start a thread if calls wait for one and the pool has room for it."""
-        if self._workers < min(self._pending, self.max_workers):
+        if self._workers < self._pending and self._workers < self.max_workers:
             try:
                 thread = start_daemon(self._work, self._queue, name="partstream-worker")
             except NoThread:

@@ -174,6 +174,10 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
     def test_add__touch_and_delete_are_one_round_trip_each(self, cost, key):
         store = self.make()
         assert cost(lambda: store.add(key, b"owner", TTL)) == (1, {"set": 1})
+        assert cost(lambda: store.add_and_get(f"{key}:lock", b"owner", TTL, key)) == (
+            1,
+            {"set": 1, "mget": 1},
+        )
         assert cost(lambda: store.touch(key, TTL)) == (1, {"expire": 1})
         assert cost(lambda: store.delete(key)) == (1, {"del": 1})
 

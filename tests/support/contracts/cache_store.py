@@ -92,6 +92,10 @@ class CacheStoreContract:
     def test_add__where_nothing_is_wins(self, store, key):
         assert store.add(key, b"owner", TTL) is True
 
+    def test_add_and_get__where_nothing_is_wins_and_finds_nothing(self, store, key, lines):
+        assert store.add_and_get(f"{key}.lock", b"owner", TTL, key) == (True, None)
+        assert lines() == []
+
     def test_set_many__what_is_too_long_is_left_out(self, store, key, lines):
         store.set_many({key: b"x" * (MAX_SIZE + 1)}, TTL)
         assert store.get(key) is None
@@ -182,6 +186,19 @@ class KeepingCacheStoreContract(CacheStoreContract):
         assert store.get(key) == b"first"
         store.delete(key)
         assert store.add(key, b"third", TTL) is True
+
+    def test_add_and_get__reads_only_for_the_caller_that_wins(self, store, key, lines):
+        lock = f"{key}.lock"
+        store.set_many({key: BODY}, TTL)
+        assert store.add_and_get(lock, b"first", TTL, key) == (True, BODY)
+        assert store.get(lock) == b"first"
+        assert store.add_and_get(lock, b"second", TTL, key) == (False, None)
+        assert store.get(lock) == b"first"
+        assert lines() == []
+        store.delete(lock)
+        self.plant(store, key, b"null")
+        assert store.add_and_get(lock, b"third", TTL, key) == (True, None)
+        assert len(lines()) == 1
 
     def test_ttl__ends_what_is_not_touched(self, store, key):
         short, shortened, prolonged, lock = (f"{key}:{number}" for number in range(4))

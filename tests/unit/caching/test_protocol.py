@@ -161,7 +161,7 @@ def test_obtain__whose_claim_fails_gives_its_place_to_another(flights, monkeypat
     def fail(*_):
         raise OSError("the store's own fault")
 
-    monkeypatch.setattr(flights.store, "add", fail)
+    monkeypatch.setattr(flights.store, "add_and_get", fail)
     with pytest.raises(OSError, match="own fault"):
         proceed(steps_of(flights))
     assert not flights._flights

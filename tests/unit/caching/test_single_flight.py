@@ -25,7 +25,8 @@ from partstream import (
     with_timeout,
 )
 from partstream.backends.loader import get_cache_store
-from partstream.caching import single_flight
+from partstream.caching import lock_renewal, single_flight
+from partstream.caching.flight import Flight
 from partstream.caching.single_flight import SingleFlight, Turn, get_single_flight
 from partstream.exceptions import PartTimeout
 from tests.support.concurrency import PATIENCE, in_background, wait_until
@@ -556,6 +557,7 @@ def renewal_threads():
 
 def test_lock_renewal__renews_the_lock_and_ends_without_flights(shared_store, monkeypatch):
     monkeypatch.setattr(single_flight, "LOCK_TTL", 1)
+    monkeypatch.setattr(lock_renewal, "IDLE_SECONDS", 0)
     before = renewal_threads()
     registry = SingleFlight(shared_store)
     one, _ = registry.join(KEY)
@@ -578,6 +580,47 @@ def test_lock_renewal__renews_the_lock_and_ends_without_flights(shared_store, mo
     registry.claim(again)
     assert len(renewal_threads() - before) == 1
     registry.end(again, None)
+
+
+class Tending:
+    """Notes the flights that it tends. The thread ends with it, so a test has to hold it."""
+
+    def __init__(self):
+        self.tended = []
+
+    def tend(self, flight):
+        self.tended.append(flight)
+
+
+class Rounds(set):
+    """Flights that are watched; counts how often the thread has looked at them."""
+
+    count = 0
+
+    def __iter__(self):
+        self.count += 1
+        return super().__iter__()
+
+
+def test_lock_renewal__keeps_its_thread_for_the_next_flight(monkeypatch):
+    tending = Tending()
+    renewal, tended = lock_renewal.LockRenewal(tending.tend, 0.01), tending.tended
+    rounds = renewal._watched = Rounds()
+    before = renewal_threads()
+    first, second = Flight("first"), Flight("second")
+    renewal.watch(first)
+    (thread,) = renewal_threads() - before
+    wait_until(lambda: first in tended)
+    renewal.unwatch(first)
+    looked = rounds.count
+    wait_until(lambda: rounds.count >= looked + 3)
+    renewal.watch(second)
+    assert renewal_threads() - before == {thread}
+    wait_until(lambda: second in tended)
+    renewal.unwatch(second)
+    monkeypatch.setattr(lock_renewal, "IDLE_SECONDS", 0)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 def test_lock_renewal__is_not_needed_without_a_shared_store(store):

@@ -41,6 +41,7 @@ USES = {
     "get_many": (lambda store: store.get_many(["key", "other"]), {}),
     "set_many": (lambda store: store.set_many({"key": b"body"}, 60), False),
     "add": (lambda store: store.add("key", b"owner", 60), True),
+    "add_and_get": (lambda store: store.add_and_get("key", b"owner", 60, "other"), (True, None)),
     "touch": (lambda store: store.touch("key", 60), None),
     "delete": (lambda store: store.delete("key"), None),
 }
