@@ -109,12 +109,14 @@ class ClientThrottle(BaseThrottle):
 
         ``q`` requests in ``w`` seconds; ``r`` remain, and after ``t`` seconds one more.
         """
-        if self._decision is None:
+        decision = self._decision
+        if decision is None:
             return {}
-        _, _, remaining, resets = self._decision
         state = [
             f'"{limit.name}";r={left};t={math.ceil(reset)}'
-            for limit, left, reset in zip(self._limits, remaining, resets, strict=True)
+            for limit, left, reset in zip(
+                self._limits, decision.remaining, decision.resets, strict=True
+            )
         ]
         return {"RateLimit-Policy": _policy(self._limits), "RateLimit": ", ".join(state)}
 
