@@ -2,7 +2,7 @@
 
 Callgrind runs the benchmark again in a process of its own, and counts only the calls in question,
 after they have warmed up. Counts of one machine, Python and set of packages agree from run to run
-to about 0.1 %. They need valgrind with its headers, and a C compiler: on Debian, ``apt install
+to about 0.2 %. They need valgrind with its headers, and a C compiler: on Debian, ``apt install
 valgrind gcc``.
 """
 
@@ -28,17 +28,24 @@ _LABEL = re.compile(r"^desc: Trigger: Client Request: (.*)$", re.MULTILINE)
 _TOTAL = re.compile(r"^totals: (\d+)$", re.MULTILINE)
 
 
-def missing() -> str | None:
-    """What this machine is missing to count instructions; None: nothing."""
-    absent = [program for program in ("valgrind", "cc") if shutil.which(program) is None]
-    return " and ".join(absent) or None
+class Missing(Exception):
+    """This machine cannot count instructions; the message says what is missing."""
 
 
 def count(script: str) -> dict[str, int]:
-    """Instructions per call of each case that ``script --count LIBRARY`` passes to `run`."""
+    """Instructions per call of each case that ``script --count LIBRARY`` passes to `run`.
+
+    Raises:
+        Missing: When valgrind, its headers or a C compiler are missing.
+    """
+    absent = [program for program in ("valgrind", "cc") if shutil.which(program) is None]
+    if absent:
+        raise Missing(" and ".join(absent))
     with tempfile.TemporaryDirectory() as folder:
         library, out = Path(folder, "instructions.so"), Path(folder, "out")
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, _SOURCE], check=True)
+        compiler = ["cc", "-shared", "-fPIC", "-o", library, _SOURCE]
+        if subprocess.run(compiler, check=False, capture_output=True).returncode:
+            raise Missing("valgrind/callgrind.h, or a working cc")
         subprocess.run(
             [
                 "valgrind",
@@ -56,7 +63,8 @@ def count(script: str) -> dict[str, int]:
             env={**os.environ, "PYTHONHASHSEED": "0"},
         )
         found = {}
-        for path in Path(folder).glob("out.*"):
+        # Callgrind numbers its files in the order of the cases.
+        for path in sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:])):
             text = path.read_text()
             label, total = _LABEL.search(text), _TOTAL.search(text)
             if label is not None and total is not None:

@@ -128,9 +128,9 @@ class ManyPartsMadeEachTime(ProgressiveView):
 
 
 class ManyPartsKept(ProgressiveView):
-    """A thousand parts, in a list that the view keeps and returns for each request."""
+    """A thousand parts, in a tuple that the class keeps and returns for each request."""
 
-    kept = declare(1000)
+    kept = tuple(declare(1000))
 
     def get_parts(self):
         """The parts."""
@@ -209,6 +209,11 @@ def within(**partstream):
     return partial(override_settings, DJANGO_PARTSTREAM={**OFF, **partstream})
 
 
+def with_codec(codec):
+    """The setting of a codec."""
+    return {"CURSOR_CODEC": f"partstream.backends.cursors.{codec}"}
+
+
 def of_view(view, url="/walk/", **partstream):
     """Requests made in advance, each answered and rendered."""
     handler = view.as_view()
@@ -243,25 +248,20 @@ def of_handler(middleware):
     return of_function(handler.get_response, "/unrelated/")
 
 
-def of_codec(path):
+def of_codec(codec):
     """A cursor decoded, and the next encoded."""
     payload = Cursor("w" * 16, 2, 0, 10, "d" * 16, "b" * 22).payload()
 
     def prepare(count):
-        codec = get_cursor_codec()
-        return [(codec, codec.encode(payload, TTL))] * count
+        made = get_cursor_codec()
+        return [(made, made.encode(payload, TTL))] * count
 
-    def turn(given):
-        codec, token = given
-        cursor = Cursor.from_payload(codec.decode(token, TTL))
-        codec.encode(cursor.payload(), TTL)
+    def decode_and_encode(given):
+        made, token = given
+        cursor = Cursor.from_payload(made.decode(token, TTL))
+        made.encode(cursor.payload(), TTL)
 
-    return Case(prepare, turn, within(CURSOR_CODEC=f"partstream.backends.cursors.{path}"))
-
-
-def with_codec(path):
-    """The setting of a codec."""
-    return {"CURSOR_CODEC": f"partstream.backends.cursors.{path}"}
+    return Case(prepare, decode_and_encode, within(**with_codec(codec)))
 
 
 LIMITS = {
@@ -368,6 +368,7 @@ def rows(blocks):
     bare, first = found["a bare APIView"], found["first chunk, Fernet"]
     made = measure(make_declared(), calls=20, blocks=blocks)
     codecs = measure({name: of_codec(codec) for name, codec in CODECS.items()}, blocks=blocks)
+    # What a request costs for each of its parts, without making them.
     beyond = ((made["made"] - made["made list"]) - (made["ten"] - made["ten list"])) / 990
 
     def against(name, target=""):
@@ -445,12 +446,12 @@ def rows(blocks):
         "0",
         f"{own:.0f} of {everything:.0f}",
     )
-    none = found["an unrelated view, no middleware"]
-    both = found["an unrelated view, both middlewares"]
+    without = found["an unrelated view, no middleware"]
+    with_both = found["an unrelated view, both middlewares"]
     yield (
         "both middlewares, on a view that is not ours",
         "<= 4 us",
-        f"{both - none:.1f} us",
+        f"{with_both - without:.1f} us",
     )
     yield (
         "`import partstream` after `import django`",
@@ -461,11 +462,11 @@ def rows(blocks):
 
 def counts():
     """Instructions of each case: its name, thousands of instructions, and their ratio."""
-    missing = instructions.missing()
-    if missing:
-        yield f"not counted: this machine has no {missing}", "", ""
+    try:
+        found = instructions.count(__file__)
+    except instructions.Missing as missing:
+        yield f"not counted: {missing} is missing (Debian: apt install valgrind gcc)", "", ""
         return
-    found = instructions.count(__file__)
     for name, count in found.items():
         yield name, f"{count / 1000:,.0f}", f"{count / found['a bare APIView']:.2f} x"
 

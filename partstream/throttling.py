@@ -46,7 +46,7 @@ class Limit(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def get_limit(name: str, seconds: int, requests: int, view_class: Any) -> Limit:
-    """A `Limit`, the same one for the same arguments."""
+    """A `Limit`, made once for each view: a named tuple takes longer to make than to find."""
     return Limit(name, seconds, requests, view_class)
 
 

@@ -146,8 +146,8 @@ class ChunkMixin(PartsMixin):
         if failed and layout.gated:
             retried = (layout.index[outcome.name] for outcome in failed if is_retryable(outcome))
             remaining = {*remaining, *retried}
-        slow = get_settings().CACHE_MIN_DURATION if cache.reads else None
-        cache.keep(resolver.parts.outcomes.values(), layout, remaining, slow)
+        threshold = get_settings().CACHE_MIN_DURATION if cache.reads else None
+        cache.keep(resolver.parts.outcomes.values(), layout, remaining, threshold)
 
     def _whole_response(self, request: Request) -> Response:
         """Every part in one response, for a view without cursors."""

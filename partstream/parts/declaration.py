@@ -64,6 +64,7 @@ class LinkedPart(LazyPart):
         self.permission_classes = permission_classes
 
 
+#: Tells that an argument of `lazy` was not given, which is the case for most parts.
 _NO_LINKS: Final = ()
 
 
@@ -148,8 +149,8 @@ class PartList:
         owner: The view's class, for method names and error messages.
         gates: Additional dependencies of parts, from the view's manifest. They gate and order the
             parts; their data is not passed to the loader.
-        static: Whether the list outlives the request. Its loaders are checked now, not at each
-            call.
+        static: Whether it comes from the attribute ``parts``. Its loaders are checked now, not at
+            each call.
 
     Attributes:
         layout: What is the same for every request that declares these names.
@@ -240,6 +241,14 @@ class PartList:
             loader = part.bound_loader(view)
         except Misuse as error:
             raise Misuse(f"{self._where}part {name!r}: {error}") from error
+        owner = getattr(loader.function, "__self__", None)
+        if owner is not None and owner is not view and type(owner) is type(view):
+            method = loader.function.__name__
+            raise Misuse(
+                f"{self._where}the loader of part {name!r} belongs to the view of another request, "
+                "whose user and arguments it would use. A part that is kept for several requests "
+                f"must name the method: lazy({method!r})."
+            )
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
             raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")

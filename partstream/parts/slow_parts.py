@@ -15,8 +15,8 @@ class SlowParts:
     """
 
     def __init__(self) -> None:
-        #: The threshold in seconds; parts that ran and were always quicker; parts that were not.
-        self._known: tuple[float, set[str], set[str]] = (-1.0, set(), set())
+        #: Replaced as a whole, so that no thread reads the parts of another threshold.
+        self._noted = _Noted(-1.0)
 
     def note(self, outcomes: Iterable[Outcome], threshold: float) -> bool:
         """Note how long parts took.
@@ -28,17 +28,17 @@ class SlowParts:
         Returns:
             Whether any of these parts was slow.
         """
-        if self._known[0] != threshold:  # The setting has changed.
-            self._known = (threshold, set(), set())
-        _, quick, slow = self._known
-        found = False
+        noted = self._noted
+        if noted.threshold != threshold:  # The setting has changed.
+            noted = self._noted = _Noted(threshold)
+        quick, slow, found = noted.quick, noted.slow, False
         for outcome in outcomes:
             name = outcome.name
             if outcome.duration > threshold:
                 found = True
                 slow.add(name)
                 quick.discard(name)
-            elif name not in quick and name not in slow and _has_run(outcome):
+            elif name not in quick and name not in slow and _tells_duration(outcome):
                 quick.add(name)
         return found
 
@@ -49,10 +49,20 @@ class SlowParts:
             names: Names of parts.
             threshold: See `note`.
         """
-        known, quick, _ = self._known
-        return known != threshold or not quick.issuperset(names)
+        noted = self._noted
+        return noted.threshold != threshold or not noted.quick.issuperset(names)
 
 
-def _has_run(outcome: Outcome) -> bool:
-    """Whether the part's duration is known: one that was cached or failed says nothing."""
+class _Noted:
+    """The parts that were noted for one threshold."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        #: Parts that have run, and were never slower.
+        self.quick: set[str] = set()
+        self.slow: set[str] = set()
+
+
+def _tells_duration(outcome: Outcome) -> bool:
+    """Whether the outcome tells how long its part takes: one that was cached or failed does not."""
     return outcome.source == "immediate" or worth_keeping(outcome) is not None

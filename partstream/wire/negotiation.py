@@ -10,12 +10,14 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 _JSON = "application/json"
+#: What most clients accept: curl and ``fetch`` send the first one, axios and Angular the last.
+_ACCEPTS_JSON = frozenset({"*/*", _JSON, "application/json, text/plain, */*"})
 
 
 class PartsContentNegotiation(DefaultContentNegotiation):
     """DRF's negotiation, with the same results but no parsing where the result is obvious.
 
-    The shortcut applies if ``Accept`` is absent, ``*/*`` or ``application/json``, the view's first
+    The shortcut applies if ``Accept`` is absent or one of the usual values, the view's first
     renderer is a JSON one, and the URL does not override the format.
     """
 
@@ -34,7 +36,7 @@ class PartsContentNegotiation(DefaultContentNegotiation):
         accept = request._request.META.get("HTTP_ACCEPT", "*/*")
         first = renderers[0]
         if (
-            (accept == "*/*" or accept == _JSON)
+            accept in _ACCEPTS_JSON
             and first.media_type == _JSON
             and not format_suffix
             and not self._overrides_format(request)

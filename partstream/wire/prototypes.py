@@ -14,8 +14,8 @@ from typing import Any, Final
 from django.http.response import ResponseHeaders
 from django.template.response import SimpleTemplateResponse
 
-#: Types of values that responses can share.
-_SHARED: Final = (type(None), bool, int, str, bytes, type)
+#: Types of values that responses can share, since nothing can change them.
+_SHARED: Final = (type(None), int, str, bytes, type)
 
 
 class Prototype:
@@ -83,7 +83,10 @@ def _copier_of_headers(headers: ResponseHeaders) -> Callable[[], ResponseHeaders
 
 
 def _find_holder() -> str | None:
-    """The attribute of headers that holds them, lower-case name -> name and value, and is alone."""
+    """The one attribute of headers: a dictionary of lower-case names -> (name, value).
+
+    None: headers have another structure.
+    """
     attributes = list(vars(ResponseHeaders({"Some-Name": "value"})).items())
     (name, held) = attributes[0] if len(attributes) == 1 else ("", None)
     return name if held == {"some-name": ("Some-Name", "value")} else None

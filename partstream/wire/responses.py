@@ -23,9 +23,9 @@ _JSON = "application/json"
 #: proxy's buffer for response headers may hold only 4 KB, including the project's own.
 LONGEST_LINK: Final = 1500
 
-#: Each response is for one client alone, …
+#: ``Cache-Control``: each response is for one client alone.
 NOT_STORED: Final = "private, no-store"
-#: … and depends on these.
+#: ``Vary``: the headers of the request that a response depends on.
 VARY: Final = "Accept, Authorization, Cookie"
 
 

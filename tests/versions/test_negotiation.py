@@ -41,6 +41,7 @@ ACCEPTED = [
     *(None, "", "*/*", "application/json", "application/*", "text/html", "image/png"),
     *("application/json; indent=4", "application/json, text/html", "text/html, */*;q=0.8"),
     *("APPLICATION/JSON", "application/json;q=0", "nonsense", "*/*, */*"),
+    *("application/json, text/plain, */*", "text/plain, */*"),
 ]
 SUFFIXES = [None, "json", "api", "xml"]
 

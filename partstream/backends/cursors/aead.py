@@ -26,7 +26,7 @@ class AESSIVCursorCodec(CursorCodec):
 
     The encryption is deterministic, and has no nonce that could be used twice. Two tokens are equal
     only if they are for the same position of the same walk, under the same key, and were made in
-    the same second. Nothing is filled up: the length of a token tells that of its payload.
+    the same second. There is no padding: the length of a token tells that of its payload.
 
     Args:
         keys: The project's key ring.

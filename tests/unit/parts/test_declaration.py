@@ -528,3 +528,40 @@ def test_part__equals_itself_alone():
     assert part == part
     assert part != other
     assert len({part, other, part}) == 2
+
+
+# Parts that are kept for several requests
+
+
+class Keeping(ProgressiveView):
+    def get_mine(self, request):
+        return request.user.get_username()
+
+
+def test_loader_of__a_method_of_another_requests_view_is_refused():
+    first, second = Keeping(), Keeping()
+    part = lazy(safe_call(first.get_mine, fallback=None))
+    kept = PartList([("mine", part)], owner=Keeping)
+    assert kept.loader_of("mine", part, first).function == first.get_mine
+    with pytest.raises(Misuse) as caught:
+        kept.loader_of("mine", part, second)
+    assert str(caught.value) == (
+        "Keeping: the loader of part 'mine' belongs to the view of another request, whose user and "
+        "arguments it would use. A part that is kept for several requests must name the method: "
+        "lazy('get_mine')."
+    )
+
+
+def test_loader_of__a_method_of_another_class_is_taken():
+    class Other(Keeping):
+        pass
+
+    part = lazy(Keeping().get_mine)
+    assert PartList([("mine", part)], owner=Other).loader_of("mine", part, Other())
+
+
+def test_loader_of__a_method_by_name_is_that_of_each_view():
+    part, first, second = lazy("get_mine"), Keeping(), Keeping()
+    kept = PartList([("mine", part)], owner=Keeping)
+    for view in (first, second):
+        assert kept.loader_of("mine", part, view).function.__self__ is view
