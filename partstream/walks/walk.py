@@ -108,8 +108,7 @@ class Walk:
             self._fitting(self._codec.encode(full.payload(), self._ttl), most)
             layout.fits = (self._codec, self._longest)
         cursor = Cursor(self.id, first, done, count, digest, binding)
-        token = self._codec.encode(cursor.payload(), self._ttl)
-        return token if len(token) <= self._longest else self._fitting(token, count)
+        return self._fitting(self._codec.encode(cursor.payload(), self._ttl), count)
 
     def _fitting(self, token: str, count: int) -> str:
         if len(token) > self._longest:

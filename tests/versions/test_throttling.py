@@ -258,6 +258,14 @@ def test_refusal__takes_nothing(serve, limit, client):
     assert client.get(url).status_code == 200
 
 
+def test_headers__name_each_window(serve, limit, client):
+    # Limits that no other test has: what is kept for those would not be made again.
+    limit(rate=91, burst=17)
+    answer = client.get(serve(parts=PARTS))
+    assert answer.headers["RateLimit-Policy"] == '"burst";q=17;w=10, "rate";q=91;w=60'
+    assert answer.headers["RateLimit"] == '"burst";r=16;t=10, "rate";r=90;t=60'
+
+
 def test_headers__tell_what_is_left(serve, limit, client):
     clock = limit(rate=100, burst=2)
     url = serve(parts=PARTS)
