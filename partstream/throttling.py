@@ -87,8 +87,8 @@ class ClientThrottle(BaseThrottle):
         limits: ClientLimits | None = None if get_limits is None else get_limits(request)
         if limits is None:
             return True
-        self._limits = limits.limits
-        windows = _windows(*limits)
+        self._limits = tuple(limits.limits)
+        windows = _windows(limits.client, self._limits)
         decision = get_rate_limit_store().take(windows)
         if decision is None:
             on_error = get_settings().RATE_LIMIT_ON_STORE_ERROR

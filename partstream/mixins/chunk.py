@@ -15,6 +15,7 @@ from partstream.parts.layout import Layout
 from partstream.parts.outcome import Outcome
 from partstream.resolution.resolver import Resolver
 from partstream.walks.chunk import Chunk
+from partstream.walks.walk import Walk
 from partstream.walks.walk_cache import WalkCache
 from partstream.wire import envelopes
 from partstream.wire.prototypes import put
@@ -25,9 +26,11 @@ from .base import PartsMixin
 from .cursor import CursorMixin, is_retryable
 
 
-def _may_have_kept(layout: Layout, names: Collection[str]) -> bool:
-    """Whether a walk may have kept one of these parts, or something that they depend on."""
-    return layout.gated or layout.slow.may_include(names, get_settings().CACHE_MIN_DURATION)
+def _walk_cache(walk: Walk, resolver: Resolver, *, reads: bool) -> WalkCache:
+    # Its prefix is made at the first use: most chunks with a budget keep nothing.
+    return WalkCache(
+        lambda: resolver.parts.scope.walk_prefix(walk.id), ttl=get_settings().CACHE_TTL, reads=reads
+    )
 
 
 class ChunkMixin(PartsMixin):
@@ -79,21 +82,26 @@ class ChunkMixin(PartsMixin):
         layout = resolver.parts.layout
         visible = resolver.parts.visible if layout.guarded else None
         chunk = Chunk(layout, cursor, self.get_chunk_size(), visible)
-        budget = self._checked_budget(resolver.executor)
+        caching = self.get_enable_caching()
+        budget = self._checked_budget(resolver.executor, caching)
         if request._request.method == "HEAD":
             return PartsResponse()
 
         cache = None
-        if budget is not None or (cursor is not None and _may_have_kept(layout, chunk.names)):
-            cache = self._get_walk_cache(request, resolver, reads=cursor is not None)
+        if caching and (
+            budget is not None or (cursor is not None and self._may_have_kept(layout, chunk.names))
+        ):
+            cache = _walk_cache(self._get_walk(request), resolver, reads=cursor is not None)
         outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
         slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
         # The first request of a walk has no cursor, so it cannot be repeated.
-        if layout.gated or (slow and cursor is not None):
-            cache = cache or self._get_walk_cache(request, resolver, reads=cursor is not None)
+        if caching and (layout.gated or (slow and cursor is not None)):
+            cache = cache or _walk_cache(
+                self._get_walk(request), resolver, reads=cursor is not None
+            )
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
         response = PartsResponse(
@@ -113,34 +121,29 @@ class ChunkMixin(PartsMixin):
                 put(response.headers, "Link", link)
         return response
 
-    def _get_walk_cache(
-        self, request: Request, resolver: Resolver, *, reads: bool
-    ) -> WalkCache | None:
-        if not isinstance(self, CursorMixin) or not self.get_enable_caching():
-            return None
-        walk = self._get_walk(request)
-        return WalkCache(
-            lambda: resolver.parts.scope.walk_prefix(walk.id),
-            ttl=get_settings().CACHE_TTL,
-            reads=reads,
+    def _may_have_kept(self, layout: Layout, names: Collection[str]) -> bool:
+        """Whether the walk may have kept one of these parts, or something that they depend on."""
+        return (
+            layout.gated
+            or layout.slow.may_include(names, get_settings().CACHE_MIN_DURATION)
+            # Another request of the walk may have had a time budget, and left work running.
+            or type(self).get_time_budget is not ChunkMixin.get_time_budget
         )
 
-    def _checked_budget(self, executor: Executor) -> float | None:
+    def _checked_budget(self, executor: Executor, caching: bool) -> float | None:
         """The time budget, after checking that the view can keep it."""
         budget = self.get_time_budget()
         if budget is None or not executor.watches_time:
             return None
-        missing = budget_problem(executor, self.get_enable_caching(), get_cache_store())
+        missing = budget_problem(executor, caching, get_cache_store())
         if missing:
             raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, but {missing}")
         return budget
 
     def _keep(
-        self, cache: WalkCache | None, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
+        self, cache: WalkCache, resolver: Resolver, chunk: Chunk, failed: list[Outcome]
     ) -> None:
         """Cache parts that later parts, a retry or a repeated cursor may need again."""
-        if cache is None:
-            return
         layout = resolver.parts.layout
         remaining: Collection[int] = chunk.remaining if chunk.left else ()
         if failed and layout.gated:

@@ -19,8 +19,9 @@ METHOD_ATTRIBUTES: Final = frozenset(
     {"action_map", "http_method_names", *APIView.http_method_names} - {"head"}
 )
 
-#: DRF's own, to notice when something has replaced it.
+#: DRF's own, to notice when something has replaced them.
 _PERFORM_AUTHENTICATION: Final = APIView.perform_authentication
+_USER: Final[object] = Request.user
 
 
 def has_fixed_methods(view_class: Any, mixin: type) -> bool:
@@ -54,6 +55,7 @@ def authenticate_directly(request: Any, view_class: Any, mixin: type) -> bool:
         type(request) is not Request
         or "_user" in vars(request)
         or APIView.perform_authentication is not _PERFORM_AUTHENTICATION
+        or Request.user is not _USER
         or not _authenticates_as_drf(view_class, mixin)
     ):
         return False

@@ -68,6 +68,7 @@ class GuardMixin(_Base):
     burst_limit: int | None = None
 
     _state: RequestState | None = None
+    _others: tuple[RequestState, ...] = ()
     _throttle: ClientThrottle | None = None
     _kept_headers: ClassVar[dict[str, str] | None] = None
 
@@ -159,11 +160,11 @@ class GuardMixin(_Base):
         Raises:
             Misuse: When one of the limits is not a whole number within its bounds.
         """
-        kind = type(self)
-        has_own = kind.get_burst_limit is not GuardMixin.get_burst_limit
-        burst = self._limit(BURST, "burst_limit", self.get_burst_limit(), has_own)
-        has_own = kind.get_rate_limit is not GuardMixin.get_rate_limit
-        rate = self._limit(RATE, "rate_limit", self.get_rate_limit(), has_own)
+        get_burst, get_rate = self.get_burst_limit, self.get_rate_limit
+        has_own = getattr(get_burst, "__func__", None) is not GuardMixin.get_burst_limit
+        burst = self._limit(BURST, "burst_limit", get_burst(), has_own)
+        has_own = getattr(get_rate, "__func__", None) is not GuardMixin.get_rate_limit
+        rate = self._limit(RATE, "rate_limit", get_rate(), has_own)
         limits: tuple[Limit, ...] = () if rate is None else (rate,)
         if burst is not None and self.counts_as_burst(request):
             limits = (burst, *limits)
@@ -198,6 +199,8 @@ class GuardMixin(_Base):
             # DRF's request and view refer to each other; only garbage collection frees such a
             # cycle, and the response with it.
             vars(self).pop("response", None)
+            self._state = self._throttle = None
+            self._others = ()
             request_ids.current.set(before)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -258,7 +261,7 @@ class GuardMixin(_Base):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Set the headers: private to this client, its limits, and the request's id."""
-        throttle, self._throttle, self._state = self._throttle, None, None
+        throttle = self._throttle
         response = super().finalize_response(request, response, *args, **kwargs)
         headers = response.headers
         if not isinstance(response, PartsResponse):
@@ -291,11 +294,20 @@ class GuardMixin(_Base):
         return headers
 
     def _state_of(self, request: Request) -> RequestState:
-        """What is known of a request; `finalize_response` forgets it."""
+        """What is known of a request; `dispatch` forgets it.
+
+        A copy of the request, as DRF's ``clone_request`` makes, is another request.
+        """
         state = self._state
-        if state is None or state.request is not request:
+        if state is None:
             state = self._state = RequestState(request)
-        return state
+        if state.request is request:
+            return state
+        for state in self._others:
+            if state.request is request:
+                return state
+        self._others = (*self._others, RequestState(request))
+        return self._others[-1]
 
     def _is_plain(self, request: Request) -> bool:
         """Whether the query is known to be valid without looking at its parameters."""

@@ -78,6 +78,25 @@ def is_failure(error: BaseException) -> bool:
     return kind is not None and isinstance(error, kind) and error.split(_OWN)[1] is None
 
 
+def forget_tracebacks(error: BaseException) -> None:
+    """Remove the tracebacks of an exception, of those that led to it, and of a group's members.
+
+    A traceback refers to the variables of its functions, and they refer to the outcome that keeps
+    the exception. Only the garbage collector would free such a cycle. Log the exception first.
+    """
+    kind, seen = _group_class(), set()
+    waiting: list[Any] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = None
+        waiting += (current.__cause__, current.__context__)
+        if kind is not None and isinstance(current, kind):
+            waiting += current.exceptions
+
+
 def _group_class() -> Any:
     """``BaseExceptionGroup``: Python's, or the backport's if something has imported it."""
     backport = sys.modules.get("exceptiongroup")

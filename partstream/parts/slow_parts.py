@@ -50,7 +50,12 @@ class SlowParts:
             threshold: See `note`.
         """
         noted = self._noted
-        return noted.threshold != threshold or not noted.quick.issuperset(names)
+        return (
+            noted.threshold != threshold
+            or not noted.quick.issuperset(names)
+            # Two threads may have noted a part at once, each in another set.
+            or not noted.slow.isdisjoint(names)
+        )
 
 
 class _Noted:

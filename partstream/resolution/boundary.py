@@ -22,7 +22,7 @@ from partstream.exceptions import HookFailed, NoCapacity, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
-from partstream.parts.failures import DENIED, NOT_FOUND, decisive, is_failure
+from partstream.parts.failures import DENIED, NOT_FOUND, decisive, forget_tracebacks, is_failure
 from partstream.parts.fragment import NotSerializable, encode
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Failure, Outcome
@@ -85,6 +85,8 @@ class Boundary:
                 raise
             raised = raised or error
             failure = self._failure_of(job.name, error)
+        if raised is not None:
+            forget_tracebacks(raised)
         duration = job.spent + perf_counter() - started
         return Outcome(job.name, fragment, failure, duration, source, raised)
 
@@ -101,6 +103,7 @@ class Boundary:
             if not is_failure(error):
                 raise
             failure = self._failure_of(name, error)
+            forget_tracebacks(error)
             return Outcome(name, None, failure, perf_counter() - started, "immediate", error)
         return Outcome(name, fragment, None, perf_counter() - started, "immediate")
 
@@ -113,6 +116,7 @@ class Boundary:
             fragment = self._recovered(name, loader, error, atomic_aliases())
         except Exception as raised:  # noqa: BLE001 - _failure_of() logs
             failure = self._failure_of(name, raised)
+        forget_tracebacks(error)
         source = "fallback" if failure is None else "loader"
         return Outcome(name, fragment, failure, seconds, source)
 
@@ -210,6 +214,7 @@ class HookedBoundary(Boundary):
             return self._hooks.around(lambda: settle(job))
         except HookFailed as error:
             failure = self._failure_of(job.name, error)
+            forget_tracebacks(error)
             return Outcome(job.name, None, failure, 0.0, "loader", error)
 
 

@@ -31,7 +31,7 @@ def new_walk() -> str:
     return urandom(8).hex()
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class Cursor:
     """A position over the *declared* parts of a view, hidden ones included. Treat it as read-only.
 

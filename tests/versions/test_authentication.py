@@ -306,6 +306,22 @@ def test_patch__of_apiview_is_called(client, serve, monkeypatch, name, when):
     assert called == [name]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_patch__of_the_requests_user_is_read(client, serve, monkeypatch, when):
+    usual, called = Request.user, []
+
+    def patched(self):
+        called.append("user")
+        return usual.fget(self)
+
+    url = serve(parts=[("told", lazy(told))], authentication_classes=[ByHeader])
+    if when == "after":
+        get_json(client, url)
+    monkeypatch.setattr(Request, "user", property(patched, usual.fset))
+    assert get_json(client, url, headers=ASKING)["results"] == [{"told": ADA}]
+    assert called
+
+
 def test_override__of_dispatch_between_the_mixins_and_drf_is_called(ask):
     called = []
 

@@ -193,6 +193,32 @@ def test_clone__has_a_walk_of_its_own(client, mount, view):
         assert response.json()["code"] == "cursor_invalid"
 
 
+def test_clone__made_by_a_loader_changes_nothing(client, mount, view):
+    ids, made = [], view(ProgressiveView)
+
+    def load(request):
+        clone = clone_request(request, "POST")
+        made.current.identity_of(clone)
+        made.current.identity_of(clone)
+        ids.append(made.current.read_cursor(request))
+        return 1
+
+    def get_parts(self):
+        made.current = self
+        made.note("parts", self.request)
+        return [("a", lazy(load)), ("b", lazy(load)), ("c", 3)]
+
+    made.get_parts = get_parts
+    mount(path("walk/", made.as_view()))
+    envelopes = walk(client, "/walk/", headers=ADA)
+    assert len(envelopes) == 3
+    assert made.asked.count(("parts", "ada")) == 3
+    # Each request, and each clone in the first two.
+    assert made.asked.count(("identity", "ada")) == 5
+    assert ids[0] is None
+    assert ids[1].next == 1
+
+
 def test_clone__made_while_walking_changes_nothing(client, mount, view):
     def get(self, request):
         other = other_user(request)

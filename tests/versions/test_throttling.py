@@ -21,7 +21,7 @@ from partstream.backends.loader import get_rate_limit_store
 from partstream.backends.rate_limits.base import Decision, RateLimitStore
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
-from partstream.throttling import ClientThrottle
+from partstream.throttling import ClientLimits, ClientThrottle, Limit
 from tests.support.concurrency import in_threads
 from tests.support.walk_client import at, first_cursor, get_json, walk
 
@@ -567,6 +567,23 @@ def test_views__a_limit_that_is_none_is_misuse(serve, limit, client, attribute, 
     url = serve(parts=PARTS, **{attribute: value})
     with pytest.raises(Misuse, match=f"ServedView.{attribute} is {value!r}"):
         client.get(url)
+
+
+def test_views__may_be_given_a_hook_where_they_are_mounted(mount, limit, client):
+    limit()
+    view = type("View", (ProgressiveView,), {"parts": PARTS})
+    mount(path("x/", view.as_view(get_burst_limit=lambda: "5")))
+    with pytest.raises(Misuse, match=r"View.get_burst_limit\(\) is '5'"):
+        client.get("/x/")
+
+
+def test_views__may_return_their_limits_in_a_list(serve, limit, client):
+    limit()
+
+    def client_limits(self, request):
+        return ClientLimits("somebody", [Limit("rate", 60, 2, None)])
+
+    assert admitted(client, serve(parts=PARTS, client_limits=client_limits)) == 2
 
 
 @pytest.mark.parametrize("hook", ["get_rate_limit", "get_burst_limit"])

@@ -16,7 +16,7 @@ from rest_framework import exceptions as drf
 
 from partstream import PartError, lazy, safe_call
 from partstream.exceptions import NoCapacity, PartTimeout
-from partstream.parts.failures import decisive, is_denial
+from partstream.parts.failures import decisive, forget_tracebacks, is_denial
 from tests.support.walk_client import get_json
 
 if sys.version_info < (3, 11):
@@ -219,3 +219,31 @@ def test_group__with_what_is_for_the_process_goes_on_to_it(client, serve, raised
 
     with pytest.raises(type(raised)):
         client.get(serve(parts=[("one", lazy(load))]))
+
+
+def raised(error, cause=None):
+    """The error with a traceback, raised from a cause or while another one was handled."""
+    try:
+        try:
+            raise LookupError("context")
+        except LookupError:
+            raise error from cause
+    except Exception as caught:  # noqa: BLE001 - any of the test's
+        return caught
+
+
+def test_forget_tracebacks__of_the_whole_chain_and_of_groups():
+    cause, member = raised(KeyError("cause")), raised(ValueError("member"))
+    error = raised(ExceptionGroup("group", [member]), cause)
+    everything = [error, error.__context__, cause, cause.__context__, member, member.__context__]
+    assert all(each.__traceback__ is not None for each in everything)
+    forget_tracebacks(error)
+    assert [each.__traceback__ for each in everything] == [None] * 6
+    assert error.__cause__ is cause
+
+
+def test_forget_tracebacks__of_a_circle_ends():
+    first, second = raised(ValueError("first")), raised(ValueError("second"))
+    first.__context__, second.__context__ = second, first
+    forget_tracebacks(first)
+    assert [first.__traceback__, second.__traceback__] == [None, None]

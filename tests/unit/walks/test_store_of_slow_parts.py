@@ -9,6 +9,7 @@ import pytest
 
 from partstream import PartError, cached_for, lazy, safe_call
 from partstream.backends.loader import get_cache_store
+from partstream.exceptions import Misuse
 from partstream.resolution import boundary, launcher
 from tests.support.time_budgets import AMPLE
 from tests.support.walk_client import at, first_cursor, get_json, walk
@@ -328,6 +329,26 @@ def test_store__is_always_asked_where_there_is_a_time_budget(client, serve, stor
     for _ in range(3):
         walk(client, url)
         assert [trip for trip in store.taken() if trip[0] == "read"] == [("read", 1)] * 2
+
+
+def test_store__is_asked_where_another_request_may_have_had_a_time_budget(
+    client, serve, store, threads
+):
+    def get_time_budget(self):
+        return None if "cursor" in self.request.query_params else AMPLE
+
+    parts = [(name, lazy(lambda request: 1)) for name in ("a", "b", "c")]
+    url = serve(parts=parts, chunk_size=1, executor=threads, get_time_budget=get_time_budget)
+    for _ in range(3):
+        walk(client, url)
+        assert [trip for trip in store.taken() if trip[0] == "read"] == [("read", 1)] * 2
+
+
+def test_store__a_wrong_switch_fails_at_once(client, serve, store, timed):
+    url = serve(parts=timed.parts(a=0, b=0), chunk_size=1, enable_caching="yes")
+    for _ in range(2):
+        with pytest.raises(Misuse, match="enable_caching is 'yes'"):
+            client.get(url)
 
 
 @pytest.mark.parametrize("seconds", [QUICK, SLOW])
