@@ -124,6 +124,12 @@ class Settings:
     IP_BLOCKLIST: tuple[str, ...] = _setting((), NetworkList())
     #: Whether refused requests are logged to ``partstream.audit``.
     ENABLE_AUDIT_LOGGING: bool = _setting(True, SWITCH)
+    #: Whether ``PerformanceMiddleware``, where it is installed, records and publishes.
+    ENABLE_MONITORING: bool = _setting(True, SWITCH)
+    #: Whether it also measures queries and memory.
+    TRACK_PERFORMANCE: bool = _setting(True, SWITCH)
+    #: Whether slow parts and repeated queries are logged, and staff may ask what each part cost.
+    ENABLE_DEBUG_LOGGING: bool = _setting(False, SWITCH)
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}

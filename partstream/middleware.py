@@ -1,6 +1,6 @@
 """The middleware, all of it optional: views are just as safe without it.
 
-Both classes serve WSGI and ASGI, in any order and position. They act on partstream's views only;
+All classes serve WSGI and ASGI, in any order and position. They act on partstream's views only;
 other requests pass through unchanged. A decorator that does not copy the view's attributes
 (``functools.wraps`` does) hides the view from them; the view then guards itself.
 """
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.signals import request_finished
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -22,6 +23,8 @@ from .exceptions import PartstreamError
 from .mixins import CursorMixin
 from .mixins.base import PartsMixin
 from .mixins.guard import GuardMixin
+from .performance.publication import publisher
+from .resolution.measurement import Measurement
 from .security.admission import admit
 from .wire.responses import NOT_STORED, VARY
 
@@ -177,3 +180,50 @@ def _bare(callback: Any) -> Callback:
         *([actions] if actions is not None else []), **callback.initkwargs
     )
     return view
+
+
+class PerformanceMiddleware(_Middleware):
+    """Measures the responses of partstream's views, for ``PerformanceMonitor``.
+
+    It measures how long a response takes, with everything that middleware and authentication do
+    around the view, and how each part fared. Under ``TRACK_PERFORMANCE`` it also counts database
+    queries, in all threads and without ``DEBUG``, and measures memory. Once a second at most, and
+    after a response has been sent, the process publishes its figures in the cache store.
+    ``ENABLE_MONITORING`` switches it off.
+
+    Put it first in ``MIDDLEWARE``: it does not see what happens before it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        request_finished.connect(_publish, dispatch_uid="partstream.performance")
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """The response, or an awaitable of it."""
+        if self._is_async:
+            return self._answer_async(request)
+        measurement = Measurement.begin(request)
+        if measurement is None:
+            return self.get_response(request)
+        with measurement:
+            response = self.get_response(request)
+            measurement.end(response)
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> Any:
+        measurement = Measurement.begin(request)
+        if measurement is None:
+            return await self.get_response(request)
+        with measurement:
+            response = await self.get_response(request)
+            measurement.end(response)
+        return response
+
+    def _view_instead(self, request: HttpRequest, callback: Callback) -> None:
+        measurement = Measurement.of(request)
+        if measurement is not None and _is_ours(callback):
+            measurement.observe()
+
+
+def _publish(**_: Any) -> None:
+    publisher.publish_if_due()

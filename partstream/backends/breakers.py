@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,17 @@ QUIET = 60
 _PAUSE = 0.001
 #: The maximum number of exception kinds whose last warning is remembered.
 _MOST_KINDS = 20
+
+
+_breakers: weakref.WeakSet[Breaker] = weakref.WeakSet()
+
+
+def count_outages() -> dict[str, int]:
+    """Name of a service -> how many outages it has had in this process."""
+    counts: dict[str, int] = {}
+    for breaker in list(_breakers):
+        counts[breaker.name] = counts.get(breaker.name, 0) + breaker.outages
+    return counts
 
 
 class Breaker:
@@ -64,7 +76,9 @@ class Breaker:
     ) -> None:
         if not retry_after > 0:
             raise Misuse(f"retry_after is {retry_after!r}. Write seconds above 0, for example 2.")
-        self._name = name
+        self.name = name
+        #: How many times the service has failed.
+        self.outages = 0
         self._retry_after = retry_after
         self._clock = clock
         self._fault_of = fault_of
@@ -77,6 +91,7 @@ class Breaker:
         self._no_wait_until = float("-inf")
         #: When each kind of exception may be logged again.
         self._quiet_until: dict[type[Exception], float] = {}
+        _breakers.add(self)
 
     def call(self, function: Callable[..., T], *args: Any, otherwise: D) -> T | D:
         """What the function returns; ``otherwise`` if it raises or the breaker is open."""
@@ -145,13 +160,14 @@ class Breaker:
             return
         with self._lock:
             begins = self._retry_at is None
+            self.outages += begins
             # A call that began before the outage and fails late tells nothing new.
             if begins or trial:
                 self._retry_at = self._clock() + self._retry_after
         if begins:
             logger.warning(
                 "%s failed, and is not used until it answers again; it is tried every %g s.",
-                self._name,
+                self.name,
                 self._retry_after,
                 exc_info=error,
             )
@@ -173,7 +189,7 @@ class Breaker:
             logger.warning(
                 "One call of %s failed through its own fault, and the store stays in use; further "
                 "%ss are not logged for %d s.",
-                self._name,
+                self.name,
                 kind.__name__,
                 QUIET,
                 exc_info=error,
@@ -183,4 +199,4 @@ class Breaker:
         with self._lock:
             ends, self._retry_at = self._retry_at is not None, None
         if ends:
-            logger.info("%s answers again.", self._name)
+            logger.info("%s answers again.", self.name)

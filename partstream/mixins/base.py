@@ -9,17 +9,22 @@ from typing import Any, ClassVar
 from django.conf import settings as django_settings
 from django.db import connections
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Scope
+from partstream.conf import get_settings
 from partstream.exceptions import Misuse
 from partstream.logs import get_logger
 from partstream.parts.declaration import PartList
 from partstream.parts.layout import Gates
 from partstream.per_process import Kept
+from partstream.resolution.observation import Observation
 from partstream.resolution.resolver import Resolver
+from partstream.wire import costs
+from partstream.wire.responses import LONGEST_LINK
 
 from .guard import GuardMixin
 
@@ -153,6 +158,31 @@ class PartsMixin(GuardMixin):
             and "no-cache" in {word.strip().lower() for word in wish.split(",")}
             and self.get_refresh_allowed()
         )
+
+    def _costs_shown(self, request: Request, resolver: Resolver) -> Observation | None:
+        """What was noted of the parts, if this client may see it."""
+        observation = resolver.observation
+        if observation is None or not get_settings().ENABLE_DEBUG_LOGGING:
+            return None
+        allowed = _is_debugging() or getattr(request.user, "is_staff", False) is True
+        return observation if allowed else None
+
+    @staticmethod
+    def _debug_json(request: Request, observation: Observation | None) -> bytes | None:
+        """``meta.debug``, if the client asks for it and may see it."""
+        if observation is None or request.query_params.get(costs.PARAMETER) != "1":
+            return None
+        outcomes = observation.outcomes.values()
+        return costs.debug_json(outcomes, observation.pending, observation.count_of)
+
+    @staticmethod
+    def _add_server_timing(response: Response, observation: Observation) -> None:
+        # It shares its room with the link, so that all headers together stay below 2 KB.
+        room = LONGEST_LINK - len(response.headers.get("Link", ""))
+        outcomes = observation.outcomes.values()
+        timing = costs.server_timing(outcomes, observation.count_of, room)
+        if timing:
+            response.headers[costs.HEADER] = timing
 
     def _make_part_list(self, described: Any) -> PartList:
         pairs = self._watched(self.get_parts) if _is_debugging() else self.get_parts()

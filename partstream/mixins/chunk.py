@@ -104,6 +104,7 @@ class ChunkMixin(PartsMixin):
             )
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
+        shown = self._costs_shown(request, resolver)
         response = PartsResponse(
             envelopes.envelope(
                 outcomes,
@@ -113,12 +114,15 @@ class ChunkMixin(PartsMixin):
                 retry_cursors=self._retry_cursors(request, failed) if failed else None,
                 manifest_url=self.get_links(request).get("manifest"),
                 pending=chunk.pending() if cursor is None else None,
+                debug=self._debug_json(request, shown),
             )
         )
         if token is not None:
             link = next_link(self._get_query(request).with_token(token))
             if link is not None:
                 put(response.headers, "Link", link)
+        if shown is not None:
+            self._add_server_timing(response, shown)
         return response
 
     def _may_have_kept(self, layout: Layout, names: Collection[str]) -> bool:
@@ -167,12 +171,17 @@ class ChunkMixin(PartsMixin):
             return PartsResponse()
         self.identity_of(request)
         names = [resolver.parts.layout.names[index] for index in resolver.parts.visible]
-        return PartsResponse(
+        outcomes, shown = resolver.resolve(names), self._costs_shown(request, resolver)
+        response = PartsResponse(
             envelopes.envelope(
-                resolver.resolve(names),
+                outcomes,
                 total=len(names),
                 current=len(names),
                 manifest_url=self.get_links(request).get("manifest"),
                 pending=b"[]",
+                debug=self._debug_json(request, shown),
             )
         )
+        if shown is not None:
+            self._add_server_timing(response, shown)
+        return response

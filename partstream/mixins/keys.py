@@ -60,11 +60,17 @@ class KeyAccessMixin(PartsMixin):
             raise UnknownPart
         if request._request.method == "HEAD":
             return PartsResponse()
-        return PartsResponse(
+        outcomes = resolver.resolve([layout.names[index] for index in positions])
+        shown = self._costs_shown(request, resolver)
+        response = PartsResponse(
             envelopes.envelope(
-                resolver.resolve([layout.names[index] for index in positions]),
+                outcomes,
                 total=len(resolver.parts.visible),
                 current=len(positions),
                 manifest_url=self.get_links(request).get("manifest"),
+                debug=self._debug_json(request, shown),
             )
         )
+        if shown is not None:
+            self._add_server_timing(response, shown)
+        return response

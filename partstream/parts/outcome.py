@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Outcome:
         fragment: The data as JSON bytes; None when it failed.
         failure: Why it failed; None when it succeeded.
         duration: Seconds for loader, serializer and encoding together.
-        source: ``"immediate"``, ``"loader"``, ``"fallback"`` or ``"cache"``.
+        source: ``"immediate"``, ``"loader"``, ``"fallback"``, ``"cache"``, or ``"joined"``: the
+            loader ran for another caller.
         error: The exception of the loader, so that other callers waiting for it can use their own
             fallbacks.
     """
@@ -48,4 +49,10 @@ class Outcome:
 
 def worth_keeping(outcome: Outcome) -> bytes | None:
     """The fragment, if a loader made it: errors and fallbacks are never cached."""
-    return outcome.fragment if outcome.source == "loader" else None
+    return outcome.fragment if outcome.source in ("loader", "joined") else None
+
+
+def joined(outcome: Outcome) -> Outcome:
+    """The outcome of another caller's loader, as a caller has it that waited for it."""
+    source = "joined" if outcome.source == "loader" else outcome.source
+    return replace(outcome, source=source)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import get_ident
 from time import monotonic, perf_counter
 from types import CoroutineType
@@ -119,6 +120,10 @@ class Boundary:
         forget_tracebacks(error)
         source = "fallback" if failure is None else "loader"
         return Outcome(name, fragment, failure, seconds, source)
+
+    def start_of(self, job: Job) -> Callable[[], Any]:
+        """A function that starts the coroutine of a job, in any event loop."""
+        return partial(job.start, self.request)
 
     @contextmanager
     def _limits(self, job: Job) -> Iterator[None]:

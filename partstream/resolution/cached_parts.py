@@ -44,6 +44,11 @@ class CachedParts:
             values = get_single_flight().store.get_many(keys.values())
             self._found = {name: values.get(key) for name, key in keys.items()}
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the parts that the cache was asked for."""
+        return [name for name, key in self._keys.items() if key is not None]
+
     def find(self, name: str, part: LazyPart, caching: Caching) -> tuple[str | None, bytes | None]:
         """The key of a cached part and its entry; None for either that does not exist."""
         if name not in self._keys:

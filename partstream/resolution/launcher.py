@@ -144,7 +144,7 @@ class Launcher:
         now, timeout = monotonic(), job.timeout
         job.deadline = None if timeout is None else now + timeout
         return self._executor.submit_coroutine(
-            partial(job.start, self._parts.request),
+            self._boundary.start_of(job),
             partial(job.finish, now),
             timeout=timeout,
             hooks=self._hooks,
@@ -165,7 +165,7 @@ class Launcher:
                 found[job.name] = self._submit_coroutine(job)
             except NoCapacity as refusal:
                 found[job.name] = self._boundary.fail(job.name, job.loader, refusal)
-        starts = [partial(job.start, self._parts.request) for job in here]
+        starts = list(map(self._boundary.start_of, here))
         results: list[_Measured]
         try:
             results = async_to_sync(_gather)(starts) if starts else []

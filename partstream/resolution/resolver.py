@@ -23,6 +23,8 @@ from partstream.walks.walk_cache import WalkCache
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
 from .launcher import Launcher
+from .observation import Observation, ObservedBoundary, observation_of
+from .observers import tolerate
 from .request_parts import RequestParts
 from .schedule import Schedule
 
@@ -49,13 +51,14 @@ class Resolver:
     ) -> None:
         self.request = request
         self.executor = executor
+        settings = get_settings()
         self.parts = RequestParts(
             view,
             request,
             declared,
             described,
             get_scope=get_scope,
-            timeout=get_settings().PART_TIMEOUT,
+            timeout=settings.PART_TIMEOUT,
             watches_time=executor.watches_time,
         )
         self._fresh = fresh
@@ -64,6 +67,10 @@ class Resolver:
         self.boundary = (
             Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
         )
+        #: What is noted of the parts; None: nothing wants to know it.
+        self.observation = observation_of(request._request, debugs=settings.ENABLE_DEBUG_LOGGING)
+        if self.observation is not None and self.observation.sees_runs:
+            self.boundary = ObservedBoundary(self.boundary, self.observation)
 
     @cached_property
     def _cached(self) -> CachedParts:
@@ -116,7 +123,24 @@ class Resolver:
             schedule = Schedule(parts, boundary, executor, launcher, cached, rest, moving)
             schedule.join_running(running)
             self._drive(schedule, frozenset(names), budget)
+        if self.observation is not None:
+            self._tell(self.observation, names)
         return [outcomes[name] for name in names if name in outcomes]
+
+    def _tell(self, observation: Observation, names: Sequence[str]) -> None:
+        """Tell the observation which outcomes there are."""
+        outcomes = observation.outcomes = self.parts.outcomes
+        observation.pending = [name for name in names if name not in outcomes]
+        if "_cached" in vars(self):
+            observation.looked_up = self._cached.names
+        for observer in observation.observers:
+            tolerate(
+                observer.resolved,
+                self.parts.view,
+                self.request,
+                list(outcomes.values()),
+                observation.pending,
+            )
 
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent. It waits in this thread."""

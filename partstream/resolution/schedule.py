@@ -19,7 +19,7 @@ from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flig
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
 from partstream.parts.failures import is_denial
-from partstream.parts.outcome import Outcome
+from partstream.parts.outcome import Outcome, joined
 from partstream.walks.walk_cache import WalkCache
 
 from .boundary import Boundary
@@ -186,8 +186,10 @@ class Schedule:
             self._lost(entry)
         elif isinstance(result, Exception):
             self._fail(entry, result)
-        elif result.error is None or entry.of_walk or entry.steps is None:
+        elif entry.steps is None:
             self._settle(result)
+        elif result.error is None or entry.of_walk:
+            self._settle(joined(result))
         elif is_denial(result.error):
             self._make(entry)  # Another caller was denied, not this one.
         else:  # The fallback is this request's own.

@@ -20,6 +20,7 @@ def envelope(
     retry_cursors: Mapping[str, str] | None = None,
     manifest_url: str | None = None,
     pending: bytes | None = None,
+    debug: bytes | None = None,
 ) -> bytes:
     """One response of a walk or by key.
 
@@ -31,6 +32,7 @@ def envelope(
         retry_cursors: Name -> token, for failed parts that can be retried.
         manifest_url: Path of the manifest, if the view has one.
         pending: The names of the parts still to come, as a JSON array.
+        debug: What each part cost, as JSON.
     """
     # Joined once, at the end: a fragment may be large.
     pieces: list[bytes] = []
@@ -58,6 +60,8 @@ def envelope(
         pieces += (b',"manifest_url":', encode(manifest_url))
     if pending is not None:
         pieces += (b',"pending":', pending)
+    if debug is not None:
+        pieces += (b',"debug":', debug)
     pieces.append(b"}}")
     return b"".join(pieces)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.connections import ThreadConnections
@@ -80,6 +80,16 @@ class WorkerPool:
     def abandoned(self) -> int:
         """The number of running calls that nothing waits for."""
         return self._abandoned
+
+    @property
+    def pending(self) -> int:
+        """The number of calls that wait for a worker or have one."""
+        return self._pending
+
+    @property
+    def workers(self) -> int:
+        """The number of threads, without those that abandoned calls occupy."""
+        return self._workers
 
     @property
     def threads(self) -> int:
@@ -263,6 +273,30 @@ class WorkerPool:
                 self._replaced -= 1
                 return True
             return False
+
+
+class CallCounts(NamedTuple):
+    """The calls in all pools of the process.
+
+    Attributes:
+        queued: Those that wait for a worker.
+        running: Those that a worker runs, and that a request waits for.
+        abandoned: Those that still run after their timeout.
+    """
+
+    queued: int
+    running: int
+    abandoned: int
+
+
+def count_calls() -> CallCounts:
+    """The calls in all pools of the process, now."""
+    queued = running = abandoned = 0
+    for pool in list(_pools):
+        queued += max(0, pool.pending - pool.workers)
+        running += min(pool.pending, pool.workers)
+        abandoned += pool.abandoned
+    return CallCounts(queued, running, abandoned)
 
 
 def close_all(timeout: float) -> bool:

@@ -1,0 +1,180 @@
+"""The monitor: what all workers have measured lately, as figures."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from partstream.exceptions import Misuse
+
+from .histograms import percentile
+from .publication import RETENTION, SLICE_SECONDS, Published, publisher
+from .samples import CACHE, FAILED, PART, PART_ERRORS, RESPONSE, WITHOUT_ERROR, Samples
+
+#: Seconds for which a monitor uses what it has read.
+_FRESH_SECONDS = 1.0
+
+
+class PerformanceMonitor:
+    """Figures of all workers together, over the last seconds.
+
+    Workers measure with ``PerformanceMiddleware``, and publish in the cache store. If processes do
+    not share that store, you see the current process alone.
+
+    All methods take the same two arguments: ``view`` is the route of a view, such as
+    ``"api/dashboard/"``, and ``part`` the name of a part. Without ``part``, a figure is about
+    whole responses; without ``view``, about those of all views. Without any samples, it is NaN.
+
+    A part that moved to a later chunk counts once in each of the two: as pending, with the time so
+    far, and then with the time that it took. Failed and pending parts count in all figures.
+
+    Args:
+        window: Seconds, from 15 to 900. Figures are kept in slices of 15 seconds, so they may
+            cover up to 15 seconds more.
+
+    Raises:
+        Misuse: When ``window`` is not a number in this range.
+
+    Example::
+
+        monitor = PerformanceMonitor(window=300)
+        if monitor.get_average_response_time() > 1000 or monitor.get_error_rate() > 0.01:
+            alert()
+    """
+
+    def __init__(self, window: float = 300) -> None:
+        if type(window) not in (int, float) or not SLICE_SECONDS <= window <= RETENTION:
+            raise Misuse(
+                f"PerformanceMonitor(window={window!r}): write seconds from {SLICE_SECONDS} to "
+                f"{RETENTION}."
+            )
+        self._window = window
+        self._published = Published()
+        self._read_at = -math.inf
+
+    # Figures
+
+    def get_count(self, view: str | None = None, part: str | None = None) -> int:
+        """The number of responses, or of deliveries of a part."""
+        return self._samples(view, part).count
+
+    def get_average_response_time(self, view: str | None = None, part: str | None = None) -> float:
+        """The average time of a response, or of a part, in milliseconds."""
+        samples = self._samples(view, part)
+        return _ratio(samples.seconds * 1000, samples.count)
+
+    def get_response_time_percentile(
+        self, percent: float, view: str | None = None, part: str | None = None
+    ) -> float:
+        """The time in milliseconds that ``percent`` % do not exceed, within 9 %.
+
+        Raises:
+            Misuse: When ``percent`` is not above 0, and at most 100.
+        """
+        if type(percent) not in (int, float) or not 0 < percent <= 100:
+            raise Misuse(f"A percentile of {percent!r} does not exist. Write for example 95.")
+        return 1000 * percentile(self._samples(view, part).buckets, percent)
+
+    def get_error_rate(self, view: str | None = None, part: str | None = None) -> float:
+        """The share of failures, from 0 to 1.
+
+        A response failed if its status is 500 or above, or if it has ``errors``; a part, if it is
+        among those.
+        """
+        failed = total = 0
+        measure = RESPONSE if part is None else PART
+        for outcome, samples in self._read().recent.chosen(measure, view, part):
+            total += samples.count
+            is_failure = outcome in (FAILED, PART_ERRORS)
+            if is_failure or (part is not None and outcome not in WITHOUT_ERROR):
+                failed += samples.count
+        return _ratio(failed, total)
+
+    def get_cache_hit_rate(self, view: str | None = None, part: str | None = None) -> float:
+        """The share of look-ups in the cache that found the part, from 0 to 1.
+
+        Parts that are looked for are those with ``cached_for()``, and those that their walk keeps.
+        """
+        found = lookups = 0
+        for outcome, samples in self._read().recent.chosen(PART, view, part):
+            lookups += samples.lookups
+            if outcome == CACHE:
+                found += samples.count
+        return _ratio(found, lookups)
+
+    def get_average_queries(self, view: str | None = None, part: str | None = None) -> float:
+        """The average number of database queries; needs ``TRACK_PERFORMANCE``."""
+        samples = self._samples(view, part)
+        return _ratio(samples.queries, samples.tracked)
+
+    def get_average_query_time(self, view: str | None = None, part: str | None = None) -> float:
+        """The average time that all queries of a response or a part took, in milliseconds."""
+        samples = self._samples(view, part)
+        return _ratio(samples.query_seconds * 1000, samples.tracked)
+
+    def get_memory_usage(self, view: str | None = None, part: str | None = None) -> float:
+        """Bytes of memory; with arguments, it needs ``TRACK_PERFORMANCE``.
+
+        Without arguments: the resident memory of the largest worker. With ``view``: the most by
+        which one of its responses raised the peak of its worker's memory. With ``part``: the
+        size of its largest JSON.
+        """
+        if view is None and part is None:
+            return max(self._read().gauges.get("memory", ()), default=math.nan)
+        samples = self._samples(view, part)
+        return samples.largest if samples.tracked else math.nan
+
+    # What there are figures about
+
+    def get_views(self) -> list[str]:
+        """The routes of the views that were measured, in alphabetical order."""
+        return sorted({view for (measure, view, _, _), _ in self._read().recent if view})
+
+    def get_parts(self, view: str | None = None) -> list[str]:
+        """The names of the parts that were measured, in alphabetical order."""
+        recent = self._read().recent
+        return sorted({part for (_, of, part, _), _ in recent if part and view in (None, of)})
+
+    def get_outcomes(self, view: str | None = None, part: str | None = None) -> dict[str, int]:
+        """Outcome -> how many times it was measured.
+
+        Outcomes of a response are ``ok``, ``part_errors`` (status 200 with ``errors``),
+        ``throttled`` (429), ``refused`` (another status below 500) and ``failed``. Those of a part
+        are its source (``immediate``, ``loader``, ``cache``, ``fallback``, ``joined``),
+        ``pending``, or the code of its error.
+        """
+        counts: dict[str, int] = {}
+        measure = RESPONSE if part is None else PART
+        for outcome, samples in self._read().recent.chosen(measure, view, part):
+            counts[outcome] = counts.get(outcome, 0) + samples.count
+        return counts
+
+    def get_workers(self) -> int:
+        """The number of workers that have published figures."""
+        return self._read().workers
+
+    def get_gauges(self) -> Mapping[str, int]:
+        """The current state of all workers together, as each last published it.
+
+        ``queued_calls`` wait for a thread of an executor, ``running_calls`` have one, and
+        ``abandoned_calls`` still run after their timeout. ``memory`` is the resident memory in
+        bytes.
+        """
+        return {name: sum(values) for name, values in self._read().gauges.items()}
+
+    # Reading
+
+    def _read(self) -> Published:
+        now = time.monotonic()
+        if now - self._read_at >= _FRESH_SECONDS:
+            self._published = publisher.read(self._window)
+            self._read_at = now
+        return self._published
+
+    def _samples(self, view: str | None, part: str | None) -> Samples:
+        return self._read().recent.select(RESPONSE if part is None else PART, view, part)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,194 @@
+"""Measurements added up: one `Samples` for each set of labels, in a table of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from .histograms import bucket_of
+
+#: Measure, route of the view, part ("" for a whole response), outcome.
+Labels = tuple[str, str, str, str]
+
+#: The time from the first middleware to the finished response.
+RESPONSE: Final = "response"
+#: The time that a part took.
+PART: Final = "part"
+#: The outages of a store; its class name is the outcome.
+OUTAGE: Final = "outage"
+
+#: Outcomes of a response.
+OK: Final = "ok"
+PART_ERRORS: Final = "part_errors"
+THROTTLED: Final = "throttled"
+REFUSED: Final = "refused"
+FAILED: Final = "failed"
+
+#: Outcomes of a part that has data, and of one that was left to a later chunk. All others are codes
+#: of errors.
+CACHE: Final = "cache"
+PENDING: Final = "pending"
+WITHOUT_ERROR: Final = frozenset({"immediate", "loader", CACHE, "fallback", "joined", PENDING})
+
+#: The maximum number of sets of labels in a table.
+MAX_LABELS: Final = 2000
+#: Stands for all views, parts and codes beyond that.
+OTHER: Final = "(other)"
+
+_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED}
+
+
+class Samples:
+    """What was measured under one set of labels.
+
+    Attributes:
+        count: The number of samples.
+        seconds: The sum of their durations.
+        buckets: The histogram of the durations, see `histograms`.
+        tracked: The number of samples whose queries and sizes were measured.
+        queries: The sum of their queries.
+        query_seconds: The sum of the durations of those.
+        size: The sum of their sizes in bytes: the JSON of a part, or by how much a response raised
+            the peak of the worker's memory.
+        largest: The largest of these sizes.
+        lookups: How many times a cache was asked.
+    """
+
+    __slots__ = (
+        "buckets",
+        "count",
+        "largest",
+        "lookups",
+        "queries",
+        "query_seconds",
+        "seconds",
+        "size",
+        "tracked",
+    )
+
+    def __init__(self) -> None:
+        self.count = self.tracked = self.queries = self.size = self.largest = self.lookups = 0
+        self.seconds = self.query_seconds = 0.0
+        self.buckets: dict[int, int] = {}
+
+    def add(self, seconds: float, lookups: int = 0) -> None:
+        """Add one duration."""
+        self.count += 1
+        self.seconds += seconds
+        self.lookups += lookups
+        bucket = bucket_of(seconds)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def track(self, queries: int, query_seconds: float, size: int) -> None:
+        """Add the queries and the size of the last duration."""
+        self.tracked += 1
+        self.queries += queries
+        self.query_seconds += query_seconds
+        self.size += size
+        if size > self.largest:
+            self.largest = size
+
+    def merge(self, other: Samples) -> None:
+        """Add all samples of another."""
+        self.count += other.count
+        self.seconds += other.seconds
+        self.tracked += other.tracked
+        self.queries += other.queries
+        self.query_seconds += other.query_seconds
+        self.size += other.size
+        self.largest = max(self.largest, other.largest)
+        self.lookups += other.lookups
+        for bucket, count in other.buckets.items():
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+
+    def payload(self) -> list[Any]:
+        """The values as plain data, see `from_payload`."""
+        return [
+            self.count,
+            round(self.seconds, 6),
+            self.tracked,
+            self.queries,
+            round(self.query_seconds, 6),
+            self.size,
+            self.largest,
+            self.lookups,
+            [number for pair in self.buckets.items() for number in pair],
+        ]
+
+    @classmethod
+    def from_payload(cls, payload: list[Any]) -> Samples:
+        """The samples of a `payload`."""
+        made = cls()
+        (
+            made.count,
+            made.seconds,
+            made.tracked,
+            made.queries,
+            made.query_seconds,
+            made.size,
+            made.largest,
+            made.lookups,
+            buckets,
+        ) = payload
+        made.buckets = dict(zip(buckets[::2], buckets[1::2], strict=True))
+        return made
+
+
+class Table:
+    """Labels -> samples. Beyond `MAX_LABELS` sets of labels, further ones count as `OTHER`."""
+
+    def __init__(self) -> None:
+        self._samples: dict[Labels, Samples] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._samples)
+
+    def __iter__(self) -> Iterator[tuple[Labels, Samples]]:
+        return iter(self._samples.items())
+
+    def of(self, labels: Labels) -> Samples:
+        """The samples of these labels, to add to."""
+        samples = self._samples.get(labels)
+        if samples is None:
+            samples = self._made(labels)
+        return samples
+
+    def _made(self, labels: Labels) -> Samples:
+        if len(self._samples) >= MAX_LABELS:
+            measure, _, part, outcome = labels
+            labels = (measure, OTHER, part and OTHER, outcome if outcome in _KNOWN else OTHER)
+        # These are few, so they may exceed the limit.
+        return self._samples.setdefault(labels, Samples())
+
+    def merge(self, other: Table) -> None:
+        """Add all samples of another table."""
+        for labels, samples in other:
+            self.of(labels).merge(samples)
+
+    def select(self, measure: str, view: str | None = None, part: str | None = None) -> Samples:
+        """The samples of a measure together; None: of all views, or of all parts."""
+        found = Samples()
+        for _, samples in self.chosen(measure, view, part):
+            found.merge(samples)
+        return found
+
+    def chosen(
+        self, measure: str, view: str | None = None, part: str | None = None
+    ) -> Iterator[tuple[str, Samples]]:
+        """Pairs of an outcome and its samples; None: of all views, or of all parts."""
+        for (of_measure, of_view, of_part, outcome), samples in self:
+            if of_measure == measure and view in (None, of_view) and part in (None, of_part):
+                yield outcome, samples
+
+    def payload(self) -> list[Any]:
+        """The table as plain data, see `from_payload`."""
+        return [[*labels, samples.payload()] for labels, samples in self]
+
+    @classmethod
+    def from_payload(cls, payload: Iterable[Any]) -> Table:
+        """The table of a `payload`."""
+        made = cls()
+        for *labels, samples in payload:
+            measure, view, part, outcome = labels
+            made._samples[measure, view, part, outcome] = Samples.from_payload(samples)
+        return made

@@ -1,0 +1,220 @@
+"""What is noted of the parts of one request while they run, if anything wants to know it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from django.http import HttpRequest
+
+from partstream.logs import get_logger
+from partstream.parts.loader import Loader
+from partstream.parts.outcome import Outcome
+from partstream.performance.queries import (
+    QueryCounter,
+    count_queries,
+    counted_by,
+    current,
+)
+
+from .boundary import Boundary
+from .job import Job
+from .observers import PartObserver, PartRun, get_observers, tolerate
+
+logger = get_logger("partstream.parts")
+
+#: Seconds after which a part is reported as slow, under ``ENABLE_DEBUG_LOGGING``.
+SLOW_SECONDS = 1.0
+#: How many times a part may run one statement before that is reported, under the same setting.
+MOST_REPEATS = 10
+
+_ATTRIBUTE = "_partstream_observation"
+
+
+class Observation:
+    """What the parts of one request cost. It refers to neither the request nor its view.
+
+    Args:
+        counts_queries: Whether the queries of each part are counted.
+        warns: Whether slow parts and repeated queries are logged.
+        observers: The observers to call.
+
+    Attributes:
+        outcomes: Name -> outcome of the parts that were resolved.
+        pending: The parts that were left to a later chunk.
+        looked_up: The names of the `cached_for` parts that the cache was asked for.
+        queries: Name -> the counter of a part that ran here.
+    """
+
+    def __init__(
+        self,
+        *,
+        counts_queries: bool,
+        warns: bool = False,
+        observers: tuple[PartObserver, ...] = (),
+    ) -> None:
+        self.warns = warns
+        self.counts_queries = counts_queries
+        self.observers = observers
+        self.outcomes: dict[str, Outcome] = {}
+        self.pending: list[str] = []
+        self.looked_up: Collection[str] = ()
+        self.queries: dict[str, QueryCounter] = {}
+
+    @property
+    def sees_runs(self) -> bool:
+        """Whether the code of each part has to be watched."""
+        return self.counts_queries or self.warns or bool(self.observers)
+
+    def attach(self, request: HttpRequest) -> None:
+        """Let the views that answer a request fill this observation."""
+        setattr(request, _ATTRIBUTE, self)
+
+    @staticmethod
+    def detach(request: HttpRequest) -> Observation | None:
+        """Take the observation off a request again."""
+        found: Observation | None = request.__dict__.pop(_ATTRIBUTE, None)
+        return found
+
+    def count_of(self, name: str) -> int | None:
+        """The number of a part's queries; None: they were not counted, or it did not run here."""
+        counter = self.queries.get(name)
+        return None if counter is None else counter.count
+
+
+def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
+    """The observation of a request, made now if something wants one; None: nothing does.
+
+    Args:
+        request: Django's request.
+        debugs: ``ENABLE_DEBUG_LOGGING``.
+    """
+    attached: Observation | None = request.__dict__.get(_ATTRIBUTE)
+    observers = get_observers()
+    if not (debugs or observers):
+        return attached
+    if attached is None:
+        attached = Observation(counts_queries=debugs)
+    attached.warns, attached.observers = debugs, observers
+    attached.counts_queries = attached.counts_queries or debugs
+    return attached
+
+
+def _enter(stack: ExitStack, observer: PartObserver, run: PartRun) -> None:
+    stack.enter_context(observer.running(run))
+
+
+class ObservedBoundary(Boundary):
+    """Watches the code of each part, around another boundary."""
+
+    def __init__(self, inner: Boundary, observation: Observation) -> None:
+        super().__init__(inner.view, inner.request)
+        self._inner = inner
+        self._observation = observation
+        self._runs: dict[str, PartRun] = {}
+
+    def settle(self, job: Job) -> Outcome:
+        """See `Boundary.settle`."""
+        return self._watched(job.name, partial(self._inner.settle, job))
+
+    def settle_value(self, name: str, value: Any, atomic: list[str]) -> Outcome:
+        """See `Boundary.settle_value`."""
+        return self._watched(name, partial(self._inner.settle_value, name, value, atomic))
+
+    def fail(
+        self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
+    ) -> Outcome:
+        """See `Boundary.fail`."""
+        # Not the end of the part's run, which may go on in its thread.
+        with counted_by(self._counter_of(name)):
+            return self._inner.fail(name, loader, error, seconds)
+
+    def start_of(self, job: Job) -> Callable[[], Any]:
+        """See `Boundary.start_of`."""
+        start, counter = self._inner.start_of(job), self._counter_of(job.name)
+
+        async def watched() -> Any:
+            with ExitStack() as stack:
+                self._enter(stack, self._run_of(job.name))
+                stack.enter_context(counted_by(counter))
+                return await start()
+
+        return watched
+
+    def _watched(self, name: str, settle: Callable[[], Outcome]) -> Outcome:
+        observation = self._observation
+        if observation.observers:
+            settle = partial(self._shown, name, settle)
+        counter = self._counter_of(name)
+        if counter is None:
+            outcome = settle()
+        else:
+            count_queries()
+            # As `counted_by`, which takes longer.
+            before = current.get()
+            current.set(counter)
+            try:
+                outcome = settle()
+            finally:
+                current.set(before)
+        if observation.warns:
+            self._warn(outcome, counter)
+        return outcome
+
+    def _counter_of(self, name: str) -> QueryCounter | None:
+        observation = self._observation
+        if not observation.counts_queries:
+            return None
+        counter = observation.queries.get(name)
+        if counter is None:
+            counter = QueryCounter(keeps_statements=observation.warns)
+            observation.queries[name] = counter
+        return counter
+
+    # Observers
+
+    def _run_of(self, name: str) -> PartRun:
+        run = self._runs.get(name)
+        if run is None:
+            counter = self._observation.queries.get(name)
+            run = self._runs[name] = PartRun(self.view, self.request, name, counter)
+        return run
+
+    def _shown(self, name: str, settle: Callable[[], Outcome]) -> Outcome:
+        """Let the observers see a run."""
+        run, outcome = self._run_of(name), None
+        try:
+            with ExitStack() as stack:
+                self._enter(stack, run)
+                outcome = settle()
+            return outcome
+        finally:
+            run.ended = perf_counter()
+            self._runs.pop(name, None)
+            for observer in self._observation.observers:
+                tolerate(observer.ended, run, outcome)
+
+    def _enter(self, stack: ExitStack, run: PartRun) -> None:
+        for observer in self._observation.observers:
+            tolerate(_enter, stack, observer, run)
+
+    # Warnings
+
+    def _warn(self, outcome: Outcome, counter: QueryCounter | None) -> None:
+        subject = f"Part {outcome.name!r} of {type(self.view).__name__}"
+        if outcome.duration > SLOW_SECONDS:
+            logger.warning("%s is slow: it took %.1f s.", subject, outcome.duration)
+        statements = Counter(counter.statements or ()) if counter is not None else Counter()
+        for statement, count in statements.most_common(1):
+            if count > MOST_REPEATS:
+                logger.warning(
+                    "%s ran one statement %d times. If that is a query for each row, use "
+                    "select_related() or prefetch_related(). The statement: %.500s",
+                    subject,
+                    count,
+                    statement,
+                )

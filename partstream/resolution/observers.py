@@ -1,0 +1,111 @@
+"""Observers: code that sees each part that runs, for traces and progress displays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from partstream.logs import get_logger
+from partstream.parts.outcome import Outcome
+from partstream.performance.queries import QueryCounter
+
+logger = get_logger("partstream.parts")
+
+
+class PartRun:
+    """One run of a part's loader, serializer and encoding, wherever it runs.
+
+    Attributes:
+        view: The view.
+        request: DRF's request.
+        name: The part.
+        queries: The counter of its queries; None: they are not counted.
+        started: When it began, on the clock of ``time.perf_counter()``.
+        ended: When it ended; None: it has not.
+        notes: For an observer's own use, by the observer.
+    """
+
+    __slots__ = ("ended", "name", "notes", "queries", "request", "started", "view")
+
+    def __init__(
+        self, view: APIView, request: Request, name: str, queries: QueryCounter | None
+    ) -> None:
+        self.view = view
+        self.request = request
+        self.name = name
+        self.queries = queries
+        self.started = perf_counter()
+        self.ended: float | None = None
+        self.notes: dict[Any, Any] = {}
+
+
+class PartObserver:
+    """Sees the parts of all requests of this process. Its methods do nothing by default.
+
+    They are called from many threads. An exception that they raise is only logged.
+
+    Example::
+
+        class Progress(PartObserver):
+            def ended(self, run, outcome):
+                print(run.name, "took", run.ended - run.started)
+
+        add_observer(Progress())
+    """
+
+    def running(self, run: PartRun) -> AbstractContextManager[Any]:
+        """A context manager that is entered around the part's code, in its thread or task.
+
+        For a part whose loader is a coroutine it is called twice with the same run: around the
+        coroutine, then around its serializer and encoding, in another thread.
+        """
+        return nullcontext()
+
+    def ended(self, run: PartRun, outcome: Outcome | None) -> None:
+        """The part has ended. None: it failed after its timeout, when nothing waited any more."""
+
+    def resolved(
+        self, view: APIView, request: Request, outcomes: Sequence[Outcome], pending: Sequence[str]
+    ) -> None:
+        """A request's parts have their outcomes, in the thread of the request.
+
+        Args:
+            view: The view.
+            request: DRF's request.
+            outcomes: All parts of the response, those that came from a cache among them, and
+                the parts that they depend on.
+            pending: Parts that were left to a later chunk.
+        """
+
+
+_observers: tuple[PartObserver, ...] = ()
+
+
+def add_observer(observer: PartObserver) -> None:
+    """Call an observer for every part from now on, until `remove_observer`."""
+    global _observers
+    _observers = (*_observers, observer)
+
+
+def remove_observer(observer: PartObserver) -> None:
+    """Stop calling an observer; requests that run already may still call it."""
+    global _observers
+    _observers = tuple(known for known in _observers if known is not observer)
+
+
+def get_observers() -> tuple[PartObserver, ...]:
+    """The observers that are called now."""
+    return _observers
+
+
+def tolerate(call: Callable[..., Any], *args: Any) -> None:
+    """Call a method of an observer. An exception that it raises is only logged."""
+    try:
+        call(*args)
+    except Exception:
+        logger.exception("An observer of parts failed.")
