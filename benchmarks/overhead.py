@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from functools import partial
+from itertools import count as count_from
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -82,6 +83,7 @@ from timing import Case, measure
 
 from partstream import ProgressiveView, lazy
 from partstream.backends.loader import get_cursor_codec
+from partstream.performance.recorder import recorder
 from partstream.security import audit
 from partstream.walks.cursor import Cursor
 
@@ -198,7 +200,13 @@ def unrelated(request):
     return HttpResponse(b"plain")
 
 
-URLs.urlpatterns = [path("api/", api.urls), path("unrelated/", unrelated)]
+URLs.urlpatterns = [
+    path("api/", api.urls),
+    path("unrelated/", unrelated),
+    path("first/", TenParts.as_view()),
+    path("fifty/", FiftyParts.as_view()),
+]
+MONITORED = ["partstream.middleware.PerformanceMiddleware"]
 
 
 # The cases
@@ -240,12 +248,21 @@ def of_function(view, url):
     return Case(lambda count: [requests.get(url) for _ in range(count)], view)
 
 
-def of_handler(middleware):
-    """A request for an unrelated view through Django's handler, with this middleware."""
+def of_handler(middleware, url="/unrelated/", **partstream):
+    """A request through Django's handler, with this middleware."""
     with override_settings(MIDDLEWARE=middleware):
         handler = BaseHandler()
         handler.load_middleware()
-    return of_function(handler.get_response, "/unrelated/")
+    respond, calls = handler.get_response, count_from(1)
+
+    def call(request):
+        respond(request)
+        if next(calls) % 100 == 0:  # A process adds up its figures once a second.
+            recorder.take()
+
+    return of_function(call if middleware == MONITORED else respond, url)._replace(
+        within=within(**partstream)
+    )
 
 
 def of_codec(codec):
@@ -303,6 +320,21 @@ def make_cases():
         "an unrelated view, both middlewares": of_handler(
             [f"partstream.middleware.{name}" for name in both]
         ),
+        "first chunk through the handler": of_handler([], "/first/"),
+        "first chunk through the handler, monitored": of_handler(MONITORED, "/first/"),
+        "fifty parts through the handler": of_handler([], "/fifty/"),
+        "fifty parts through the handler, monitored": of_handler(MONITORED, "/fifty/"),
+    }
+
+
+def make_monitored():
+    """Further cases of the middleware that monitors."""
+    return {
+        "none": of_handler([], "/first/"),
+        "times only": of_handler(MONITORED, "/first/", TRACK_PERFORMANCE=False),
+        "switched off": of_handler(MONITORED, "/first/", ENABLE_MONITORING=False),
+        "unrelated": of_handler([]),
+        "unrelated, monitored": of_handler(MONITORED),
     }
 
 
@@ -453,6 +485,25 @@ def rows(blocks):
         "<= 4 us",
         f"{with_both - without:.1f} us",
     )
+    first_added, fifty_added = (
+        found[f"{name} through the handler, monitored"] - found[f"{name} through the handler"]
+        for name in ("first chunk", "fifty parts")
+    )
+    of_part = (fifty_added - first_added) / 48
+    yield (
+        "monitoring: a request, without its parts",
+        "<= 8 us",
+        f"{first_added - 2 * of_part:.1f} us",
+    )
+    yield "monitoring: a part", "<= 3 us", f"{of_part:.1f} us"
+    monitored = measure(make_monitored(), blocks=blocks)
+    for name, label in [
+        ("times only", "monitoring: a first chunk of two parts, without queries and memory"),
+        ("switched off", "monitoring: a request, installed but switched off"),
+    ]:
+        yield label, "", f"{monitored[name] - monitored['none']:.1f} us"
+    others = monitored["unrelated, monitored"] - monitored["unrelated"]
+    yield "monitoring: a request for a view that is not ours", "", f"{others:.1f} us"
     yield (
         "`import partstream` after `import django`",
         "<= 2 ms",

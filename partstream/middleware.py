@@ -59,6 +59,18 @@ class _Middleware(ABC):
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
+
+    @abstractmethod
+    def __call__(self, request: HttpRequest) -> Any:
+        """The response, or an awaitable of it."""
+
+
+class _ViewMiddleware(_Middleware):
+    """Looks at the view of a request before it is called."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        if self._is_async:
             # So that Django does not run it in a thread.
             self.process_view = self._process_view_async  # type: ignore[method-assign]
 
@@ -92,7 +104,7 @@ class _Middleware(ABC):
         """The view that replaces a resolved view; None: keep the view."""
 
 
-class ProgressiveDeliveryMiddleware(_Middleware):
+class ProgressiveDeliveryMiddleware(_ViewMiddleware):
     """Gives each response to a partstream URL its request id and headers, whatever made it.
 
     A view sets them on its own responses. This middleware sets them on the responses that other
@@ -135,7 +147,7 @@ class ProgressiveDeliveryMiddleware(_Middleware):
         return response
 
 
-class SecurityMiddleware(_Middleware):
+class SecurityMiddleware(_ViewMiddleware):
     """Refuses addresses and malformed requests before the view's work begins.
 
     The response is the same as the view's own, but comes before the middleware further down sees
@@ -200,29 +212,31 @@ class PerformanceMiddleware(_Middleware):
 
     def __call__(self, request: HttpRequest) -> Any:
         """The response, or an awaitable of it."""
-        if self._is_async:
-            return self._answer_async(request)
         measurement = Measurement.begin(request)
         if measurement is None:
             return self.get_response(request)
-        with measurement:
+        if self._is_async:
+            return self._answer_async(request, measurement)
+        try:
             response = self.get_response(request)
-            measurement.end(response)
+            _end(measurement, request, response)
+        finally:
+            measurement.close(request)
         return response
 
-    async def _answer_async(self, request: HttpRequest) -> Any:
-        measurement = Measurement.begin(request)
-        if measurement is None:
-            return await self.get_response(request)
-        with measurement:
+    async def _answer_async(self, request: HttpRequest, measurement: Measurement) -> Any:
+        try:
             response = await self.get_response(request)
-            measurement.end(response)
+            _end(measurement, request, response)
+        finally:
+            measurement.close(request)
         return response
 
-    def _view_instead(self, request: HttpRequest, callback: Callback) -> None:
-        measurement = Measurement.of(request)
-        if measurement is not None and _is_ours(callback):
-            measurement.observe()
+
+def _end(measurement: Measurement, request: HttpRequest, response: HttpResponseBase) -> None:
+    match = request.resolver_match
+    if match is not None and _is_ours(match.func):
+        measurement.end(match.route, response.status_code)
 
 
 def _publish(**_: Any) -> None:

@@ -159,28 +159,26 @@ class PartsMixin(GuardMixin):
             and self.get_refresh_allowed()
         )
 
-    def _costs_shown(self, request: Request, resolver: Resolver) -> Observation | None:
+    @staticmethod
+    def _shown_costs(request: Request, seen: Observation) -> Observation | None:
         """What was noted of the parts, if this client may see it."""
-        observation = resolver.observation
-        if observation is None or not get_settings().ENABLE_DEBUG_LOGGING:
+        if not get_settings().ENABLE_DEBUG_LOGGING:
             return None
         allowed = _is_debugging() or getattr(request.user, "is_staff", False) is True
-        return observation if allowed else None
+        return seen if allowed else None
 
     @staticmethod
-    def _debug_json(request: Request, observation: Observation | None) -> bytes | None:
-        """``meta.debug``, if the client asks for it and may see it."""
-        if observation is None or request.query_params.get(costs.PARAMETER) != "1":
+    def _debug_json(request: Request, seen: Observation) -> bytes | None:
+        """``meta.debug``, if the client asks for it."""
+        if request.query_params.get(costs.PARAMETER) != "1":
             return None
-        outcomes = observation.outcomes.values()
-        return costs.debug_json(outcomes, observation.pending, observation.count_of)
+        return costs.debug_json(seen.outcomes.values(), seen.pending, seen.count_of)
 
     @staticmethod
-    def _add_server_timing(response: Response, observation: Observation) -> None:
+    def _add_server_timing(response: Response, seen: Observation) -> None:
         # It shares its room with the link, so that all headers together stay below 2 KB.
         room = LONGEST_LINK - len(response.headers.get("Link", ""))
-        outcomes = observation.outcomes.values()
-        timing = costs.server_timing(outcomes, observation.count_of, room)
+        timing = costs.server_timing(seen.outcomes.values(), seen.count_of, room)
         if timing:
             response.headers[costs.HEADER] = timing
 

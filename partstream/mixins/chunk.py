@@ -104,7 +104,8 @@ class ChunkMixin(PartsMixin):
             )
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
-        shown = self._costs_shown(request, resolver)
+        seen = resolver.observation
+        shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
             envelopes.envelope(
                 outcomes,
@@ -114,7 +115,7 @@ class ChunkMixin(PartsMixin):
                 retry_cursors=self._retry_cursors(request, failed) if failed else None,
                 manifest_url=self.get_links(request).get("manifest"),
                 pending=chunk.pending() if cursor is None else None,
-                debug=self._debug_json(request, shown),
+                debug=None if shown is None else self._debug_json(request, shown),
             )
         )
         if token is not None:
@@ -171,7 +172,9 @@ class ChunkMixin(PartsMixin):
             return PartsResponse()
         self.identity_of(request)
         names = [resolver.parts.layout.names[index] for index in resolver.parts.visible]
-        outcomes, shown = resolver.resolve(names), self._costs_shown(request, resolver)
+        outcomes = resolver.resolve(names)
+        seen = resolver.observation
+        shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
             envelopes.envelope(
                 outcomes,
@@ -179,7 +182,7 @@ class ChunkMixin(PartsMixin):
                 current=len(names),
                 manifest_url=self.get_links(request).get("manifest"),
                 pending=b"[]",
-                debug=self._debug_json(request, shown),
+                debug=None if shown is None else self._debug_json(request, shown),
             )
         )
         if shown is not None:

@@ -61,14 +61,15 @@ class KeyAccessMixin(PartsMixin):
         if request._request.method == "HEAD":
             return PartsResponse()
         outcomes = resolver.resolve([layout.names[index] for index in positions])
-        shown = self._costs_shown(request, resolver)
+        seen = resolver.observation
+        shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
             envelopes.envelope(
                 outcomes,
                 total=len(resolver.parts.visible),
                 current=len(positions),
                 manifest_url=self.get_links(request).get("manifest"),
-                debug=self._debug_json(request, shown),
+                debug=None if shown is None else self._debug_json(request, shown),
             )
         )
         if shown is not None:

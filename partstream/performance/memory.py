@@ -24,6 +24,33 @@ def peak_memory() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * _UNIT
 
 
+class PeakGrowth:
+    """Tells by how much the peak has grown since the last look."""
+
+    #: Seconds between two looks. The system takes longer to answer than all else that is measured
+    #: of a quick response.
+    PAUSE = 0.01
+
+    def __init__(self) -> None:
+        self._peak = peak_memory()
+        self._looked_at = 0.0
+
+    def take(self, now: float) -> int:
+        """Bytes; 0 if the last look was a moment ago.
+
+        Two threads that look at once may both be told of the same growth.
+
+        Args:
+            now: Seconds on the clock of ``time.perf_counter()``.
+        """
+        if now - self._looked_at < self.PAUSE:
+            return 0
+        self._looked_at = now
+        peak, before = peak_memory(), self._peak
+        self._peak = max(peak, before)
+        return max(0, peak - before)
+
+
 def resident_memory() -> int:
     """The resident memory in bytes; its peak where only Linux would tell (``/proc``, proc(5))."""
     try:

@@ -14,44 +14,29 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 
-class QueryCounter:
-    """The queries of one request, or of one part. Exact with any number of threads.
+class Statements(list[float]):
+    """Durations of queries, with their statements."""
 
-    Args:
-        keeps_statements: Whether the statements are kept, and not only their durations.
-    """
-
-    __slots__ = ("durations", "statements")
-
-    def __init__(self, *, keeps_statements: bool = False) -> None:
-        #: Seconds of each query. Appending is atomic, adding to a number is not.
-        self.durations: list[float] = []
-        self.statements: list[str] | None = [] if keeps_statements else None
-
-    @property
-    def count(self) -> int:
-        """The number of queries."""
-        return len(self.durations)
-
-    @property
-    def seconds(self) -> float:
-        """The sum of their durations."""
-        return sum(self.durations)
+    def __init__(self) -> None:
+        super().__init__()
+        self.statements: list[str] = []
 
 
-#: The counter of the current thread or task. Threads that work for it have a copy of the context.
-current: ContextVar[QueryCounter | None] = ContextVar("partstream_queries", default=None)
+#: Seconds of each query that the current thread or task makes; None: they are not counted. Threads
+#: that work for it have a copy of the context. Appending to a list is atomic, so that a count is
+#: exact with any number of threads.
+current: ContextVar[list[float] | None] = ContextVar("partstream_queries", default=None)
 
 
 @contextmanager
-def counted_by(counter: QueryCounter | None) -> Iterator[None]:
-    """Count the queries of this block with this counter alone; None: as before."""
-    if counter is None:
+def counted_in(durations: list[float] | None) -> Iterator[None]:
+    """Count the queries of this block in this list alone; None: as before."""
+    if durations is None:
         yield
         return
     count_queries()
     before = current.get()
-    current.set(counter)
+    current.set(durations)
     try:
         yield
     finally:
@@ -59,16 +44,16 @@ def counted_by(counter: QueryCounter | None) -> Iterator[None]:
 
 
 def _count(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-    counter = current.get()
-    if counter is None:
+    durations = current.get()
+    if durations is None:
         return execute(sql, params, many, context)
     started = perf_counter()
     try:
         return execute(sql, params, many, context)
     finally:
-        counter.durations.append(perf_counter() - started)
-        if counter.statements is not None:
-            counter.statements.append(sql)
+        durations.append(perf_counter() - started)
+        if isinstance(durations, Statements):
+            durations.statements.append(sql)
 
 
 class _Thread(local):
@@ -84,7 +69,8 @@ def count_queries() -> None:
     """Count the queries of this thread's connections, now and later.
 
     A connection keeps the wrapper for good, since adding it to each request's connections takes
-    longer than all other measurements. Without a counter it does nothing.
+    longer than all other measurements. It does nothing outside a request that is
+    measured.
     """
     if _thread.is_counted:
         return

@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from partstream.per_process import reset_after_fork
 
-from .memory import peak_memory
-from .samples import PART, RESPONSE, Table
+from .samples import (
+    CACHE,
+    FAILED,
+    OK,
+    PART,
+    PART_ERRORS,
+    PENDING,
+    REFUSED,
+    RESPONSE,
+    THROTTLED,
+    WITHOUT_ERROR,
+    Table,
+)
+
+#: After so many responses they are added up, whether or not something asks for them.
+_MOST_RESPONSES: Final = 1000
 
 
-class Measured:
-    """One response and its parts, as the recorder takes them.
+class Response(NamedTuple):
+    """One response and its parts, as a request leaves them.
 
-    Args:
+    Attributes:
         view: The route of the view.
-        outcome: See `samples`.
-        seconds: How long the response took.
-        tracked: Whether queries and sizes were measured.
+        status: The status.
+        seconds: How long it took.
+        parts: Name, source or code of the error, seconds, and bytes of JSON of each part.
+        pending: The parts that were left to a later chunk.
+        looked_up: The `cached_for` parts that the cache was asked for.
+        queries: Seconds of each query that was not a part's; None: neither queries nor memory were
+            measured.
+        part_queries: Part -> seconds of each of its queries.
+        growth: By how many bytes it raised the peak of the process's memory.
     """
 
-    __slots__ = ("outcome", "parts", "queries", "query_seconds", "seconds", "tracked", "view")
-
-    def __init__(self, view: str, outcome: str, seconds: float, *, tracked: bool) -> None:
-        self.view = view
-        self.outcome = outcome
-        self.seconds = seconds
-        self.tracked = tracked
-        self.queries = 0
-        self.query_seconds = 0.0
-        #: Name, outcome, seconds, look-ups in a cache, queries, seconds of queries, bytes of JSON.
-        self.parts: list[tuple[str, str, float, int, int, float, int]] = []
+    view: str
+    status: int
+    seconds: float
+    parts: Sequence[tuple[str, str, float, int]]
+    pending: Collection[str]
+    looked_up: Collection[str]
+    queries: Collection[float] | None
+    part_queries: Mapping[str, Collection[float]]
+    growth: int
 
 
 class Recorder:
-    """Adds up what requests measure. Exact with any number of threads."""
+    """Adds up what requests measure. Exact with any number of threads.
+
+    A request only leaves its figures here. They are added up later, many at once.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -44,37 +67,65 @@ class Recorder:
         """Forget everything."""
         self._lock = threading.Lock()
         self._table = Table()
-        self._peak = peak_memory()
+        self._responses: list[Response] = []
 
-    def record(self, measured: Measured) -> None:
+    def record(self, response: Response) -> None:
         """Add a response and its parts."""
-        view, tracked = measured.view, measured.tracked
-        peak = peak_memory() if tracked else 0
-        with self._lock:
-            of = self._table.of
-            samples = of((RESPONSE, view, "", measured.outcome))
-            samples.add(measured.seconds)
-            if tracked:
-                growth = peak - self._peak
-                if growth > 0:
-                    self._peak = peak
-                samples.track(measured.queries, measured.query_seconds, max(0, growth))
-            for name, outcome, seconds, lookups, queries, query_seconds, size in measured.parts:
-                samples = of((PART, view, name, outcome))
-                samples.add(seconds, lookups)
-                if tracked:
-                    samples.track(queries, query_seconds, size)
+        self._responses.append(response)
+        if len(self._responses) >= _MOST_RESPONSES:
+            with self._lock:
+                self._add_up()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was recorded since the last `take`."""
-        return not self._table
+        return not (self._responses or self._table)
 
     def take(self) -> Table:
         """What was recorded since the last call."""
         with self._lock:
+            self._add_up()
             taken, self._table = self._table, Table()
         return taken
+
+    def _add_up(self) -> None:
+        responses = self._responses
+        # A request may append to the list meanwhile, so it is emptied from its front.
+        count = len(responses)
+        for response in responses[:count]:
+            _add(self._table, response)
+        del responses[:count]
+
+
+def _add(table: Table, response: Response) -> None:
+    view, _, seconds, parts, pending, looked_up, queries, part_queries, growth = response
+    has_errors = False
+    for name, kind, duration, size in parts:
+        samples = table.of((PART, view, name, kind))
+        samples.add(duration, 1 if kind == CACHE or name in looked_up else 0)
+        if queries is not None:
+            samples.track(part_queries.get(name, ()), size)
+        has_errors = has_errors or kind not in WITHOUT_ERROR
+    for name in pending:
+        samples = table.of((PART, view, name, PENDING))
+        samples.add(seconds, 1 if name in looked_up else 0)
+        if queries is not None:
+            samples.track(part_queries.get(name, ()), 0)
+    samples = table.of((RESPONSE, view, "", _outcome(response.status, has_errors)))
+    samples.add(seconds)
+    if queries is not None:
+        every = [
+            seconds for durations in (queries, *part_queries.values()) for seconds in durations
+        ]
+        samples.track(every, growth)
+
+
+def _outcome(status: int, has_errors: bool) -> str:
+    if status >= 500:
+        return FAILED
+    if status >= 400:
+        return THROTTLED if status == 429 else REFUSED
+    return PART_ERRORS if has_errors else OK
 
 
 #: The recorder of this process.

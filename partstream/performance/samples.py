@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from .histograms import bucket_of
@@ -77,16 +77,18 @@ class Samples:
         self.seconds += seconds
         self.lookups += lookups
         bucket = bucket_of(seconds)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        buckets = self.buckets
+        buckets[bucket] = buckets.get(bucket, 0) + 1
 
-    def track(self, queries: int, query_seconds: float, size: int) -> None:
-        """Add the queries and the size of the last duration."""
+    def track(self, durations: Collection[float], size: int) -> None:
+        """Add the queries, by their durations, and the size that belong to the last duration."""
         self.tracked += 1
-        self.queries += queries
-        self.query_seconds += query_seconds
         self.size += size
         if size > self.largest:
             self.largest = size
+        if durations:
+            self.queries += len(durations)
+            self.query_seconds += sum(durations)
 
     def merge(self, other: Samples) -> None:
         """Add all samples of another."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 from django.http import HttpRequest
@@ -15,9 +16,9 @@ from partstream.logs import get_logger
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
 from partstream.performance.queries import (
-    QueryCounter,
+    Statements,
     count_queries,
-    counted_by,
+    counted_in,
     current,
 )
 
@@ -40,50 +41,51 @@ class Observation:
 
     Args:
         counts_queries: Whether the queries of each part are counted.
-        warns: Whether slow parts and repeated queries are logged.
-        observers: The observers to call.
 
     Attributes:
+        warns: Whether slow parts and repeated queries are logged.
+        observers: The observers to call.
         outcomes: Name -> outcome of the parts that were resolved.
         pending: The parts that were left to a later chunk.
         looked_up: The names of the `cached_for` parts that the cache was asked for.
-        queries: Name -> the counter of a part that ran here.
+        queries: Name -> seconds of each query, of the parts that ran here.
     """
 
-    def __init__(
-        self,
-        *,
-        counts_queries: bool,
-        warns: bool = False,
-        observers: tuple[PartObserver, ...] = (),
-    ) -> None:
-        self.warns = warns
+    warns = False
+    observers: tuple[PartObserver, ...] = ()
+    outcomes: Mapping[str, Outcome] = MappingProxyType({})
+    pending: Sequence[str] = ()
+    looked_up: Collection[str] = ()
+
+    def __init__(self, *, counts_queries: bool) -> None:
         self.counts_queries = counts_queries
-        self.observers = observers
-        self.outcomes: dict[str, Outcome] = {}
-        self.pending: list[str] = []
-        self.looked_up: Collection[str] = ()
-        self.queries: dict[str, QueryCounter] = {}
+        self.queries: dict[str, list[float]] = {}
 
     @property
     def sees_runs(self) -> bool:
         """Whether the code of each part has to be watched."""
-        return self.counts_queries or self.warns or bool(self.observers)
+        return self.counts_queries or bool(self.observers)
 
     def attach(self, request: HttpRequest) -> None:
-        """Let the views that answer a request fill this observation."""
-        setattr(request, _ATTRIBUTE, self)
+        """Let the view that answers a request fill this observation."""
+        request.__dict__[_ATTRIBUTE] = self
 
     @staticmethod
-    def detach(request: HttpRequest) -> Observation | None:
+    def detach(request: HttpRequest) -> None:
         """Take the observation off a request again."""
-        found: Observation | None = request.__dict__.pop(_ATTRIBUTE, None)
-        return found
+        request.__dict__.pop(_ATTRIBUTE, None)
 
     def count_of(self, name: str) -> int | None:
         """The number of a part's queries; None: they were not counted, or it did not run here."""
-        counter = self.queries.get(name)
-        return None if counter is None else counter.count
+        durations = self.queries.get(name)
+        return None if durations is None else len(durations)
+
+    def durations_of(self, name: str) -> list[float]:
+        """The list for the durations of a part's queries."""
+        durations = self.queries.get(name)
+        if durations is None:
+            durations = self.queries[name] = Statements() if self.warns else []
+        return durations
 
 
 def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
@@ -95,12 +97,10 @@ def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
     """
     attached: Observation | None = request.__dict__.get(_ATTRIBUTE)
     observers = get_observers()
-    if not (debugs or observers):
-        return attached
-    if attached is None:
-        attached = Observation(counts_queries=debugs)
-    attached.warns, attached.observers = debugs, observers
-    attached.counts_queries = attached.counts_queries or debugs
+    if debugs or observers:
+        attached = attached or Observation(counts_queries=debugs)
+        attached.counts_queries = attached.counts_queries or debugs
+        attached.warns, attached.observers = debugs, observers
     return attached
 
 
@@ -119,78 +119,71 @@ class ObservedBoundary(Boundary):
 
     def settle(self, job: Job) -> Outcome:
         """See `Boundary.settle`."""
-        return self._watched(job.name, partial(self._inner.settle, job))
+        return self._watched(job.name, self._inner.settle, job)
 
     def settle_value(self, name: str, value: Any, atomic: list[str]) -> Outcome:
         """See `Boundary.settle_value`."""
-        return self._watched(name, partial(self._inner.settle_value, name, value, atomic))
+        return self._watched(name, self._inner.settle_value, name, value, atomic)
 
     def fail(
         self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
     ) -> Outcome:
         """See `Boundary.fail`."""
         # Not the end of the part's run, which may go on in its thread.
-        with counted_by(self._counter_of(name)):
+        with counted_in(self._durations_of(name)):
             return self._inner.fail(name, loader, error, seconds)
 
     def start_of(self, job: Job) -> Callable[[], Any]:
         """See `Boundary.start_of`."""
-        start, counter = self._inner.start_of(job), self._counter_of(job.name)
+        start, durations = self._inner.start_of(job), self._durations_of(job.name)
 
         async def watched() -> Any:
             with ExitStack() as stack:
                 self._enter(stack, self._run_of(job.name))
-                stack.enter_context(counted_by(counter))
+                stack.enter_context(counted_in(durations))
                 return await start()
 
         return watched
 
-    def _watched(self, name: str, settle: Callable[[], Outcome]) -> Outcome:
+    def _watched(self, name: str, settle: Callable[..., Outcome], *args: Any) -> Outcome:
         observation = self._observation
         if observation.observers:
             settle = partial(self._shown, name, settle)
-        counter = self._counter_of(name)
-        if counter is None:
-            outcome = settle()
-        else:
-            count_queries()
-            # As `counted_by`, which takes longer.
-            before = current.get()
-            current.set(counter)
-            try:
-                outcome = settle()
-            finally:
-                current.set(before)
+        if not observation.counts_queries:
+            return settle(*args)
+        durations = observation.durations_of(name)
+        count_queries()
+        # As `counted_in`, which takes longer.
+        before = current.get()
+        current.set(durations)
+        try:
+            outcome = settle(*args)
+        finally:
+            current.set(before)
         if observation.warns:
-            self._warn(outcome, counter)
+            self._warn(outcome, durations)
         return outcome
 
-    def _counter_of(self, name: str) -> QueryCounter | None:
+    def _durations_of(self, name: str) -> list[float] | None:
         observation = self._observation
-        if not observation.counts_queries:
-            return None
-        counter = observation.queries.get(name)
-        if counter is None:
-            counter = QueryCounter(keeps_statements=observation.warns)
-            observation.queries[name] = counter
-        return counter
+        return observation.durations_of(name) if observation.counts_queries else None
 
     # Observers
 
     def _run_of(self, name: str) -> PartRun:
         run = self._runs.get(name)
         if run is None:
-            counter = self._observation.queries.get(name)
-            run = self._runs[name] = PartRun(self.view, self.request, name, counter)
+            durations = self._durations_of(name)
+            run = self._runs[name] = PartRun(self.view, self.request, name, durations)
         return run
 
-    def _shown(self, name: str, settle: Callable[[], Outcome]) -> Outcome:
+    def _shown(self, name: str, settle: Callable[..., Outcome], *args: Any) -> Outcome:
         """Let the observers see a run."""
         run, outcome = self._run_of(name), None
         try:
             with ExitStack() as stack:
                 self._enter(stack, run)
-                outcome = settle()
+                outcome = settle(*args)
             return outcome
         finally:
             run.ended = perf_counter()
@@ -204,17 +197,17 @@ class ObservedBoundary(Boundary):
 
     # Warnings
 
-    def _warn(self, outcome: Outcome, counter: QueryCounter | None) -> None:
+    def _warn(self, outcome: Outcome, durations: list[float]) -> None:
         subject = f"Part {outcome.name!r} of {type(self.view).__name__}"
         if outcome.duration > SLOW_SECONDS:
             logger.warning("%s is slow: it took %.1f s.", subject, outcome.duration)
-        statements = Counter(counter.statements or ()) if counter is not None else Counter()
-        for statement, count in statements.most_common(1):
-            if count > MOST_REPEATS:
-                logger.warning(
-                    "%s ran one statement %d times. If that is a query for each row, use "
-                    "select_related() or prefetch_related(). The statement: %.500s",
-                    subject,
-                    count,
-                    statement,
-                )
+        if isinstance(durations, Statements):
+            for statement, count in Counter(durations.statements).most_common(1):
+                if count > MOST_REPEATS:
+                    logger.warning(
+                        "%s ran one statement %d times. If that is a query for each row, use "
+                        "select_related() or prefetch_related(). The statement: %.500s",
+                        subject,
+                        count,
+                        statement,
+                    )

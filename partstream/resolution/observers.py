@@ -12,7 +12,6 @@ from rest_framework.views import APIView
 
 from partstream.logs import get_logger
 from partstream.parts.outcome import Outcome
-from partstream.performance.queries import QueryCounter
 
 logger = get_logger("partstream.parts")
 
@@ -24,7 +23,7 @@ class PartRun:
         view: The view.
         request: DRF's request.
         name: The part.
-        queries: The counter of its queries; None: they are not counted.
+        queries: Seconds of each of its queries so far; None: they are not counted.
         started: When it began, on the clock of ``time.perf_counter()``.
         ended: When it ended; None: it has not.
         notes: For an observer's own use, by the observer.
@@ -33,7 +32,7 @@ class PartRun:
     __slots__ = ("ended", "name", "notes", "queries", "request", "started", "view")
 
     def __init__(
-        self, view: APIView, request: Request, name: str, queries: QueryCounter | None
+        self, view: APIView, request: Request, name: str, queries: list[float] | None
     ) -> None:
         self.view = view
         self.request = request
