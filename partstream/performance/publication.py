@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
+from time import monotonic, time
 from typing import Any, Final
 
 from partstream.backends.breakers import count_outages
@@ -109,12 +109,12 @@ class Publisher:
 
     def publish_if_due(self) -> None:
         """Publish if a second has passed since the last time. It never raises."""
-        if time.monotonic() < self._due or recorder.is_empty:
+        if monotonic() < self._due or recorder.is_empty:
             return
         # Otherwise another thread publishes already, or reads.
         if self._lock.acquire(blocking=False):
             try:
-                self._due = time.monotonic() + INTERVAL
+                self._due = monotonic() + INTERVAL
                 self._publish(get_cache_store())
             except Exception:
                 logger.exception("Measurements could not be published.")
@@ -127,11 +127,11 @@ class Publisher:
         Args:
             window: Seconds before now to which `Published.recent` is limited.
         """
-        store, found, now = get_cache_store(), Published(), time.time()
+        store, found, now = get_cache_store(), Published(), time()
         numbers = range(slice_number(now - window), slice_number(now) + 1)
         with self._lock:
             self._publish(store)
-            own = self._slot
+            own, known = self._slot, set(self._slices)
             found.totals.merge(self._totals)
             for number, table in self._slices.items():
                 if number in numbers:
@@ -140,14 +140,17 @@ class Publisher:
             found.workers += 1
             found.add_gauges(_gauges())
         if _is_shared(store):
-            _read_others(store, own, numbers, found)
+            # A slot may have older slices, of the worker that had it before.
+            older = [number for number in numbers if number not in known]
+            wanted = {slot: older if slot == own else numbers for slot in range(MAX_SLOTS)}
+            _read_others(store, own, wanted, found)
         return found
 
     def _publish(self, store: CacheStore) -> None:
         """Store what is new."""
-        taken, now = recorder.take(), slice_number(time.time())
-        self._take_outages(taken)
+        taken, now = recorder.take(), slice_number(time())
         if taken:
+            self._take_outages(taken)
             self._unpublished.merge(taken)
             self._add(taken, now)
         if not (self._unpublished and _is_shared(store)):
@@ -173,15 +176,19 @@ class Publisher:
     def _claim(self, store: CacheStore, now: int) -> None:
         """Take the first free slot, and continue its totals."""
         taken = store.get_many(map(_claim_key, range(MAX_SLOTS)))
-        self._slot = next(
-            (
-                slot
-                for slot in range(MAX_SLOTS)
-                if _claim_key(slot) not in taken
-                and store.add(_claim_key(slot), self._token, CLAIM_SECONDS)
-            ),
-            None,
-        )
+        self._slot = None
+        for slot in range(MAX_SLOTS):
+            key = _claim_key(slot)
+            if taken.get(key, self._token) != self._token:
+                continue
+            store.add(key, self._token, CLAIM_SECONDS)
+            # While the store is down, each addition seems to succeed.
+            holder = store.get(key)
+            if holder is None:
+                return
+            if holder == self._token:
+                self._slot = slot
+                break
         if self._slot is None:
             self._warn(f"{MAX_SLOTS} workers publish measurements already, so this one does not.")
             return
@@ -224,18 +231,27 @@ class Publisher:
                 table.of((OUTAGE, "", "", name)).count += new
 
 
-def _read_others(store: CacheStore, own: int | None, numbers: range, found: Published) -> None:
-    """Read what the workers of all slots but one have published."""
-    slots = [slot for slot in range(MAX_SLOTS) if slot != own]
-    claims = store.get_many(map(_claim_key, slots))
-    totals = store.get_many(map(_totals_key, slots))
-    for body in totals.values():
-        found.totals.merge(Table.from_payload(json.loads(body)))
+def _read_others(
+    store: CacheStore, own: int | None, numbers: Mapping[int, Iterable[int]], found: Published
+) -> None:
+    """Read what other workers have published.
+
+    Args:
+        store: The store.
+        own: The slot of this process.
+        numbers: Slot -> the numbers of the slices to read, in ascending order.
+        found: What is read is added to it.
+    """
+    claims = store.get_many(map(_claim_key, numbers))
+    totals = store.get_many(map(_totals_key, numbers))
+    for slot in numbers:
+        if slot != own and _totals_key(slot) in totals:
+            found.totals.merge(Table.from_payload(json.loads(totals[_totals_key(slot)])))
     keys = {
         _slice_key(slot, number): slot
-        for slot in slots
+        for slot in numbers
         if _totals_key(slot) in totals
-        for number in numbers
+        for number in numbers[slot]
     }
     bodies, gauges = store.get_many(keys), {}
     for key, slot in keys.items():  # The newest slice of each slot comes last.
@@ -243,8 +259,8 @@ def _read_others(store: CacheStore, own: int | None, numbers: range, found: Publ
             body = json.loads(bodies[key])
             found.recent.merge(Table.from_payload(body["table"]))
             gauges[slot] = body["gauges"]
-    for slot in slots:
-        if _claim_key(slot) in claims:
+    for slot in numbers:
+        if slot != own and _claim_key(slot) in claims:
             found.workers += 1
             found.add_gauges(gauges.get(slot, {}))
 

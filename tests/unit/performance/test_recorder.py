@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from partstream.performance.recorder import Recorder, Response
+from partstream.performance.samples import PART, RESPONSE
+
+
+def response(**values):
+    given = {
+        "view": "view/",
+        "status": 200,
+        "seconds": 0.5,
+        "parts": [("orders", "loader", 0.2, 100), ("rates", "cache", 0.0, 10)],
+        "pending": [],
+        "looked_up": {"rates"},
+        "queries": [0.01],
+        "part_queries": {"orders": [0.02, 0.03]},
+        "growth": 4096,
+    }
+    return Response(**{**given, **values})
+
+
+def test_recorder__adds_up():
+    recorder = Recorder()
+    recorder.record(response())
+    table = recorder.take()
+    whole = table.select(RESPONSE, "view/")
+    assert (whole.count, whole.seconds, whole.queries, whole.size) == (1, 0.5, 3, 4096)
+    orders = table.select(PART, "view/", "orders")
+    assert (orders.count, orders.queries, orders.size, orders.lookups) == (1, 2, 100, 0)
+    rates = table.select(PART, "view/", "rates")
+    assert (rates.count, rates.queries, rates.lookups) == (1, 0, 1)
+    assert recorder.is_empty
+    assert not recorder.take()
+
+
+def test_recorder__outcomes_of_responses():
+    recorder = Recorder()
+    failed = [("orders", "part_failed", 0.1, 0)]
+    for status, parts in [(200, []), (200, failed), (429, []), (400, []), (503, []), (500, failed)]:
+        recorder.record(response(status=status, parts=parts))
+    counts = {name: samples.count for name, samples in recorder.take().chosen(RESPONSE)}
+    assert counts == {"ok": 1, "part_errors": 1, "throttled": 1, "refused": 1, "failed": 2}
+
+
+def test_recorder__a_pending_part_counts_with_the_time_so_far():
+    recorder = Recorder()
+    recorder.record(response(parts=[], pending=["orders"], looked_up=["orders"]))
+    ((outcome, samples),) = recorder.take().chosen(PART)
+    assert (outcome, samples.count, samples.seconds, samples.lookups) == ("pending", 1, 0.5, 1)
+    assert samples.queries == 2
+
+
+def test_recorder__without_queries_and_memory():
+    recorder = Recorder()
+    recorder.record(response(queries=None, part_queries={}, growth=0))
+    table = recorder.take()
+    assert [samples.tracked for _, samples in table] == [0, 0, 0]
+    assert table.select(PART).count == 2
+
+
+def test_recorder__is_exact_with_64_threads():
+    recorder, threads, each = Recorder(), 64, 200
+    barrier = Barrier(threads)
+    taken = []
+
+    def run(number):
+        barrier.wait()
+        for count in range(each):
+            recorder.record(response(view=f"view/{number % 4}/"))
+            if count % 50 == 0:
+                taken.append(recorder.take())
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads)))
+    taken.append(recorder.take())
+    counts = [table.select(RESPONSE).count for table in taken]
+    assert sum(counts) == threads * each
+    for number in range(4):
+        found = sum(table.select(PART, f"view/{number}/", "orders").count for table in taken)
+        assert found == threads * each / 4
+
+
+def test_recorder__never_holds_many_responses():
+    recorder = Recorder()
+    for _ in range(5000):
+        recorder.record(response())
+    assert len(recorder._responses) <= 1000
+    assert recorder.take().select(RESPONSE).count == 5000
