@@ -98,8 +98,9 @@ def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
     attached: Observation | None = request.__dict__.get(_ATTRIBUTE)
     observers = get_observers()
     if debugs or observers:
-        attached = attached or Observation(counts_queries=debugs)
-        attached.counts_queries = attached.counts_queries or debugs
+        counts = debugs or any(observer.counts_queries for observer in observers)
+        attached = attached or Observation(counts_queries=counts)
+        attached.counts_queries = attached.counts_queries or counts
         attached.warns, attached.observers = debugs, observers
     return attached
 

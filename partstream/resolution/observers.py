@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -57,6 +57,9 @@ class PartObserver:
         add_observer(Progress())
     """
 
+    #: Whether it needs `PartRun.queries`. Counting takes a moment for each part.
+    counts_queries: ClassVar[bool] = False
+
     def running(self, run: PartRun) -> AbstractContextManager[Any]:
         """A context manager that is entered around the part's code, in its thread or task.
 
@@ -77,7 +80,7 @@ class PartObserver:
             view: The view.
             request: DRF's request.
             outcomes: All parts of the response, those that came from a cache among them, and
-                the parts that they depend on.
+                the parts that they depend on; in order of completion.
             pending: Parts that were left to a later chunk.
         """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -62,6 +63,8 @@ class Resolver:
             watches_time=executor.watches_time,
         )
         self._fresh = fresh
+        #: The number of outcomes that observers know.
+        self._told = 0
         #: The executor's hooks, to be called around a part in another thread.
         self.hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
         self.boundary = (
@@ -133,14 +136,11 @@ class Resolver:
         observation.pending = [name for name in names if name not in outcomes]
         if "_cached" in vars(self):
             observation.looked_up = self._cached.names
-        for observer in observation.observers:
-            tolerate(
-                observer.resolved,
-                self.parts.view,
-                self.request,
-                list(outcomes.values()),
-                observation.pending,
-            )
+        if observation.observers:
+            new = list(islice(outcomes.values(), self._told, None))
+            self._told += len(new)
+            for observer in observation.observers:
+                tolerate(observer.resolved, self.parts.view, self.request, new, observation.pending)
 
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent. It waits in this thread."""

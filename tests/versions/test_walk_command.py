@@ -1,0 +1,229 @@
+"""`manage.py partstream_walk`: what it prints of real views."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import include, path
+from rest_framework.permissions import IsAdminUser
+
+from partstream import HybridProgressiveView, PartError, ProgressiveView, cached_for, lazy
+from partstream.management.commands import partstream_walk
+from partstream.resolution.observers import get_observers
+
+pytestmark = pytest.mark.django_db
+
+
+def query(times):
+    def load(request, **dependencies):
+        with connection.cursor() as cursor:
+            for _ in range(times):
+                cursor.execute("SELECT 1")
+        return times
+
+    return load
+
+
+def refuse(request):
+    raise PartError("closed", code="closed")
+
+
+class Board(HybridProgressiveView):
+    chunk_size = 2
+    parts = [
+        ("meta", {"version": 1}),
+        ("orders", lazy(query(3))),
+        ("stock", lazy(query(1), depends_on=["orders"])),
+        ("closed", lazy(refuse)),
+        ("margins", lazy(query(1), permission_classes=[IsAdminUser])),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def urls(mount):
+    mount(
+        path("board/", include(Board.urls())),
+        path("plain/", lambda request: HttpResponse("{}", content_type="application/json")),
+    )
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def run(*args, stderr=None, **options):
+    """The lines of the output."""
+    output = StringIO()
+    call_command("partstream_walk", *args, stdout=output, stderr=stderr or StringIO(), **options)
+    assert not get_observers()
+    return output.getvalue().splitlines()
+
+
+def rows(lines):
+    """Name of the part -> chunk, queries and source."""
+    found = {}
+    for line in lines[1:-1]:
+        words = line.replace("█", "").split()
+        found[words[1]] = int(words[0]), line
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_walk__prints_each_part():
+    lines = run("/board/")
+    assert lines[0].split() == ["chunk", "part", "ms", "queries", "bytes", "source"]
+    found = rows(lines)
+    assert list(found) == ["meta", "orders", "stock", "closed"]
+    first, again = (line for line in lines if " orders " in line)
+    assert re.search(r"█ +\d+\.\d +3 +1  loader$", first)
+    # The next chunk has a part that needs it, and so takes it from the walk's cache.
+    assert re.search(r"orders +0\.0 +1  cache$", again)
+    assert found["meta"][1].endswith("13  immediate")
+    assert found["closed"][1].endswith("error: closed")
+    assert re.fullmatch(
+        r"2 requests, [\d,]+ ms, \d+ queries of parts, [\d,]+ bytes of responses", lines[-1]
+    )
+
+
+def test_walk__as_a_user(staff):
+    assert "margins" not in rows(run("/board/"))
+    assert "margins" in rows(run("/board/", "--user", staff.username))
+
+
+def test_walk__needs_no_session(staff, django_assert_num_queries):
+    from django.contrib.sessions.models import Session
+
+    run("/board/", user=staff.username)
+    assert not Session.objects.exists()
+
+
+def test_walk__query_and_whole_url(settings):
+    settings.ALLOWED_HOSTS = ["board.example"]
+    assert "orders" in rows(run("/board/?year=2026"))
+    assert "orders" in rows(run("https://board.example/board/?year=2026"))
+
+
+hosts_seen = []
+
+
+def note_host(get_response):
+    """A middleware that notes each request's host."""
+
+    def respond(request):
+        hosts_seen.append(request.get_host())
+        return get_response(request)
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host"), [(["*"], "localhost"), ([".example.org"], "example.org"), ([], "localhost")]
+)
+def test_walk__chooses_an_allowed_host(settings, hosts, host):
+    settings.ALLOWED_HOSTS, settings.DEBUG = hosts, not hosts
+    settings.MIDDLEWARE = [f"{__name__}.note_host"]
+    hosts_seen.clear()
+    run("/board/")
+    assert set(hosts_seen) == {host}
+
+
+def test_walk__follows_a_cursor_of_another_name(mount):
+    class Report(ProgressiveView):
+        chunk_size = 1
+        cursor_query_param = "after"
+        parts = [("a", 1), ("b", 2), ("c", 3)]
+
+    mount(path("report/", Report.as_view()))
+    assert list(rows(run("/report/?year=2026"))) == ["a", "b", "c"]
+
+
+def test_walk__shows_caches_and_joined_runs(mount, empty_cache):
+    class Cached(ProgressiveView):
+        parts = [("shared", lazy(cached_for(60, shared=True)(query(1))))]
+
+    mount(path("cached/", Cached.as_view()))
+    assert rows(run("/cached/"))["shared"][1].endswith("loader")
+    again = rows(run("/cached/"))["shared"][1]
+    assert again.endswith("cache")
+    assert "█" not in again
+
+
+def test_walk__parts_that_are_left_to_a_later_chunk(mount, held, threads, empty_cache):
+    slow = held("late")
+
+    class Budget(ProgressiveView):
+        time_budget = 0.05
+        executor = threads
+        chunk_size = 2
+        parts = [("quick", 1), ("slow", lazy(slow)), ("last", lazy("let_go"))]
+
+        def let_go(self, request):
+            slow.release()
+            return 1
+
+    mount(path("budget/", Budget.as_view()))
+    found = [line for line in run("/budget/") if " slow " in line]
+    assert found[0].endswith("pending")
+    assert found[1].endswith(("joined", "cache"))
+
+
+def test_walk__goes_on_after_a_refusal_by_the_rate_limit(settings, monkeypatch):
+    waits = []
+    settings.DJANGO_PARTSTREAM = {
+        "ENABLE_RATE_LIMITING": True,
+        "RATE_LIMIT": 1,
+        "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
+    }
+
+    def wait(seconds):
+        waits.append(seconds)
+        settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False}
+
+    monkeypatch.setattr(partstream_walk.time, "sleep", wait)
+    stderr = StringIO()
+    assert list(rows(run("/board/", stderr=stderr))) == ["meta", "orders", "stock", "closed"]
+    assert len(waits) == 1
+    assert f"goes on in {waits[0]} s" in stderr.getvalue()
+
+
+def test_walk__shows_progress_on_a_terminal_alone():
+    terminal, file = Terminal(), StringIO()
+    run("/board/", stderr=terminal)
+    assert "running: orders" in terminal.getvalue()
+    # The line is empty at the end.
+    assert terminal.getvalue().rstrip("\r").rpartition("\r")[2].strip() == ""
+    run("/board/", stderr=file)
+    assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("board/", "is not a path"),
+        ("/nowhere/", "answers 404"),
+        ("/plain/", "not a view that delivers parts"),
+        ("/board/?cursor=x", "cursor_invalid"),
+    ],
+)
+def test_walk__says_what_is_wrong(url, text):
+    with pytest.raises(CommandError, match=text):
+        run(url)
+    assert not get_observers()
+
+
+def test_walk__an_unknown_user():
+    with pytest.raises(CommandError, match="There is no user 'nobody'"):
+        run("/board/", user="nobody")
+
+
+@pytest.mark.parametrize("columns", [20, 80, 400])
+def test_draw__fits_the_terminal(columns):
+    (heading,) = partstream_walk.draw([], 0.0, 1.0, columns)
+    # Below 62 columns its lines wrap.
+    assert len(heading) <= max(columns, 62)
