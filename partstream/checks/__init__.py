@@ -28,6 +28,7 @@ partstream.W012    Requests are not limited at all (``check --deploy``).
 partstream.W013    Requests are admitted uncounted while the store is down (``check --deploy``).
 partstream.W014    Refused requests leave no audit trail (``check --deploy``).
 partstream.W015    Cursors depend on a short ``SECRET_KEY`` (``check --deploy``).
+partstream.W016    Processes do not share their figures (``check --deploy``).
 =================  ================================================================
 """
 
@@ -37,6 +38,7 @@ from django.core import checks
 
 from .backends import check_backends, check_backends_for_production
 from .guard import check_guard, check_guard_for_production, check_identity
+from .performance import check_monitoring
 from .settings import check_settings
 from .views import check_views
 
@@ -49,4 +51,5 @@ def register() -> None:
     checks.register(check_identity)
     checks.register(check_guard)
     checks.register(check_guard_for_production, deploy=True)
+    checks.register(check_monitoring, deploy=True)
     checks.register(check_views, checks.Tags.urls)

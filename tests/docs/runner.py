@@ -39,7 +39,12 @@ from .markdown import TREE, blocks
 TOKEN = re.compile(r"(?:[A-Z]+_)?TOKEN")
 _PREFIX = "tests.docs.page"
 #: Mark -> the module without which a block is left out.
-NEEDS = {"needs jwt": "jwt", "needs django-tenants": "django_tenants"}
+NEEDS = {
+    "needs jwt": "jwt",
+    "needs django-tenants": "django_tenants",
+    "needs opentelemetry": "opentelemetry",
+    "needs prometheus_client": "prometheus_client",
+}
 
 
 class PageError(AssertionError):

@@ -21,6 +21,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call
+from partstream.resolution.observers import PartObserver, add_observer, remove_observer
 from tests.support.walk_client import at
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -111,11 +112,33 @@ def types_of_ours(garbage):
     )
 
 
+class Watching(PartObserver):
+    """Sees every part."""
+
+    counts_queries = True
+
+
 @pytest.fixture
-def handle(settings, known_thread_settings):
+def watched(request, settings):
+    """Nothing, or one of the features that look at each part."""
+    how = getattr(request, "param", "not")
+    settings.MIDDLEWARE = []
+    if how == "monitored":
+        settings.MIDDLEWARE = ["partstream.middleware.PerformanceMiddleware"]
+    if how == "debugged":
+        settings.DEBUG = True
+        settings.DJANGO_PARTSTREAM = {"ENABLE_DEBUG_LOGGING": True}
+    observer = Watching()
+    if how == "observed":
+        add_observer(observer)
+    yield
+    remove_observer(observer)
+
+
+@pytest.fixture
+def handle(watched, known_thread_settings):
     """Handles a request as a server does, and lets the response go."""
     handler = BaseHandler()
-    settings.MIDDLEWARE = []
     handler.load_middleware()
 
     def handle(url, method="GET", **headers):
@@ -181,6 +204,7 @@ def test_garbage__of_a_request_has_nothing_of_ours(garbage_of_request, urls, sta
     assert types_of_ours(garbage_of_request(status, url, **options)) == []
 
 
+@pytest.mark.parametrize("watched", ["not", "monitored", "debugged", "observed"], indirect=True)
 def test_garbage__of_each_chunk_has_nothing_of_ours(garbage_of_request, handle, urls):
     token, chunks = "", 0
     while token is not None:
