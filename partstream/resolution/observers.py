@@ -57,7 +57,7 @@ class PartObserver:
         add_observer(Progress())
     """
 
-    #: Whether it needs `PartRun.queries`. Counting takes a moment for each part.
+    #: Whether it needs the queries of a `PartRun`. Counting takes a moment for each part.
     counts_queries: ClassVar[bool] = False
 
     def running(self, run: PartRun) -> AbstractContextManager[Any]:

@@ -595,6 +595,41 @@ def test_e003__a_cache_that_cannot_be_reached_as_it_is_written(settings):
     assert "RATE_LIMIT_STORE" in found()["partstream.E003"].msg
 
 
+MONITORING = "partstream.middleware.PerformanceMiddleware"
+
+
+def test_w016__figures_of_one_process(settings):
+    settings.MIDDLEWARE = [MONITORING]
+    assert "see the figures of one process only" in found_deployed()["partstream.W016"].msg
+    assert "partstream.W016" not in found()
+
+
+@pytest.mark.parametrize(
+    ("middleware", "configured"),
+    [([], {}), ([MONITORING], {"ENABLE_MONITORING": False})],
+)
+def test_w016__is_silent_where_nothing_is_measured(settings, middleware, configured):
+    settings.MIDDLEWARE, settings.DJANGO_PARTSTREAM = middleware, configured
+    assert "partstream.W016" not in found_deployed()
+
+
+def test_w016__is_silent_of_a_shared_store(settings, tmp_path):
+    settings.MIDDLEWARE = [MONITORING]
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": tmp_path,
+        }
+    }
+    assert "partstream.W016" not in found_deployed()
+
+
+def test_w016__leaves_a_faulty_store_to_others(settings):
+    settings.MIDDLEWARE = [MONITORING]
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "partstream.nowhere.Store"}
+    assert "partstream.W016" not in found_deployed()
+
+
 def test_deploy__of_a_sound_guard_is_silent(settings):
     settings.DJANGO_PARTSTREAM = {**PRODUCTION, "RATE_LIMIT": None}
     guard = {f"partstream.W0{number}" for number in range(11, 16)}
