@@ -12,5 +12,5 @@ def demand(*modules):
     """Skip the test where a module is missing; fail where CI is set and tox demands all of them."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        is_demanded = os.environ.get("CI") and os.environ.get("PARTSTREAM_TEST_SERVERS")
+        is_demanded = os.environ.get("CI") and os.environ.get("PARTSTREAM_TEST_PACKAGES")
         (pytest.fail if is_demanded else pytest.skip)(f"Not installed: {', '.join(missing)}.")
