@@ -11,6 +11,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore as Cook
 from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.functional import LazyObject, empty
 from rest_framework.request import Request
 
 from .conf import SETTING, get_settings, get_source
@@ -130,6 +131,41 @@ def counted_identity(
     finally:
         attributes["session"] = hidden
     return with_dimension(identity, dimension)
+
+
+def known_counted_identity(
+    request: Request, identity: str | None, dimension: Dimension
+) -> str | None:
+    """The same for a request that was refused, without asking anything more.
+
+    It is None, too, for a credential of a request that has a session: whether its identity depends
+    on the session could only be found by asking again.
+
+    Args:
+        request: The request. It may not be authenticated yet.
+        identity: What `get_identity` returned for it; None also if it was not asked.
+        dimension: What the ``IDENTITY`` function returned for it.
+    """
+    if identity is None:
+        return None
+    session = session_key(request)
+    user = known_user(request._request)
+    if user is not None and user.is_authenticated:
+        is_counted = session is None or identity != f"session:{session}"
+    else:
+        is_counted = session is None and getattr(request._request, "auth", None) is not None
+    return with_dimension(identity, dimension) if is_counted else None
+
+
+def known_user(request: HttpRequest) -> Any:
+    """The user of Django's request; None if nothing has determined it yet.
+
+    To load it may take a query, or fail as it did before.
+    """
+    user = getattr(request, "user", None)
+    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
+        return None
+    return user
 
 
 def session_key(request: Request) -> str | None:

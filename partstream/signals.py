@@ -1,6 +1,6 @@
 """Signals that views send when they refuse a request.
 
-The sender is the view class. Each signal has these arguments:
+The sender is the view class. Each signal but `client_suspected` has these arguments:
 
 ``request``
     Django's request.
@@ -16,6 +16,17 @@ The sender is the view class. Each signal has these arguments:
     A keyed fingerprint of the rejected cursor; otherwise None.
 ``retry_after``
     Whole seconds that the response asks the client to wait; otherwise None.
+
+`client_suspected` tells of a client whose requests are refused again and again. Its arguments:
+
+``request``
+    Django's request: the last one that was refused.
+``client``
+    A keyed digest of the client, as the view's ``client_of()`` returns it.
+``identity``
+    A keyed fingerprint of the client's identity; None if the client is counted by its address.
+``counts``
+    The number of refused requests by reason, such as ``{"cursor_invalid": 28, "throttled": 2}``.
 
 A receiver that raises never fails the request; Django logs its exception to ``django.dispatch``.
 
@@ -49,6 +60,8 @@ address_denied = Signal()
 authentication_failed = Signal()
 #: No credentials, or no permission: 401 or 403.
 permission_denied = Signal()
+#: A client with 30 refused requests within a minute; then once a minute while it goes on.
+client_suspected = Signal()
 
 
 def send(signal: Signal, sender: type, **arguments: Any) -> None:

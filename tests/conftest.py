@@ -17,6 +17,7 @@ from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_single_flight
+from partstream.security import suspicion
 from tests.support import databases, hypothesis_profiles, memcached, redis, redis_cluster
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
@@ -108,6 +109,12 @@ def own_language():
     yield
     translation.deactivate()
     timezone.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def unsuspected_clients():
+    """No client is suspected because of what an earlier test asked for."""
+    suspicion.watch.reset()
 
 
 @pytest.fixture

@@ -21,9 +21,11 @@ from partstream.identity import (
     counted_identity,
     get_dimension,
     get_identity,
+    known_counted_identity,
     with_dimension,
 )
 from partstream.logs import get_logger
+from partstream.security import suspicion
 from partstream.security.admission import admit
 from partstream.security.refusals import tell
 from partstream.throttling import (
@@ -154,6 +156,17 @@ class GuardMixin(_Base):
             )
         return identity
 
+    def client_of(self, request: Request) -> str:
+        """The client that the limits count, as a keyed digest: see `ClientThrottle`.
+
+        It is the ``client`` of the signal ``client_suspected``.
+
+        Raises:
+            Misuse: See `identity_of`.
+        """
+        identity = counted_identity(request, self.identify, self.ask_identity)
+        return client_key(request._request, identity)
+
     def client_limits(self, request: Request) -> ClientLimits | None:
         """The client to count, and its limits; None: the request is not counted.
 
@@ -238,9 +251,15 @@ class GuardMixin(_Base):
         if isinstance(exc, CursorError):
             logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
         refusal = to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
-        known = None if self._state is None else self._state.identity
-        identity = None if known is None else with_dimension(*known)
+        state = self._state
+        known = (None, ()) if state is None or state.identity is None else state.identity
+        identity = with_dimension(*known)
         tell(type(self), self.request, exc, refusal, identity)
+        reason = suspicion.reason_of(exc)
+        if reason is not None:
+            counted = known_counted_identity(self.request, *known)
+            client = client_key(self.request._request, counted)
+            suspicion.note(type(self), self.request, reason, client, counted)
         wait: int | None = getattr(refusal, "wait", None)
         response: Response = super().handle_exception(refusal)
         if isinstance(response, Response):

@@ -1,4 +1,4 @@
-"""The audit trail: one line of JSON for each refused request.
+"""The audit trail: one line of JSON for each refused request, and for each suspicious client.
 
 Event names are those of the OWASP Application Logging Vocabulary
 (https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html).
@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from django.http import HttpRequest
-from django.utils.functional import LazyObject, empty
 
 from partstream import signals
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
+from partstream.identity import known_user
 from partstream.keys import get_key_ring, keyed_digest
 from partstream.logs import tell_of_handler
 from partstream.request_ids import request_id
@@ -56,6 +56,8 @@ FIELDS: Final[Mapping[str, int]] = {
     "request_id": 64,
     "cursor": 32,
     "retry_after": 32,
+    "client": 32,
+    "counts": 256,
     "suppressed": 32,
 }
 
@@ -67,6 +69,8 @@ EVENTS: Final = {
     signals.address_denied: "authz_fail",
     signals.authentication_failed: "authn_login_fail",
     signals.permission_denied: "authz_fail",
+    # Of the events of malicious behaviour, the one about input that is not expected.
+    signals.client_suspected: "malicious_extraneous",
 }
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
@@ -212,11 +216,9 @@ def _of_request(request: HttpRequest) -> dict[str, str | int | None]:
     # REST framework's request wraps Django's, and would authenticate to find its user.
     request = getattr(request, "_request", request)
     address = client_address(request)
-    user = getattr(request, "user", None)
-    # Only if it is known already: finding it may load a session, or fail as it did before.
-    is_known = not isinstance(user, LazyObject) or user.__dict__.get("_wrapped", empty) is not empty
+    user = known_user(request)
     try:
-        key = getattr(user, "pk", None) if is_known else None
+        key = getattr(user, "pk", None)
     except Exception:  # noqa: BLE001 - a project's own user class; the event must not be lost
         key = None
     return {
@@ -232,20 +234,25 @@ def _of_request(request: HttpRequest) -> dict[str, str | int | None]:
 _trail = AuditLogger()
 
 
-def _write_refusal(
+def _write_event(
     signal: Any,
     sender: type,
     request: HttpRequest,
-    code: str,
+    code: str | None = None,
     reason: str | None = None,
     identity: str | None = None,
     cursor: str | None = None,
     retry_after: int | None = None,
+    client: str | None = None,
+    counts: Mapping[str, int] | None = None,
     **_: Any,
 ) -> None:
     """Write the event of a signal that a view sent."""
     if not get_settings().ENABLE_AUDIT_LOGGING:
         return
+    numbers = None
+    if counts is not None:
+        numbers = " ".join(f"{name}={number}" for name, number in counts.items())
     _trail.write(
         EVENTS[signal],
         request,
@@ -255,10 +262,12 @@ def _write_refusal(
         identity=identity,
         cursor=cursor,
         retry_after=retry_after,
+        client=client,
+        counts=numbers,
     )
 
 
 def connect() -> None:
     """Connect the audit trail to the signals; called by the app config's ``ready()``."""
     for signal in EVENTS:
-        signal.connect(_write_refusal, dispatch_uid="partstream.audit")
+        signal.connect(_write_event, dispatch_uid="partstream.audit")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from django.contrib import admin
 from django.urls import include, path
+from partstream.health import HealthCheckView
 
 urlpatterns = [
     path("admin/", admin.site.urls),  # sign in here to see the staff's part of the dashboard
+    path("health/", HealthCheckView.as_view()),
     path("", include("shop.urls")),
 ]
+
+if os.environ.get("SHOP_METRICS") == "1":
+    from partstream.contrib.prometheus import metrics
+
+    urlpatterns.append(path("metrics/", metrics))

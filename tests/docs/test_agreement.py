@@ -31,7 +31,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store, get_rate_limit_store
 from partstream.backends.rate_limits import memory
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
-from partstream.security import audit, client_ip, validation
+from partstream.security import audit, client_ip, suspicion, validation
 from partstream.walks import cursor
 from partstream.walks.cursor import Cursor
 from partstream.wire import errors, schemas
@@ -405,6 +405,17 @@ def test_audit_fields__are_documented_in_their_order():
     text = SECURITY_PAGE.read_text(encoding="utf-8")
     assert f"{audit.MAX_PER_MINUTE} lines a minute" in text
     assert f"{audit.MAX_LINE:,} bytes" in text
+
+
+def test_suspicion__is_documented_with_its_reasons_and_bounds():
+    table = rows(sections(SECURITY_PAGE)["Suspicious clients"])
+    assert [row[0].strip("`") for row in table] == [name for _, name in suspicion.REASONS]
+    text = " ".join(SECURITY_PAGE.read_text(encoding="utf-8").split())
+    assert f"{suspicion.THRESHOLD} times within {suspicion.SECONDS} seconds" in text
+    assert f"{suspicion.MAX_CLIENTS:,} clients with two or more" in text
+    assert f"{suspicion.THRESHOLD} refused requests within a minute" in (
+        Path(signals.__file__).read_text(encoding="utf-8")
+    )
 
 
 def test_headers__that_are_sent_are_documented(client, settings):

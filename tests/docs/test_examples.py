@@ -261,12 +261,13 @@ LOGGED = """
 import django
 django.setup()
 from django.test import Client
-answer = Client().get("/api/shop/?cursor=hunter2", HTTP_X_REQUEST_ID="r-1")
-assert answer.status_code == 400, answer.content
+for number in range(30):
+    answer = Client().get("/api/shop/?cursor=hunter2", HTTP_X_REQUEST_ID=f"r-{number}")
+    assert answer.status_code == 400, answer.content
 """
 
 
-def test_logging__writes_one_line_of_json_for_a_refused_request(tmp_path):
+def test_logging__writes_one_line_of_json_for_a_refused_request_and_a_suspicious_client(tmp_path):
     page = blocks(DOCS / "security.md")
     [configured] = [block for block in page if "LOGGING = {" in block.source]
     site = tmp_path / "mysite"
@@ -282,28 +283,38 @@ def test_logging__writes_one_line_of_json_for_a_refused_request(tmp_path):
     said = start(
         ["-c", LOGGED], tmp_path, [str(tmp_path)], DJANGO_SETTINGS_MODULE="mysite.settings"
     )
-    [line] = (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
-    event = json.loads(line)
-    assert event["code"] == "cursor_invalid"
-    assert event["request_id"] == "r-1"
-    # The page shows such a line, of a client that named itself.
-    [shown] = [block.source for block in page if block.source.startswith('{"time"')]
-    assert list(json.loads(shown)) == [
-        *_before(event, "request_id"),
-        "agent",
-        "request_id",
-        "cursor",
+    trail = (tmp_path / "audit.jsonl").read_text(encoding="utf-8")
+    *events, suspicion = map(json.loads, trail.splitlines())
+    assert {event["code"] for event in events} == {"cursor_invalid"}
+    assert [event["request_id"] for event in events] == [f"r-{number}" for number in range(30)]
+    assert (suspicion["event"], suspicion["counts"]) == (
+        "malicious_extraneous",
+        "cursor_invalid=30",
+    )
+    # The page shows such lines, of a client that named itself.
+    shown = [json.loads(block.source) for block in page if block.source.startswith('{"time"')]
+    with_agent = [
+        [*_before(event, "request_id"), "agent", "request_id", *_after(event, "request_id")]
+        for event in (events[0], suspicion)
     ]
+    assert [list(each) for each in shown] == with_agent
+    assert shown[1]["event"] == suspicion["event"]
+    assert len(shown[1]["client"]) == len(suspicion["client"])
     # Everything else is on the console, with the id; the trail is not.
     assert re.search(
         r"^\S+ \S+ INFO partstream\.requests \[r-1\] ShopView refused a cursor: ", said, re.M
     )
     assert "input_validation_fail" not in said
-    assert "hunter2" not in said + line
+    assert "malicious" not in said
+    assert "hunter2" not in said + trail
 
 
 def _before(event, name):
     return list(event)[: list(event).index(name)]
+
+
+def _after(event, name):
+    return list(event)[list(event).index(name) + 1 :]
 
 
 # The tests themselves can fail

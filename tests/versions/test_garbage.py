@@ -20,8 +20,9 @@ from django.urls import include, path
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 
-from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call
+from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call, signals
 from partstream.resolution.observers import PartObserver, add_observer, remove_observer
+from partstream.security import suspicion
 from tests.support.walk_client import at
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -251,3 +252,19 @@ def test_garbage__of_a_counted_request_has_nothing_of_ours(handle, urls, setting
     ask()
     assert types_of_ours(garbage_of(ask)) == []
     assert seen[-1] == status
+
+
+def test_garbage__of_a_suspected_client_has_nothing_of_ours(handle, urls):
+    for _ in range(suspicion.THRESHOLD - 1):
+        assert handle("/served/?cursor=junk")[0] == 400
+    suspected = []
+
+    def receive(sender, counts, **arguments):
+        suspected.append(counts)
+
+    signals.client_suspected.connect(receive)
+    try:
+        assert types_of_ours(garbage_of(lambda: handle("/served/?cursor=junk"))) == []
+    finally:
+        signals.client_suspected.disconnect(receive)
+    assert suspected == [{"cursor_invalid": suspicion.THRESHOLD}]

@@ -27,6 +27,8 @@ from partstream.identity import (
     get_identity,
     host_of,
     joined,
+    known_counted_identity,
+    known_user,
 )
 from tests.example.models import Note
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
@@ -205,6 +207,58 @@ def test_counted_identity__has_the_dimension(attributes):
 
     assert count("red") == bound_identity("ada", ("red",))
     assert count("red") != count("blue")
+
+
+class Unloaded(SimpleLazyObject):
+    """A user that must not be loaded."""
+
+    def __init__(self):
+        super().__init__(lambda: pytest.fail("the user was loaded"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "identity", "counted"),
+    [
+        ({"user": User(pk=7)}, "ada", "ada"),
+        ({"user": User(pk=7), "session": session("s" * 32)}, "ada", "ada"),
+        ({"user": User(pk=7), "session": session("s" * 32)}, f"session:{'s' * 32}", None),
+        ({"user": User(pk=7), "session": session("s" * 32)}, "session:other", "session:other"),
+        ({"user": User(pk=7), "session": session(None)}, "session:None", "session:None"),
+        ({"user": User(pk=7)}, None, None),
+        ({}, "ada", None),
+        ({"session": session("s" * 32)}, f"session:{'s' * 32}", None),
+        ({"user": None}, "ada", None),
+        ({"user": Unloaded()}, "ada", None),
+        ({"user": Unloaded(), "auth": "token"}, "ada", "ada"),
+        ({"auth": "token"}, "ada", "ada"),
+        ({"auth": "token", "session": session(None)}, "ada", "ada"),
+        ({"auth": "token", "session": session("s" * 32)}, "ada", None),
+    ],
+)
+def test_known_counted_identity__is_of_a_user_or_a_credential(attributes, identity, counted):
+    asked = request(**attributes)
+    assert known_counted_identity(asked, identity, ()) == counted
+    with_tenant = None if counted is None else bound_identity(counted, ("red",))
+    assert known_counted_identity(asked, identity, ("red",)) == with_tenant
+
+
+def test_known_counted_identity__asks_nobody_who_it_is():
+    asked = Request(RequestFactory().get("/"))
+    assert known_counted_identity(asked, "ada", ()) is None
+    asked._request.user = Unloaded()
+    assert known_counted_identity(asked, "ada", ()) is None
+
+
+def test_known_user__is_not_loaded():
+    asked = RequestFactory().get("/")
+    assert known_user(asked) is None
+    asked.user = Unloaded()
+    assert known_user(asked) is None
+    asked.user = SimpleLazyObject(lambda: User(pk=7))
+    assert asked.user.pk == 7
+    assert known_user(asked).pk == 7
+    asked.user = User(pk=8)
+    assert known_user(asked).pk == 8
 
 
 # Binding

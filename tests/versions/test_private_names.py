@@ -57,7 +57,7 @@ PRIVATE = {
     "_authenticate": ("mixins/drf_defaults.py", "spares an exception for each request"),
     "_user": ("mixins/drf_defaults.py", "tells whether the request is authenticated already"),
     "_allowed_methods": ("mixins/drf_defaults.py", "tells whether a view overrides it"),
-    "_wrapped": ("security/audit.py", "a user that nobody has loaded is not loaded for the log"),
+    "_wrapped": ("identity.py", "a user that nobody has loaded is not loaded for the log"),
     "_non_atomic_requests": ("checks/views.py", "what Django's non_atomic_requests() sets"),
     "_pylibmc": ("backends/faults.py", "the module of pylibmc's exceptions"),
     "_options": ("backends/cache_trials.py", "tells whether a cache pickles"),
