@@ -44,6 +44,7 @@ _PREFIX = "tests.docs.page"
 NEEDS = {
     "needs jwt": "jwt",
     "needs django-tenants": "django_tenants",
+    "needs django-health-check": "health_check",
 }
 #: How long something took, in what a command prints.
 _SECONDS = re.compile(r" +\d+\.\d+(?= s\b)|(?<=\"seconds\":) \d+\.\d+")
