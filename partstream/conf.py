@@ -12,7 +12,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -130,6 +130,8 @@ class Settings:
     TRACK_PERFORMANCE: bool = _setting(True, SWITCH)
     #: Whether slow parts and repeated queries are logged, and staff may ask what each part cost.
     ENABLE_DEBUG_LOGGING: bool = _setting(False, SWITCH)
+    #: Whether ``partstream.health.HealthCheckView`` answers; if not, it is 404.
+    HEALTH_CHECK_ENABLED: bool = _setting(True, SWITCH)
 
 
 _FIELDS = {entry.name: entry for entry in fields(Settings)}
@@ -215,9 +217,34 @@ def get_source(name: str) -> str:
     """The source of a setting's value: its variable, or its place in the settings module."""
     variable = next((known for known, setting in VARIABLES.items() if setting == name), "")
     declared = getattr(django_settings, SETTING, {})
-    if variable in ENVIRONMENT and not (_overrides and name in declared):
+    is_declared = isinstance(declared, Mapping) and name in declared
+    if variable in ENVIRONMENT and not (_overrides and is_declared):
         return variable
     return f"{SETTING}[{name!r}]"
+
+
+#: In place of a value that is not valid, see `get_values`.
+INVALID: Final = object()
+
+
+def get_values() -> dict[str, tuple[Any, str]]:
+    """Each setting's value and source by its name, even if some of them are not valid.
+
+    The source is the variable's name, ``"settings.py"`` or ``"default"``.
+    """
+    values, _ = _read()
+    declared = getattr(django_settings, SETTING, {})
+    found: dict[str, tuple[Any, str]] = {}
+    for name, entry in _FIELDS.items():
+        source = get_source(name)
+        if source not in VARIABLES:
+            is_set = isinstance(declared, Mapping) and name in declared
+            source = "settings.py" if is_set else "default"
+        found[name] = (
+            entry.default if source == "default" else values.get(name, INVALID),
+            source,
+        )
+    return found
 
 
 def get_problems() -> list[Problem]:

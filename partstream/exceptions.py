@@ -23,6 +23,7 @@
 
   - AddressDenied: the client's address is not admitted
   - StoreUnavailable: the request cannot be counted, and uncounted requests are refused
+  - ProbeFailed: a health check found that a backend does not work
 
 - Misuse (an ``ImproperlyConfigured``): a declaration that the developer has to fix
 
@@ -148,6 +149,10 @@ class StoreUnavailable(PartstreamError):
     def __init__(self, wait: float) -> None:
         super().__init__("the rate-limit store is unavailable")
         self.wait = wait
+
+
+class ProbeFailed(PartstreamError):
+    """Raise it in ``Backend.probe()``: health checks show its text, and of others only the type."""
 
 
 class Misuse(ImproperlyConfigured):

@@ -23,6 +23,9 @@ from partstream import (
     safe_call,
     with_timeout,
 )
+from partstream.backends.executors.threads import ThreadExecutor
+from partstream.exceptions import ProbeFailed
+from partstream.health import HealthCheckView, ProbeResult, run_probes
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 from partstream.testing import collect, inline
 
@@ -108,7 +111,20 @@ urlpatterns = [
     path("report/", ReportView.as_view()),
     path("dashboard/", include(DashboardView.urls(name="dashboard"))),
     path("composed/", ComposedView.as_view()),
+    path("health/", HealthCheckView.as_view(timeout=1)),
 ]
+
+
+class WatchedExecutor(ThreadExecutor):
+    def probe(self) -> None:
+        super().probe()
+        if self.pool.waiting > 32:
+            raise ProbeFailed("too many calls wait for a thread")
+
+
+def failures() -> list[str]:
+    results: list[ProbeResult] = run_probes(timeout=2)
+    return [f"{result.name}: {result.message}" for result in results if not result.ok]
 
 
 def use_in_a_test(client: Client) -> tuple[Any, list[str], int]:

@@ -119,6 +119,10 @@ class Executors:
         self._lock = threading.Lock()
         self._made: dict[str, Executor] = {}
 
+    def all(self) -> list[Executor]:
+        """All that were made."""
+        return list(self._made.values())
+
     def get(self, where: str, configured: str | Mapping[str, Any]) -> Executor:
         """The executor of a configuration, made at its first use.
 
@@ -189,6 +193,16 @@ def get_executor(
     if not isinstance(configured, str) and isinstance(configured, Executor):
         return configured
     return _get_executors().get(where, configured)
+
+
+def get_executors() -> list[Executor]:
+    """The executor of the settings, then those that this process has made for attributes of views.
+
+    Raises:
+        Misuse: When that of the settings cannot be made.
+    """
+    first = get_executor()
+    return [first, *(other for other in _get_executors().all() if other is not first)]
 
 
 @contextmanager

@@ -128,6 +128,16 @@ class ClusterConnections(Connections):
         replies = self.execute_many([(name, ("MGET", name)) for name in names])
         return [value for (value,) in replies]
 
+    def ping(self) -> None:
+        """See `Connections.ping`."""
+        cluster = self._get()
+        try:
+            for node in cluster.get_primaries():
+                cluster.get_redis_connection(node).execute_command("PING")
+        except Exception as error:
+            self._forget(cluster, error)
+            raise
+
     def check(self) -> list[CheckMessage]:
         """See `Connections.check`."""
         if not ask(self._is_no_cluster):

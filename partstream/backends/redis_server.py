@@ -57,6 +57,10 @@ class Connections(ABC):
         """The values of these keys, or None; one round trip per server."""
 
     @abstractmethod
+    def ping(self) -> None:
+        """Ask each server that a key may be on; raise if one of them does not answer."""
+
+    @abstractmethod
     def check(self) -> list[CheckMessage]:
         """Messages about the server for ``manage.py check``; none if it does not answer."""
 
@@ -121,6 +125,10 @@ class ServerConnections(Connections):
         """See `Connections.read`."""
         values: list[Any] = self._client.mget(names)
         return values
+
+    def ping(self) -> None:
+        """See `Connections.ping`."""
+        self._client.execute_command("PING")
 
     def check(self) -> list[CheckMessage]:
         """See `Connections.check`."""

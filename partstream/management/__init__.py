@@ -1,1 +1,3 @@
-"""Management commands."""
+"""Commands of ``manage.py``."""
+
+from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 
 from django.contrib import admin
 from django.urls import include, path
+
 from partstream.health import HealthCheckView
 
 urlpatterns = [

@@ -15,7 +15,16 @@ import pytest
 from rest_framework.throttling import BaseThrottle
 
 from .markdown import DOCS, PAGES, README, TREE, blocks
-from .runner import NEEDS, Page, PageError, commands, curl_options, match, start
+from .runner import (
+    NEEDS,
+    Page,
+    PageError,
+    commands,
+    curl_options,
+    match,
+    same_output,
+    start,
+)
 
 #: Run below, or not to be run at all.
 LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
@@ -335,6 +344,22 @@ def test_runner__finds_what_is_not_so(open_page, tmp_path, language, monkeypatch
     page = open_page(path)
     with pytest.raises(PageError, match=r"broken\.md:2"):
         page.run()
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        ("ok   0.001 s  x", "ok  12.345 s  x", True),
+        ('"seconds": 0.1,', '"seconds": 2.345,', True),
+        ("ok  0.001 s  x", "ok  0.001 s  y", False),
+        ("version 1.2", "version 1.3", False),
+        ("a\n...\nd", "a\nb\nc\nd", True),
+        ("a\n...\nd\n...", "a\nb\nc\n", False),
+        ("a ... d", "a b c d", False),
+    ],
+)
+def test_same_output__takes_other_seconds_and_what_is_left_out(expected, actual, same):
+    assert same_output(expected, actual) is same
 
 
 @pytest.mark.parametrize(

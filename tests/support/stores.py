@@ -45,3 +45,12 @@ class NotingStore(DjangoCacheStore):
     def keys(self):
         """The keys that were ever written."""
         return {key for operation, *keys in self.trips if operation == "write" for key in keys}
+
+
+def probed(backend):
+    """What a backend's probe raises; None if it works."""
+    try:
+        backend.probe()
+    except Exception as error:  # noqa: BLE001 - the test looks at it
+        return error
+    return None

@@ -49,6 +49,7 @@ def test_settings__have_defaults(monkeypatch, settings):
         IP_ALLOWLIST=(),
         IP_BLOCKLIST=(),
         ENABLE_AUDIT_LOGGING=True,
+        HEALTH_CHECK_ENABLED=True,
     )
 
 

@@ -208,7 +208,9 @@ def names_of_class(kind):
 def our_classes():
     """All classes of the package."""
     for module in walk_packages(partstream.__path__, "partstream."):
-        if module.name.endswith("django_tenants") and find_spec("django_tenants") is None:
+        # An integration has the name of what it integrates.
+        package, _, name = module.name.rpartition(".")
+        if package == "partstream.contrib" and find_spec(name) is None:
             continue
         for kind in vars(import_module(module.name)).values():
             if isinstance(kind, type) and kind.__module__ == module.name:

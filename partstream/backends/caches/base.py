@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from secrets import token_bytes, token_hex
 from typing import Any
 
+from partstream.exceptions import ProbeFailed
 from partstream.keys import KeyRing
 from partstream.logs import get_logger
 
@@ -21,6 +24,11 @@ _SIGNED = b"psf\x01s"  # Proof: HMAC-SHA256, 32 bytes, since other processes can
 _COUNTED = b"psf\x01c"  # Proof: the body's length, 8 bytes. It reveals truncated entries.
 _SIGNED_SIZE = len(_SIGNED) + 32
 _COUNTED_SIZE = len(_COUNTED) + 8
+
+#: Seconds that the entry of a probe lives if it cannot be removed.
+_PROBE_TTL = 10
+#: Seconds between the attempts of a probe to find its entry: a cache may read from a replica.
+_PROBE_PAUSES = (0.05, 0.2, 0.5)
 
 
 class CacheStore(Backend, ABC):
@@ -139,6 +147,30 @@ class CacheStore(Backend, ABC):
     def delete(self, key: str) -> None:
         """Delete the entry."""
         self._breaker.call(self.remove, key, otherwise=None)
+
+    def probe(self) -> None:
+        """Write an entry, read it and remove it, past the breaker; nothing if the store keeps none.
+
+        Raises:
+            ProbeFailed: When the entry is not found again, or has changed.
+            Exception: Whatever `read`, `write` and `remove` raise.
+        """
+        if not self.keeps:
+            return
+        key = f"partstream.probe.{token_hex(8)}"
+        sealed = self._sealed(key, token_bytes(16))
+        self.write({key: sealed}, _PROBE_TTL)
+        found = self.read([key]).get(key)
+        for pause in _PROBE_PAUSES:
+            if found is not None:
+                break
+            time.sleep(pause)
+            found = self.read([key]).get(key)
+        self.remove(key)
+        if found is None:
+            raise ProbeFailed("an entry was written, and not found again")
+        if found != sealed:
+            raise ProbeFailed("an entry was written, and came back changed")
 
     def _written(self, entries: dict[str, bytes], ttl: int) -> bool:
         self.write(entries, ttl)

@@ -91,6 +91,11 @@ class RedisCacheStore(CacheStore):
         name = self._raw_key(key)
         self._redis.execute(name, "DEL", name)
 
+    def probe(self) -> None:
+        """See `CacheStore.probe`. In a cluster, each primary has to answer as well."""
+        self._redis.ping()
+        super().probe()
+
     def check(self) -> list[CheckMessage]:
         """Errors if server and options do not match, or if bytes are returned as text."""
         connections = self._redis

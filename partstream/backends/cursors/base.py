@@ -9,7 +9,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from partstream.exceptions import CursorError, CursorExpired, InvalidCursor
+from partstream.exceptions import CursorError, CursorExpired, InvalidCursor, ProbeFailed
 from partstream.json_encoders import keep
 from partstream.keys import KeyRing
 
@@ -20,6 +20,9 @@ Payload = list[Any]
 
 #: Seconds that a token may be ahead of this machine's clock.
 MAX_CLOCK_SKEW = 60
+
+#: What `CursorCodec.probe` encodes: it has a cursor's types, and is no valid cursor.
+_PROBED: Payload = [0, "0" * 16, 1, "", 2, "d" * 16, "b" * 22]
 
 #: A payload as compact JSON.
 dump: Callable[[Any], str] = keep(json.JSONEncoder(separators=(",", ":"), allow_nan=False))
@@ -121,3 +124,13 @@ class CursorCodec(Backend, ABC):
         if age > ttl:
             raise CursorExpired(f"the token is {age} s old, its time to live {ttl} s")
         return payload
+
+    def probe(self) -> None:
+        """Encode a payload and decode its token.
+
+        Raises:
+            ProbeFailed: When the token holds another payload.
+            Exception: Whatever `seal` and `decode` raise.
+        """
+        if self.decode(self.encode(_PROBED, MAX_CLOCK_SKEW), MAX_CLOCK_SKEW) != _PROBED:
+            raise ProbeFailed("a token was decoded to another payload")

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, TypeVar
 
 from partstream.dotted_paths import import_function, refuse_coroutine
-from partstream.exceptions import Misuse
+from partstream.exceptions import Misuse, ProbeFailed
 from partstream.isolation.timeouts import in_worker
 from partstream.setting_kinds import COUNT
 
@@ -20,6 +20,9 @@ from .loop import LoopThread
 from .pool import WorkerPool
 
 T = TypeVar("T")
+
+#: Seconds that a probe's call may take.
+_PROBE_TIMEOUT = 30
 
 
 class Executor(Backend, ABC):
@@ -132,6 +135,34 @@ class Executor(Backend, ABC):
         """The number of calls still running after their timeout; a thread cannot be killed."""
         return self.pool.abandoned
 
+    def probe(self) -> None:
+        """Check that the pool has room, and run a call that does nothing.
+
+        While all workers are busy, no call is made: it would have to wait for its turn, which says
+        nothing, and take the place of another one in the queue.
+
+        Raises:
+            ProbeFailed: When calls are refused for want of room, or that call does not end.
+            Exception: Whatever `submit` raises, such as `NoThread`.
+        """
+        pool = self.pool
+        if pool.abandoned >= pool.max_abandoned:
+            raise ProbeFailed(f"{pool.abandoned} calls that timed out still run (max_abandoned)")
+        if pool.is_busy:
+            if pool.waiting >= pool.max_queued:
+                raise ProbeFailed(f"{pool.waiting} calls wait for a thread (max_queued)")
+            return
+        call = self.submit(_nothing, timeout=_PROBE_TIMEOUT)
+        if not isinstance(call, Call):
+            return
+        done = threading.Event()
+        call.on_done(lambda _: done.set())
+        # If it has not begun by then, the workers have become busy.
+        if not done.wait(_PROBE_TIMEOUT) and not call.cancel():
+            raise ProbeFailed("a call that does nothing did not end")
+        if call.error is not None:
+            raise call.error
+
     @abstractmethod
     def submit(self, function: Callable[[], T], *, timeout: float | None = None) -> T | Call:
         """Run a function now, or start it in another thread.
@@ -203,3 +234,7 @@ class Executor(Backend, ABC):
             NoCapacity: When it cannot be started.
         """
         return self.loop.submit(start, finish, timeout, hooks)
+
+
+def _nothing() -> None:
+    """What a probe calls."""

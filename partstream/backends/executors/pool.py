@@ -96,6 +96,16 @@ class WorkerPool:
         """The number of threads."""
         return self._workers + self._replaced
 
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for a thread."""
+        return max(0, self._pending - self._workers)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a new call would have to wait for the end of another one."""
+        return self._pending >= self.max_workers
+
     def is_own_thread(self) -> bool:
         """Whether this is one of the pool's threads, where waiting for another could deadlock."""
         return _thread.pool is self

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import NamedTuple
+
+from partstream.exceptions import ProbeFailed
 
 from ..base import Backend
 from ..breakers import Breaker
@@ -92,3 +95,15 @@ class RateLimitStore(Backend, ABC):
     @abstractmethod
     def consume(self, windows: Sequence[Window]) -> Decision:
         """See `take`. It must be thread-safe, and never admit more than the limits."""
+
+    def probe(self) -> None:
+        """Count one request of a key that no client has, in a window of one second.
+
+        Override it if your store would keep that counter for longer.
+
+        Raises:
+            ProbeFailed: When there is no room for that request.
+            Exception: Whatever `consume` raises.
+        """
+        if not self.consume([Window(f"{{partstream.probe.{token_hex(8)}}}", 1, 1)]).admitted:
+            raise ProbeFailed("the first request of a key was refused")

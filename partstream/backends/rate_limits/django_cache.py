@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,7 +15,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning
 
-from partstream.exceptions import Misuse
+from partstream.exceptions import Misuse, ProbeFailed
 
 from ..cache_trials import check_cluster, is_of_django_redis, is_redis
 from ..faults import ServiceFault
@@ -98,6 +99,21 @@ class DjangoCacheRateLimitStore(RateLimitStore):
             if not admitted and (used[place] >= limit or place == denier):
                 wait = max(wait, ends)
         return Decision(admitted, wait, tuple(remaining), tuple(resets))
+
+    def probe(self) -> None:
+        """Count to two, and delete the counter: a cache in memory would keep it for long.
+
+        Raises:
+            ProbeFailed: When the cache counts wrongly.
+            Exception: Whatever the cache raises.
+        """
+        if self._memory is not None:
+            return
+        cache, name = caches[self._alias], f"partstream.probe.{token_hex(8)}"
+        counted = [_raised(cache, name, MARGIN) for _ in range(2)]
+        cache.delete(name)
+        if counted != [1, 2]:
+            raise ProbeFailed("the cache counts wrongly")
 
     def check(self) -> list[CheckMessage]:
         """An error for a cache that cannot count, a warning for one that is not shared."""

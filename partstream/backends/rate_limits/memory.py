@@ -143,6 +143,9 @@ class MemoryRateLimitStore(RateLimitStore):
                 resets.append(reset)
             return Decision(admitted, 0.0 if admitted else wait, tuple(remaining), tuple(resets))
 
+    def probe(self) -> None:
+        """Nothing: there is no service that could fail."""
+
     def _of_length(self, seconds: int) -> _Logs:
         logs = self._logs[seconds] = _Logs(seconds, self._max_keys)
         return logs

@@ -158,6 +158,11 @@ class RedisRateLimitStore(RateLimitStore):
         admitted = reply[0] == 1
         return Decision(admitted, 0.0 if admitted else wait, tuple(remaining), tuple(resets))
 
+    def probe(self) -> None:
+        """See `RateLimitStore.probe`. In a cluster, each primary has to answer as well."""
+        self._redis.ping()
+        super().probe()
+
     def check(self) -> list[CheckMessage]:
         """Messages if server and options do not match, or if a hanging server blocks requests."""
         connections = self._redis

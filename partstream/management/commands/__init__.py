@@ -1,1 +1,3 @@
-"""The commands of `manage.py`."""
+"""The commands, a module each."""
+
+from __future__ import annotations

@@ -11,6 +11,8 @@ from partstream.exceptions import Misuse
 from tests.support import marks
 from tests.support.concurrency import PATIENCE, in_threads_with_lateness, wait_until
 from tests.support.contracts.cache_store import BODY, MAX_SIZE, TTL, KeepingCacheStoreContract
+from tests.support.redis_cluster import NODES, SLOTS
+from tests.support.stores import probed
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
 
@@ -197,6 +199,27 @@ class TestRedisCacheStoreOverCluster(KeepingCacheStoreContract):
             store = self.make(retry_after=60)  # Not connected yet.
             seconds, late = in_threads_with_lateness(8, timed)
             assert max(seconds) <= FIRST + late
+
+    def test_probe__fails_each_time_while_one_node_is_down(self, own):
+        store = self.make()
+        wait_until(lambda: probed(store) is None)
+        own.nodes[1].kill()
+        # The entry of most probes is on one of the others.
+        assert None not in [probed(store) for _ in range(10)]
+        own.nodes[1].start()
+        wait_until(lambda: probed(store) is None)
+
+    def test_probe__forgets_a_node_whose_slots_another_has_now(self, own):
+        store = self.make()
+        wait_until(lambda: probed(store) is None)
+        first, dead, heir = own.nodes
+        dead.kill()
+        slots = range(SLOTS // NODES, SLOTS * 2 // NODES)
+        for node in (first, heir):
+            node.ask("CLUSTER", "DELSLOTS", *slots)
+        heir.ask("CLUSTER", "ADDSLOTS", *slots)
+        wait_until(lambda: own.is_known_to(first) and own.is_known_to(heir))
+        wait_until(lambda: probed(store) is None)
 
     # Options
 

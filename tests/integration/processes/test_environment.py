@@ -30,6 +30,7 @@ READ = {
     "PART_EXECUTOR": ("some.path.Executor", {"PART_EXECUTOR": "some.path.Executor"}),
     "CACHE_STORE": ("some.path.Store", {"CACHE_STORE": "some.path.Store"}),
     "CURSOR_CODEC": (SIGNED, {"CURSOR_CODEC": SIGNED}),
+    "HEALTH_CHECK_ENABLED": ("false", {"HEALTH_CHECK_ENABLED": False}),
     "CURSOR_KEYS": (GOOD_KEY, {"CURSOR_KEYS": None}),
 }
 

@@ -25,3 +25,20 @@ from partstream import ProgressiveView, HybridProgressiveView
 print(PartError.__name__, PartList.__name__, lazy.__name__, safe_call.__name__)
 """
     assert run_python(code, tmp_path).splitlines() == ["False", "PartError PartList lazy safe_call"]
+
+
+def test_health__needs_no_package_of_health_checks(tmp_path):
+    code = """
+import sys
+sys.modules["health_check"] = None
+import django
+django.setup()
+from django.core.management import call_command
+from partstream.health import HealthCheckView
+call_command("partstream_health_check", verbosity=2)
+try:
+    import partstream.contrib.health_check
+except ModuleNotFoundError as error:
+    print(error.name.partition(".")[0])
+"""
+    assert run_python(code, tmp_path).splitlines()[-1] == "health_check"

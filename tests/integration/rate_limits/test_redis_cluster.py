@@ -12,6 +12,7 @@ from partstream.exceptions import Misuse
 from tests.support import marks
 from tests.support.concurrency import PATIENCE, in_threads_with_lateness, wait_until
 from tests.support.contracts.rate_limit_store import RateLimitStoreContract, window
+from tests.support.stores import probed
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
 
@@ -106,6 +107,15 @@ class TestRedisRateLimitStoreOverCluster(RateLimitStoreContract):
             seconds, late = in_threads_with_lateness(8, timed)
             assert max(seconds) <= FIRST + late
             assert sorted(timed(number) for number in range(51))[25] <= 0.005
+
+    def test_probe__fails_each_time_while_one_node_is_down(self, own):
+        store = self.make()
+        wait_until(lambda: probed(store) is None)
+        own.nodes[1].kill()
+        # The counter of most probes is on one of the others.
+        assert None not in [probed(store) for _ in range(10)]
+        own.nodes[1].start()
+        wait_until(lambda: probed(store) is None)
 
     def test_options__alias_and_cluster_url_are_misuse(self):
         with pytest.raises(Misuse, match="has both alias='default' and a cluster_url"):

@@ -15,7 +15,9 @@ import pytest
 import time_machine
 from django.core.checks import CheckMessage
 
+from partstream.backends.caches import base
 from partstream.backends.caches.base import CacheStore
+from partstream.exceptions import ProbeFailed
 from partstream.keys import KeyRing
 
 OLD, NEW = b"the old secret of the ring", b"the new secret of the ring"
@@ -101,6 +103,21 @@ class CacheStoreContract:
         assert store.get(key) is None
         assert lines() == [f"{key!r} is not kept: it has {MAX_SIZE + 1} bytes."]
 
+    def test_probe__tries_the_store_and_leaves_nothing_behind(self, store, lines, monkeypatch):
+        written = []
+
+        def write(entries, ttl):
+            written.extend(entries)
+            assert 0 < ttl <= TTL
+            own_write(entries, ttl)
+
+        own_write = store.write
+        monkeypatch.setattr(store, "write", write)
+        store.probe()
+        assert len(written) == self.keeps
+        assert not any(store.read(written).values() if written else ())
+        assert lines() == []
+
 
 class KeepingCacheStoreContract(CacheStoreContract):
     """Of all stores that keep something."""
@@ -121,6 +138,24 @@ class KeepingCacheStoreContract(CacheStoreContract):
         b"\x00" * 10_000,
         pickle.dumps(BODY),
     ]
+
+    @pytest.mark.parametrize(
+        ("written", "says"), [(None, "not found again"), (b"other", "came back changed")]
+    )
+    def test_probe__that_finds_something_else_fails(self, store, monkeypatch, written, says):
+        keys = []
+
+        def write(entries, ttl):
+            keys.extend(entries)
+            if written is not None:
+                own_write(dict.fromkeys(entries, written), ttl)
+
+        own_write = store.write
+        monkeypatch.setattr(store, "write", write)
+        monkeypatch.setattr(base, "_PROBE_PAUSES", (0,))
+        with pytest.raises(ProbeFailed, match=says):
+            store.probe()
+        assert not any(store.read(keys).values())
 
     def plant(self, store, key, entry):
         """Put a raw entry there."""

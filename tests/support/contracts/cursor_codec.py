@@ -16,7 +16,7 @@ from partstream.backends.cursors.aead import AESSIVCursorCodec
 from partstream.backends.cursors.base import CursorCodec
 from partstream.backends.cursors.fernet import FernetCursorCodec
 from partstream.backends.cursors.signed import SignedCursorCodec
-from partstream.exceptions import CursorExpired, InvalidCursor
+from partstream.exceptions import CursorExpired, InvalidCursor, ProbeFailed
 from partstream.keys import KeyRing
 from partstream.walks.cursor import Cursor
 
@@ -123,6 +123,34 @@ class CursorCodecContract:
         with pytest.raises(InvalidCursor):
             Cursor.from_payload((codec or self.make()).decode(token, TTL))
         return True
+
+    def test_probe__decodes_what_it_encodes(self):
+        self.make().probe()
+
+    def test_probe__makes_no_token_that_is_a_cursor(self, monkeypatch):
+        codec, tokens = self.make(), []
+        seal = codec.seal
+        monkeypatch.setattr(
+            codec,
+            "seal",
+            lambda *args, **options: tokens.append(seal(*args, **options)) or tokens[0],
+        )
+        codec.probe()
+        assert self.refused(tokens[0], codec)
+
+    @pytest.mark.parametrize(
+        ("payload", "error"), [([1], ProbeFailed), (ValueError("no"), InvalidCursor)]
+    )
+    def test_probe__of_a_codec_that_decodes_wrongly_fails(self, monkeypatch, payload, error):
+        def unseal(token):
+            if isinstance(payload, Exception):
+                raise payload
+            return payload, int(time.time())
+
+        codec = self.make()
+        monkeypatch.setattr(codec, "unseal", unseal)
+        with pytest.raises(error):
+            codec.probe()
 
     # Good tokens
 

@@ -19,11 +19,12 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from partstream.backends.base import Backend
+from partstream.backends.executors import base as executors_base
 from partstream.backends.executors import pool
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call, State
 from partstream.backends.loader import get_executor
-from partstream.exceptions import Misuse, NoCapacity
+from partstream.exceptions import Misuse, NoCapacity, NoThread, ProbeFailed
 from partstream.isolation import context
 from partstream.testing import close_connections
 from tests.example.models import Note
@@ -278,6 +279,77 @@ class ExecutorContract:
         assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
         assert second.runs == 0
         assert executor.abandoned == 0
+
+    # Probes
+
+    def test_probe__runs_a_call(self, executor, monkeypatch):
+        ran = Event()
+        monkeypatch.setattr(executors_base, "_nothing", ran.set)
+        executor.probe()
+        assert ran.is_set()
+
+    def test_probe__passes_a_pool_that_is_busy_and_takes_no_place_in_its_queue(self):
+        executor = self.made(max_workers=2, max_queued=2)
+        running = [self.held() for _ in range(2)]
+        for function in running:
+            executor.submit(function, timeout=PATIENCE)
+            function.wait_until_begun()
+        executor.submit(self.held(), timeout=PATIENCE)
+        for _ in range(3):
+            executor.probe()
+        assert executor.pool.waiting == 1
+        executor.submit(self.held(), timeout=PATIENCE)
+        with pytest.raises(ProbeFailed, match=r"2 calls wait for a thread \(max_queued\)"):
+            executor.probe()
+
+    def test_probe__says_that_too_many_calls_are_abandoned(self):
+        executor = self.made(max_abandoned=2)
+        hung = [self.held() for _ in range(2)]
+        for function in hung:
+            executor.probe()
+            self.abandon(executor, function)
+        with pytest.raises(ProbeFailed, match="2 calls that timed out still run"):
+            executor.probe()
+        hung[0].release()
+        wait_until(lambda: executor.abandoned == 1)
+        executor.probe()
+
+    def test_probe__says_that_its_call_does_not_end(self, executor, monkeypatch):
+        held, own_submit = self.held(), executor.submit
+
+        def submit(function, *, timeout):
+            call = own_submit(held, timeout=timeout)
+            held.wait_until_begun()
+            return call
+
+        monkeypatch.setattr(executor, "submit", submit)
+        monkeypatch.setattr(executors_base, "_PROBE_TIMEOUT", 0.01)
+        with pytest.raises(ProbeFailed, match="did not end"):
+            executor.probe()
+        # It was not abandoned: that would take a place away.
+        assert executor.abandoned == 0
+
+    def test_probe__passes_workers_that_have_just_become_busy(self, executor, monkeypatch):
+        call = Call(lambda: None)  # Nobody begins it.
+        monkeypatch.setattr(executor, "submit", lambda function, timeout: call)
+        monkeypatch.setattr(executors_base, "_PROBE_TIMEOUT", 0.01)
+        executor.probe()
+        assert call.state is State.CANCELLED
+
+    def test_probe__raises_what_its_call_raises(self, executor, monkeypatch):
+        call = Call(lambda: None)
+        call.refuse(NoThread("the only worker hangs"))
+        monkeypatch.setattr(executor, "submit", lambda function, timeout: call)
+        with pytest.raises(NoThread):
+            executor.probe()
+
+    def test_probe__raises_that_there_is_no_thread(self, executor, monkeypatch):
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr("threading.Thread.start", start)
+        with pytest.raises(NoThread):
+            executor.probe()
 
     def test_abandoned__are_counted_while_they_run(self, executor):
         functions = [self.held() for _ in range(3)]

@@ -105,6 +105,14 @@ class RateLimitStoreContract:
             assert [message.id for message in messages] == ids
             assert all(isinstance(message, CheckMessage) and message.hint for message in messages)
 
+    def test_probe__counts_for_no_client(self, store, key, lines):
+        windows = [window(key, 9, 60)]
+        assert store.take(windows).remaining == (8,)
+        for _ in range(3):
+            store.probe()
+        assert store.take(windows).remaining == (7,)
+        assert (store.undecided, lines()) == (0, [])
+
     # Decisions
 
     def test_take__admits_up_to_the_limit_and_then_denies(self, store, key, lines):

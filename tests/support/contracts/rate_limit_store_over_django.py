@@ -7,7 +7,9 @@ import time
 import pytest
 from django.core.cache import caches
 
+from partstream.backends.rate_limits import django_cache
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
+from partstream.exceptions import ProbeFailed
 from tests.support.contracts.rate_limit_store import RateLimitStoreContract, window
 
 DJANGO = "django.core.cache.backends"
@@ -37,6 +39,17 @@ class OverDjango(RateLimitStoreContract):
 
 
 class CountsOverDjango(OverDjango):
+    def test_probe__deletes_its_counter(self, store, key, monkeypatch):
+        monkeypatch.setattr(django_cache, "token_hex", lambda count: key)
+        store.probe()
+        assert caches["default"].get(f"partstream.probe.{key}") is None
+
+    def test_probe__of_a_cache_that_counts_wrongly_fails(self, store, key, monkeypatch):
+        monkeypatch.setattr(django_cache, "token_hex", lambda count: key)
+        caches["default"].set(f"partstream.probe.{key}", 5, 10)
+        with pytest.raises(ProbeFailed, match="counts wrongly"):
+            store.probe()
+
     def test_take__counts_in_windows_that_stand_still(self, store, key):
         windows = [window(key, 2, 10)]
         self.now = BEGIN + 9.5

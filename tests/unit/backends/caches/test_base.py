@@ -4,7 +4,9 @@ import logging
 
 import pytest
 
+from partstream.backends.caches import base
 from partstream.backends.caches.base import CacheStore
+from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 
@@ -79,3 +81,50 @@ def test_set_many__of_nothing_that_fits_does_not_ask_the_store():
 def test_retry_after__has_to_be_a_time():
     with pytest.raises(Misuse, match="retry_after is 0"):
         FaultyCacheStore(retry_after=0)
+
+
+# Probes
+
+
+def test_probe__raises_what_the_store_raises_and_opens_no_breaker(caplog):
+    store = FaultyCacheStore()
+    for number in (1, 2):
+        with pytest.raises(OSError, match="gone"):
+            store.probe()
+        assert store.calls == number
+    assert caplog.records == []
+    assert store.get("key") is None
+    # It asked.
+    assert store.calls == 3
+
+
+def test_probe__asks_although_the_breaker_is_open_and_leaves_it_open():
+    store = FaultyCacheStore()
+    store.get("key")
+    store.write = lambda entries, ttl: store.entries.update(entries)
+    store.read = lambda keys: {key: store.entries[key] for key in keys}
+    store.remove = lambda key: store.entries.pop(key)
+    store.entries = {"key": b"a raw entry"}
+    store.probe()
+    assert store.entries == {"key": b"a raw entry"}
+    # Requests find out by themselves.
+    assert store.get_many(["key"]) == {}
+    assert store.calls == 1
+
+
+class Replicated(DjangoCacheStore):
+    """It reads from a replica, which has an entry only when it is asked for the third time."""
+
+    reads = 0
+
+    def read(self, keys):
+        self.reads += 1
+        return super().read(keys) if self.reads > 2 else {}
+
+
+def test_probe__gives_a_replica_time(monkeypatch):
+    slept = []
+    monkeypatch.setattr(base.time, "sleep", slept.append)
+    store = Replicated(keys=KeyRing([b"the secret of the ring"]), max_size=4096)
+    store.probe()
+    assert slept == list(base._PROBE_PAUSES[:2])

@@ -30,6 +30,10 @@ class TestMemoryRateLimitStore(RateLimitStoreContract):
     def pass_time(self, seconds):
         self.now += seconds * SECOND
 
+    def test_probe__keeps_nothing(self, store):
+        store.probe()
+        assert store._logs == {}
+
     def test_clock__is_the_machines(self, key):
         store = MemoryRateLimitStore()
         assert store.take([window(key, 1, 60)]).admitted
