@@ -25,6 +25,7 @@ class EnvelopeMetaSerializer(serializers.Serializer[Any]):
     has_more = serializers.BooleanField()
     manifest_url = serializers.CharField(required=False)
     pending = serializers.ListField(child=serializers.CharField(), required=False)
+    debug = serializers.DictField(child=serializers.DictField(), required=False)
 
 
 class EnvelopeSerializer(serializers.Serializer[Any]):
