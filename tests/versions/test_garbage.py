@@ -23,6 +23,7 @@ from rest_framework.permissions import BasePermission
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call, signals
 from partstream.resolution.observers import PartObserver, add_observer, remove_observer
 from partstream.security import suspicion
+from partstream.testing import close_connections
 from tests.support.walk_client import at
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -139,6 +140,7 @@ def watched(request, settings):
 @pytest.fixture
 def handle(watched, known_thread_settings):
     """Handles a request as a server does, and lets the response go."""
+    close_connections()  # Idle threads of earlier tests end now, not meanwhile.
     handler = BaseHandler()
     handler.load_middleware()
 

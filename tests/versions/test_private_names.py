@@ -46,6 +46,7 @@ ANYWHERE = "any module"
 PRIVATE = {
     "_request": (ANYWHERE, "DRF documents it as the way to Django's request"),
     "_meta": ("identity.py", "Django documents it"),
+    "_default_manager": ("management/commands/partstream_walk.py", "Django documents it"),
     "_replace": ("backends/redis_cluster.py", "Python documents it, of named tuples"),
     "_get_running_loop": (
         "isolation/transactions.py",
