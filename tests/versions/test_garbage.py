@@ -114,6 +114,12 @@ def types_of_ours(garbage):
     )
 
 
+@pytest.fixture(autouse=True)
+def no_other_threads():
+    """Idle threads of earlier tests end now, and leave no garbage of theirs meanwhile."""
+    close_connections()
+
+
 class Watching(PartObserver):
     """Sees every part."""
 
@@ -140,7 +146,6 @@ def watched(request, settings):
 @pytest.fixture
 def handle(watched, known_thread_settings):
     """Handles a request as a server does, and lets the response go."""
-    close_connections()  # Idle threads of earlier tests end now, not meanwhile.
     handler = BaseHandler()
     handler.load_middleware()
 
