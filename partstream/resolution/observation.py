@@ -24,7 +24,7 @@ from partstream.performance.queries import (
 
 from .boundary import Boundary
 from .job import Job
-from .observers import PartObserver, PartRun, get_observers, tolerate
+from .observers import PartObserver, PartRun, Tolerated, get_observers, tolerate
 
 logger = get_logger("partstream.parts")
 
@@ -103,10 +103,6 @@ def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
         attached.counts_queries = attached.counts_queries or counts
         attached.warns, attached.observers = debugs, observers
     return attached
-
-
-def _enter(stack: ExitStack, observer: PartObserver, run: PartRun) -> None:
-    stack.enter_context(observer.running(run))
 
 
 class ObservedBoundary(Boundary):
@@ -194,7 +190,7 @@ class ObservedBoundary(Boundary):
 
     def _enter(self, stack: ExitStack, run: PartRun) -> None:
         for observer in self._observation.observers:
-            tolerate(_enter, stack, observer, run)
+            stack.enter_context(Tolerated(observer, run))
 
     # Warnings
 

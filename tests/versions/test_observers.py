@@ -155,6 +155,55 @@ def test_observer__that_raises_breaks_nothing(
     assert others in get_observers()
 
 
+class RaisesAtTheEnd(PartObserver):
+    """Its context managers raise when they are left."""
+
+    @contextmanager
+    def running(self, run):
+        yield
+        raise RuntimeError("broken observer")
+
+
+class Swallowing(PartObserver):
+    """Its context managers swallow what the part raises, as they must not."""
+
+    class Manager:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return True
+
+    def running(self, run):
+        return self.Manager()
+
+
+@pytest.mark.parametrize("kind", [RaisesAtTheEnd, Swallowing])
+def test_observer__whose_context_manager_is_broken_breaks_nothing(
+    serve, client, executor, observe, caplog, kind
+):
+    observe(kind())
+    seen = observe(Noting())
+    url = serve(HybridProgressiveView, parts=PARTS, chunk_size=10, executor=executor)
+    assert names(get_json(client, url)) == ["meta", "plain", "later", "needs"]
+    assert len(seen.ends) == 5
+    told = "An observer of parts failed." in map(message, caplog.records)
+    assert told is (kind is RaisesAtTheEnd)
+
+
+def test_observer__sees_the_end_of_a_part_that_fails_the_request(serve, client, observe):
+    """A KeyboardInterrupt is no failure of a part. It goes on through each observer."""
+
+    def interrupt(request):
+        raise KeyboardInterrupt
+
+    observe(Swallowing())
+    seen = observe(Noting())
+    with pytest.raises(KeyboardInterrupt):
+        client.get(serve(parts=[("plain", lazy(interrupt))]))
+    assert (seen.entered, seen.left, seen.ends) == (["plain"], ["plain"], [("plain", None)])
+
+
 def test_observer__of_nothing_is_free(serve, client):
     """Without observers, no boundary of theirs is made."""
     views = []
