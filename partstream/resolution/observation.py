@@ -206,5 +206,5 @@ class ObservedBoundary(Boundary):
                         "select_related() or prefetch_related(). The statement: %.500s",
                         subject,
                         count,
-                        statement,
+                        " ".join(statement.split()),
                     )
