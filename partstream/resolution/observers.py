@@ -70,7 +70,13 @@ class PartObserver:
         return nullcontext()
 
     def ended(self, run: PartRun, outcome: Outcome | None) -> None:
-        """The part has ended. None: it failed after its timeout, when nothing waited any more."""
+        """The part has ended, or nothing waits for it any more.
+
+        Args:
+            run: The run.
+            outcome: Its outcome; None: it failed after its timeout, or it is a coroutine that was
+                cancelled at its timeout.
+        """
 
     def resolved(
         self, view: APIView, request: Request, outcomes: Sequence[Outcome], pending: Sequence[str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from partstream.resolution.observers import (
     get_observers,
     remove_observer,
 )
+from tests.support.concurrency import PATIENCE, wait_until
 from tests.support.log_messages import message
 from tests.support.walk_client import get_json, names
 
@@ -122,6 +124,44 @@ def test_observer__sees_what_is_left_to_a_later_chunk(
     get_json(client, url)
     assert seen.resolutions == [(["quick"], ["slow"])]
     slow.release()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_observer__sees_the_end_of_a_coroutine_that_is_cancelled(serve, client, executor, observe):
+    ended = threading.Event()
+
+    class Waiting(Noting):
+        def ended(self, run, outcome):
+            super().ended(run, outcome)
+            ended.set()
+
+    async def hang(request):
+        await asyncio.sleep(PATIENCE)
+
+    seen = observe(Waiting())
+    url = serve(parts=[("hangs", lazy(hang, timeout=0.05))], executor=executor)
+    assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
+    assert ended.wait(PATIENCE)
+    assert seen.ends == [("hangs", None)]
+    wait_until(lambda: seen.left == seen.entered == ["hangs"])
+
+
+def test_observer__sees_the_end_of_a_coroutine_that_refuses_to_be_cancelled(
+    serve, client, observe, threads
+):
+    let_go = threading.Event()
+
+    async def hang(request):
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    seen = observe(Noting())
+    url = serve(parts=[("hangs", lazy(hang, timeout=0.05))], executor=threads)
+    assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
+    assert seen.ends == [("hangs", None)]
+    let_go.set()
+    wait_until(lambda: seen.left == ["hangs"])
 
 
 def test_observer__several(serve, client, observe):
