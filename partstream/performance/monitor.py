@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from partstream.exceptions import Misuse
 
+from .entries import SLICE_SECONDS
 from .histograms import percentile
-from .publication import RETENTION, SLICE_SECONDS, Published, publisher
+from .publication import RETENTION, Published, publisher
 from .samples import CACHE, FAILED, PART, PART_ERRORS, RESPONSE, WITHOUT_ERROR, Samples
 
 #: Seconds for which a monitor uses what it has read.
