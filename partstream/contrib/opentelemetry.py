@@ -10,7 +10,7 @@ the instrumentor of Django::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -160,5 +160,6 @@ def _fail(span: Span, code: str) -> None:
 
 
 def _count_calls(_: CallbackOptions) -> Iterable[Observation]:
-    states: Mapping[str, int] = count_calls()._asdict()
+    calls = count_calls()
+    states = {"queued": calls.queued, "running": calls.running, "abandoned": calls.abandoned}
     return [Observation(count, {"state": state}) for state, count in states.items()]

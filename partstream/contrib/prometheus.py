@@ -92,8 +92,9 @@ class PartstreamCollector(Collector):
             "partstream_worker_memory_bytes", "Resident memory of the largest worker.", memory
         )
         calls = GaugeMetricFamily("partstream_calls", "Calls in executors.", labels=("state",))
-        for state in ("queued", "running", "abandoned"):
-            calls.add_metric((state,), sum(published.gauges.get(f"{state}_calls", ())))
+        for gauge in ("queued_calls", "running_calls", "abandoned_calls"):
+            state = gauge.partition("_")[0]
+            calls.add_metric((state,), sum(published.gauges.get(gauge, ())))
         yield calls
 
     def describe(self) -> Iterable[Metric]:

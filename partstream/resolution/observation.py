@@ -135,22 +135,32 @@ class ObservedBoundary(Boundary):
     def start_of(self, job: Job) -> Callable[[], Any]:
         """See `Boundary.start_of`."""
         start, durations = self._inner.start_of(job), self._durations_of(job.name)
+        if durations is not None:
+            count_queries()
 
         async def counted() -> Any:
-            with counted_in(durations):
+            # As `counted_in`, whose frames on Python 3.10 would wait for the garbage collector
+            # after an exception.
+            before = current.get()
+            current.set(durations)
+            try:
                 return await start()
+            finally:
+                current.set(before)
 
         async def shown() -> Any:
             run = self._runs[job.name] = self._new_run(job.name)
             try:
                 with ExitStack() as stack:
                     self._enter(stack, run)
-                    return await counted()
+                    return await (start if durations is None else counted)()
             except CancelledError:
                 self._give_up(job.name)
                 raise
 
-        return shown if self._observation.observers else counted
+        if self._observation.observers:
+            return shown
+        return start if durations is None else counted
 
     def _watched(self, name: str, settle: Callable[..., Outcome], *args: Any) -> Outcome:
         observation = self._observation

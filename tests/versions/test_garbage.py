@@ -23,6 +23,7 @@ from rest_framework.permissions import BasePermission
 from partstream import HybridProgressiveView, PartError, cached_for, lazy, safe_call, signals
 from partstream.resolution.observers import PartObserver, add_observer, remove_observer
 from partstream.security import suspicion
+from partstream.testing import close_connections
 from tests.support.walk_client import at
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -111,6 +112,12 @@ def types_of_ours(garbage):
             if type(each).__module__.partition(".")[0] == "partstream"
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def no_other_threads():
+    """Idle threads of earlier tests end now, and leave no garbage of theirs meanwhile."""
+    close_connections()
 
 
 class Watching(PartObserver):

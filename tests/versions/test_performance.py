@@ -301,13 +301,11 @@ def test_monitor__pending_and_joined_parts(measured, mount, client, held, thread
     assert first["meta"]["pending"] == ["slow"]
     slow.release()
     get_json(client, at("/budget/", first["cursor"]))
-    # It depends on whether it had ended before the second request.
-    assert measured.get_outcomes("budget/", "slow") in (
-        {"pending": 1, "joined": 1},
-        {"pending": 1, "cache": 1},
-    )
+    outcomes = measured.get_outcomes("budget/", "slow")
+    assert outcomes.pop("pending") == 1
+    # It may have ended before the second request looked for it.
+    assert outcomes in ({"joined": 1}, {"cache": 1})
     assert measured.get_count("budget/", "slow") == 2
-    assert measured.get_average_response_time("budget/", "slow") >= 25
 
 
 def test_monitor__memory(measured, client):

@@ -240,6 +240,13 @@ def test_dockerfile__installs_what_there_is():
     assert compose()["x-shop"]["build"]["dockerfile"] == "testproject/Dockerfile"
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "gunicorn.conf.py", "nginx.conf"])
+def test_page__shows_the_files(name):
+    page = (TREE / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(rf"^`testproject/{name}`:\n\n```text\n(.*?)^```", page, re.M | re.S)
+    assert shown == (PROJECT / name).read_text(encoding="utf-8")
+
+
 def test_compose__stops_later_than_the_server():
     """So that the server, not the container's engine, ends requests."""
     namespace: dict[str, object] = {}
