@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
+from django.db.backends.signals import connection_created
 from django.test import Client
 
 from partstream import HybridProgressiveView, lazy
@@ -30,6 +33,12 @@ def query(times):
         return times
 
     return load
+
+
+def close_for_good():
+    """Close this thread's connection, also to a database in memory, which Django leaves open."""
+    connection.connection.close()
+    connection.connection = None
 
 
 def fail(request):
@@ -125,6 +134,28 @@ def test_debug__counts_queries(url, staff_client):
         "orders": 3,
         "stock": 1,
     }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_debug__counts_queries_of_the_first_coroutine_of_a_thread(serve, settings):
+    """Its connection was open before anything was counted."""
+    settings.DJANGO_PARTSTREAM, settings.DEBUG = LOGGED, True
+
+    async def load(request):
+        return await sync_to_async(query(3))(request)
+
+    url = serve(parts=[("later", lazy(load))])
+
+    def ask():
+        connection_created.disconnect(dispatch_uid="partstream.queries")
+        connection.ensure_connection()
+        try:
+            return get_json(Client(), f"{url}?debug=1")["meta"]["debug"]["later"]["queries"]
+        finally:
+            close_for_good()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(ask).result() == 3
 
 
 def test_debug__secrets_of_a_failed_part_stay_secret(url, staff_client):
