@@ -1,8 +1,8 @@
 """The entries of the cache store in which workers publish: their keys and their format.
 
 A slot is the number of a worker, see `publication`. It has three kinds of entries: the claim, with
-the token of the worker that has it; the totals, a table; and for each `SLICE_SECONDS` a slice, what
-was measured in that time, with the worker's gauges. Tables are JSON, compressed with zlib: 2,000
+the token of the worker that has it; the totals, with the worker's gauges; and for each
+`SLICE_SECONDS` a slice, what was measured in that time. They are JSON, compressed with zlib: 2,000
 sets of labels with 57 buckets each, which is about 1 MB, take a third of that.
 """
 
@@ -26,8 +26,8 @@ SLICE_SECONDS: Final = 15
 _PREFIX: Final = "partstream:performance:1:"
 
 
-class Slice(NamedTuple):
-    """What a worker measured in one slice, and its state when it last published."""
+class Totals(NamedTuple):
+    """What was measured under a slot, and the state of its worker when it last published."""
 
     table: Table
     gauges: Mapping[str, int]
@@ -53,35 +53,35 @@ def slice_number(now: float) -> int:
     return int(now // SLICE_SECONDS)
 
 
-def encode_totals(table: Table) -> bytes:
+def encode_totals(table: Table, gauges: Mapping[str, int]) -> bytes:
     """The entry of a slot's totals."""
-    return _encode(table.payload())
-
-
-def encode_slice(table: Table, gauges: Mapping[str, int]) -> bytes:
-    """The entry of a slice."""
     return _encode({"table": table.payload(), "gauges": gauges})
 
 
-def decode_totals(key: str, entry: bytes | None) -> Table:
-    """The totals of an entry; an empty table if there is none, or if it is malformed."""
-    try:
-        return Table() if entry is None else Table.from_payload(_decode(entry))
-    except _MALFORMED:
-        _tell(key)
-        return Table()
+def encode_slice(table: Table) -> bytes:
+    """The entry of a slice."""
+    return _encode(table.payload())
 
 
-def decode_slice(key: str, entry: bytes | None) -> Slice:
-    """The slice of an entry; an empty one if there is none, or if it is malformed."""
+def decode_totals(key: str, entry: bytes | None) -> Totals:
+    """The totals of an entry; empty ones if there is none, or if it is malformed."""
     try:
-        if entry is None:
-            return Slice(Table(), {})
-        body = _decode(entry)
-        return Slice(Table.from_payload(body["table"]), dict(body["gauges"]))
+        if entry is not None:
+            body = _decode(entry)
+            return Totals(Table.from_payload(body["table"]), dict(body["gauges"]))
     except _MALFORMED:
         _tell(key)
-        return Slice(Table(), {})
+    return Totals(Table(), {})
+
+
+def decode_slice(key: str, entry: bytes | None) -> Table:
+    """The table of a slice; an empty one if there is none, or if it is malformed."""
+    try:
+        if entry is not None:
+            return Table.from_payload(_decode(entry))
+    except _MALFORMED:
+        _tell(key)
+    return Table()
 
 
 #: What the decoding of malformed content raises.

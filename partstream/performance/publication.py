@@ -104,7 +104,8 @@ class Publisher:
         #: What the store does not have yet of each of them.
         self._unpublished = Table()
         self._unpublished_slices: dict[int, Table] = {}
-        self._outages: dict[str, int] = {}
+        #: Those that were counted before. A forked process has breakers that its parent has used.
+        self._outages = count_outages()
 
     def publish_if_due(self) -> None:
         """Publish if a second has passed since the last time. It never raises."""
@@ -195,20 +196,19 @@ class Publisher:
         What this worker has published is under the slot that it had then.
         """
         self._slot = slot
-        self._totals = decode_totals(totals_key(slot), found.get(totals_key(slot)))
+        self._totals = decode_totals(totals_key(slot), found.get(totals_key(slot))).table
         self._totals.merge(self._unpublished)
         self._slices = {}
         for number, key in slices.items():
-            self._slices[number] = decode_slice(key, found.get(key)).table
+            self._slices[number] = decode_slice(key, found.get(key))
             self._slices[number].merge(self._unpublished_slices[number])
 
     def _store(self, store: CacheStore, slot: int) -> bool:
-        gauges = _gauges()
         slices = {
-            slice_key(slot, number): encode_slice(self._slices[number], gauges)
-            for number in sorted(self._unpublished_slices)
+            slice_key(slot, number): encode_slice(self._slices[number])
+            for number in self._unpublished_slices
         }
-        totals = {totals_key(slot): encode_totals(self._totals)}
+        totals = {totals_key(slot): encode_totals(self._totals, _gauges())}
         stored = store.set_many(slices, RETENTION) and store.set_many(totals, TOTALS_SECONDS)
         if stored:
             store.touch(claim_key(slot), self._claim_seconds())
@@ -230,36 +230,31 @@ class Publisher:
 
     def _take_outages(self, table: Table) -> None:
         for name, count in count_outages().items():
-            new = count - self._outages.get(name, 0)
-            if new > 0:
-                self._outages[name] = count
-                table.of((OUTAGE, "", "", name)).count += new
+            # Also if there is none: an alert can only see a counter increase that was there before.
+            samples = table.of((OUTAGE, "", "", name))
+            samples.count += max(0, count - self._outages.get(name, 0))
+            self._outages[name] = max(count, self._outages.get(name, 0))
 
     def _read_all(self, store: CacheStore, numbers: Iterable[int], found: Published) -> None:
         """Read what all workers have published.
 
         Args:
             store: The store.
-            numbers: The numbers of the slices to read, in ascending order.
+            numbers: The numbers of the slices to read.
             found: What is read is added to it.
         """
         slots = range(MAX_SLOTS)
         entries = store.get_many([*map(claim_key, slots), *map(totals_key, slots)])
         used = [slot for slot in slots if totals_key(slot) in entries]
         for slot in used:
-            found.totals.merge(decode_totals(totals_key(slot), entries[totals_key(slot)]))
-        keys = {slice_key(slot, number): slot for slot in used for number in numbers}
-        bodies, gauges = store.get_many(keys), dict[int, Mapping[str, int]]()
-        for key, slot in keys.items():  # The newest slice of each slot comes last.
-            if key in bodies:
-                table, gauges[slot] = decode_slice(key, bodies[key])
-                found.recent.merge(table)
-        for slot in slots:
+            table, gauges = decode_totals(totals_key(slot), entries[totals_key(slot)])
+            found.totals.merge(table)
             holder = entries.get(claim_key(slot))
-            if holder == self._token:
-                found.add_worker(_gauges())
-            elif holder is not None:
-                found.add_worker(gauges.get(slot, {}))
+            if holder is not None:
+                found.add_worker(_gauges() if holder == self._token else gauges)
+        keys = [slice_key(slot, number) for slot in used for number in numbers]
+        for key, entry in store.get_many(keys).items():
+            found.recent.merge(decode_slice(key, entry))
         if used and monotonic() >= self._prolong_at:
             self._prolong_at = monotonic() + PROLONGING_SECONDS
             for slot in used:

@@ -138,6 +138,15 @@ def test_publisher__a_worker_sees_itself_before_it_publishes(clock, store, make_
     assert worker.read().workers == 1
 
 
+def test_publisher__gauges_are_those_that_a_worker_last_published(clock, store, make_worker):
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    clock.shift(FIRST_CLAIM_SECONDS - 1)
+    (memory,) = make_worker().read(SLICE_SECONDS).gauges["memory"]
+    assert memory > 1 << 20
+
+
 def test_publisher__its_own_gauges_are_those_of_now(clock, store, make_worker):
     worker = make_worker()
     worker.respond()
@@ -260,6 +269,33 @@ def test_publisher__an_outage_loses_nothing(clock, store, make_worker, monkeypat
     assert found.totals.select(RESPONSE).count == 5
     assert found.recent.select(RESPONSE).count == 5
     assert sum(samples.count for _, samples in found.totals.chosen(OUTAGE)) >= 1
+
+
+def test_publisher__outages_count_from_zero(clock, store, make_worker):
+    """An alert on the increase of a counter needs a value from before its first outage."""
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    assert outages(make_worker().read()) == 0
+
+
+def outages(found):
+    return dict(found.totals.chosen(OUTAGE))["SharedStore"].count
+
+
+def test_publisher__after_a_fork_it_counts_no_outage_of_its_parent(clock, store, make_worker):
+    parent = make_worker()
+    store.is_down = True
+    store.set_many({"answers": b"not"}, 60)
+    store.is_down = False
+    wait_until(lambda: store.set_many({"answers": b"again"}, 60))
+    parent.respond()
+    parent.publish()
+    for child in (make_worker(), make_worker()):
+        child.publisher.reset()
+        child.respond()
+        child.publish()
+    assert outages(make_worker().read()) == 1
 
 
 def test_publisher__after_a_long_outage_the_window_has_what_belongs_there(
