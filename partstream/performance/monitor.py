@@ -141,9 +141,10 @@ class PerformanceMonitor:
         """Outcome -> how many times it was measured.
 
         Outcomes of a response are ``ok``, ``part_errors`` (status 200 with ``errors``),
-        ``throttled`` (429), ``refused`` (another status below 500) and ``failed``. Those of a part
-        are its source (``immediate``, ``loader``, ``cache``, ``fallback``, ``joined``),
-        ``pending``, or the code of its error.
+        ``throttled`` (429), ``refused`` (another status below 500), ``failed``, and ``departed``
+        (under ASGI, the client left before there was a response). Those of a part are its source
+        (``immediate``, ``loader``, ``cache``, ``fallback``, ``joined``), ``pending``, or the code
+        of its error.
         """
         counts: dict[str, int] = {}
         measure = RESPONSE if part is None else PART

@@ -23,6 +23,8 @@ PART_ERRORS: Final = "part_errors"
 THROTTLED: Final = "throttled"
 REFUSED: Final = "refused"
 FAILED: Final = "failed"
+#: There was no response: the client left before, under ASGI.
+DEPARTED: Final = "departed"
 
 #: Outcomes of a part that has data, and of one that was left to a later chunk. All others are codes
 #: of errors.
@@ -36,7 +38,7 @@ MAX_LABELS: Final = 2000
 OTHER: Final = "(other)"
 
 _MICRO = 1_000_000
-_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED}
+_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED, DEPARTED}
 
 
 class Samples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -267,6 +268,29 @@ def test_monitor__a_view_that_raises_counts(measured, mount, client):
     assert client.get("/broken/").status_code == 500
     assert measured.get_outcomes("broken/") == {"failed": 1}
     assert measured.get_error_rate() == 1
+    assert current.get() is None
+
+
+def test_monitor__a_client_that_leaves_counts(measured, mount, held):
+    """Else a view whose clients give up would seem to answer nobody, and so to be well."""
+    slow = held()
+
+    class Slow(ProgressiveView):
+        parts = [("slow", lazy(slow))]
+
+    async def leave():
+        asking = asyncio.ensure_future(AsyncClient().get("/slow/"))
+        await asyncio.to_thread(slow.wait_until_begun)
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        slow.release()
+
+    mount(path("slow/", Slow.as_view()))
+    asyncio.run(leave())
+    assert measured.get_outcomes("slow/") == {"departed": 1}
+    assert measured.get_error_rate("slow/") == 0
+    assert measured.get_average_response_time("slow/") > 0
     assert current.get() is None
 
 
