@@ -21,7 +21,8 @@ class PerformanceMonitor:
     """Figures of all workers together, over the last seconds.
 
     Workers measure with ``PerformanceMiddleware``, and publish in the cache store. If processes do
-    not share that store, you see the current process alone.
+    not share that store, you see the current process alone; while it is down, what the current
+    process could not publish.
 
     All methods take the same two arguments: ``view`` is the route of a view, such as
     ``"api/dashboard/"``, and ``part`` the name of a part. Without ``part``, a figure is about
@@ -153,7 +154,11 @@ class PerformanceMonitor:
         return counts
 
     def get_workers(self) -> int:
-        """The number of workers that have published figures."""
+        """The number of workers that have published figures lately.
+
+        That is within the last five minutes, but no longer than the worker has run, and at least
+        within the last 30 seconds.
+        """
         return self._read().workers
 
     def get_gauges(self) -> Mapping[str, int]:
