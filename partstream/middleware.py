@@ -8,6 +8,7 @@ other requests pass through unchanged. A decorator that does not copy the view's
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -219,7 +220,7 @@ class PerformanceMiddleware(_Middleware):
             return self._answer_async(request, measurement)
         try:
             response = self.get_response(request)
-            _end(measurement, request, response)
+            _end(measurement, request, response.status_code)
         finally:
             measurement.close(request)
         return response
@@ -227,16 +228,19 @@ class PerformanceMiddleware(_Middleware):
     async def _answer_async(self, request: HttpRequest, measurement: Measurement) -> Any:
         try:
             response = await self.get_response(request)
-            _end(measurement, request, response)
+            _end(measurement, request, response.status_code)
+        except CancelledError:
+            _end(measurement, request, 0)
+            raise
         finally:
             measurement.close(request)
         return response
 
 
-def _end(measurement: Measurement, request: HttpRequest, response: HttpResponseBase) -> None:
+def _end(measurement: Measurement, request: HttpRequest, status: int) -> None:
     match = request.resolver_match
     if match is not None and _is_ours(match.func):
-        measurement.end(match.route, response.status_code)
+        measurement.end(match.route, status)
 
 
 def _publish(**_: Any) -> None:

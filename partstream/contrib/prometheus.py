@@ -21,8 +21,9 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from partstream.performance.entries import SLICE_SECONDS
 from partstream.performance.histograms import count_up_to
-from partstream.performance.publication import SLICE_SECONDS, publisher
+from partstream.performance.publication import publisher
 from partstream.performance.samples import OUTAGE, PART, RESPONSE, Samples, Table
 
 #: Bounds of the buckets: from 2 ** -8 s, which is 4 ms, to 2 ** 6 s.

@@ -6,9 +6,11 @@ Django does this around each request. Threads that partstream starts do it thems
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from django.core.cache import caches
 from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -120,6 +122,27 @@ def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]
             if connection.connection is not None:
                 kept.append(connection)
     return kept
+
+
+@contextmanager
+def closing_new_connections() -> Iterator[None]:
+    """Around work after the end of a request: what it opens is closed as after a request.
+
+    Django has closed and given back the thread's connections, and closed its caches, before that.
+    """
+    before = {
+        connection.alias: connection.connection
+        for connection in connections.all(initialized_only=True)
+    }
+    try:
+        yield
+    finally:
+        _give_back(
+            connection
+            for connection in connections.all(initialized_only=True)
+            if connection.connection is not before.get(connection.alias)
+        )
+        caches.close_all()
 
 
 def is_pooled(options: Mapping[str, Any]) -> bool:

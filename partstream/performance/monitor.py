@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from partstream.exceptions import Misuse
 
+from .entries import SLICE_SECONDS
 from .histograms import percentile
-from .publication import RETENTION, SLICE_SECONDS, Published, publisher
+from .publication import RETENTION, Published, publisher
 from .samples import CACHE, FAILED, PART, PART_ERRORS, RESPONSE, WITHOUT_ERROR, Samples
 
 #: Seconds for which a monitor uses what it has read.
@@ -20,7 +21,8 @@ class PerformanceMonitor:
     """Figures of all workers together, over the last seconds.
 
     Workers measure with ``PerformanceMiddleware``, and publish in the cache store. If processes do
-    not share that store, you see the current process alone.
+    not share that store, you see the current process alone; while it is down, what the current
+    process could not publish.
 
     All methods take the same two arguments: ``view`` is the route of a view, such as
     ``"api/dashboard/"``, and ``part`` the name of a part. Without ``part``, a figure is about
@@ -140,9 +142,10 @@ class PerformanceMonitor:
         """Outcome -> how many times it was measured.
 
         Outcomes of a response are ``ok``, ``part_errors`` (status 200 with ``errors``),
-        ``throttled`` (429), ``refused`` (another status below 500) and ``failed``. Those of a part
-        are its source (``immediate``, ``loader``, ``cache``, ``fallback``, ``joined``),
-        ``pending``, or the code of its error.
+        ``throttled`` (429), ``refused`` (another status below 500), ``failed``, and ``departed``
+        (under ASGI, the client left before there was a response). Those of a part are its source
+        (``immediate``, ``loader``, ``cache``, ``fallback``, ``joined``), ``pending``, or the code
+        of its error.
         """
         counts: dict[str, int] = {}
         measure = RESPONSE if part is None else PART
@@ -151,7 +154,11 @@ class PerformanceMonitor:
         return counts
 
     def get_workers(self) -> int:
-        """The number of workers that have published figures."""
+        """The number of workers that have published figures lately.
+
+        That is within the last five minutes, but no longer than the worker has run, and at least
+        within the last 30 seconds.
+        """
         return self._read().workers
 
     def get_gauges(self) -> Mapping[str, int]:

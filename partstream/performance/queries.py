@@ -15,7 +15,10 @@ from django.db.backends.signals import connection_created
 
 
 class Statements(list[float]):
-    """Durations of queries, with their statements."""
+    """Durations of queries, with their statements, which have placeholders for parameters.
+
+    Only those that are text: an object of ``psycopg.sql`` may contain values.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ def _count(execute: Callable[..., Any], sql: str, params: Any, many: bool, conte
         return execute(sql, params, many, context)
     finally:
         durations.append(perf_counter() - started)
-        if isinstance(durations, Statements):
+        if isinstance(durations, Statements) and isinstance(sql, str):
             durations.statements.append(sql)
 
 

@@ -10,6 +10,7 @@ from partstream.per_process import reset_after_fork
 
 from .samples import (
     CACHE,
+    DEPARTED,
     FAILED,
     OK,
     PART,
@@ -31,7 +32,7 @@ class Response(NamedTuple):
 
     Attributes:
         view: The route of the view.
-        status: The status.
+        status: The status; 0: the client left before there was one.
         seconds: How long it took.
         parts: Name, source or code of the error, seconds, and bytes of JSON of each part.
         pending: The parts that were left to a later chunk.
@@ -121,6 +122,8 @@ def _add(table: Table, response: Response) -> None:
 
 
 def _outcome(status: int, has_errors: bool) -> str:
+    if not status:
+        return DEPARTED
     if status >= 500:
         return FAILED
     if status >= 400:

@@ -23,6 +23,8 @@ PART_ERRORS: Final = "part_errors"
 THROTTLED: Final = "throttled"
 REFUSED: Final = "refused"
 FAILED: Final = "failed"
+#: There was no response: the client left before, under ASGI.
+DEPARTED: Final = "departed"
 
 #: Outcomes of a part that has data, and of one that was left to a later chunk. All others are codes
 #: of errors.
@@ -35,19 +37,23 @@ MAX_LABELS: Final = 2000
 #: Stands for all views, parts and codes beyond that.
 OTHER: Final = "(other)"
 
-_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED}
+_MICRO = 1_000_000
+_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED, DEPARTED}
 
 
 class Samples:
     """What was measured under one set of labels.
 
+    Sums are integers: those of many workers are the same in whatever order they are added up, so
+    that a counter does not seem to decrease when another worker answers for all.
+
     Attributes:
         count: The number of samples.
-        seconds: The sum of their durations.
+        microseconds: The sum of their durations.
         buckets: The histogram of the durations, see `histograms`.
         tracked: The number of samples whose queries and sizes were measured.
         queries: The sum of their queries.
-        query_seconds: The sum of the durations of those.
+        query_microseconds: The sum of the durations of those.
         size: The sum of their sizes in bytes: the JSON of a part, or by how much a response raised
             the peak of the worker's memory.
         largest: The largest of these sizes.
@@ -59,22 +65,32 @@ class Samples:
         "count",
         "largest",
         "lookups",
+        "microseconds",
         "queries",
-        "query_seconds",
-        "seconds",
+        "query_microseconds",
         "size",
         "tracked",
     )
 
     def __init__(self) -> None:
         self.count = self.tracked = self.queries = self.size = self.largest = self.lookups = 0
-        self.seconds = self.query_seconds = 0.0
+        self.microseconds = self.query_microseconds = 0
         self.buckets: dict[int, int] = {}
+
+    @property
+    def seconds(self) -> float:
+        """The sum of the durations."""
+        return self.microseconds / _MICRO
+
+    @property
+    def query_seconds(self) -> float:
+        """The sum of the durations of the queries."""
+        return self.query_microseconds / _MICRO
 
     def add(self, seconds: float, lookups: int = 0) -> None:
         """Add one duration."""
         self.count += 1
-        self.seconds += seconds
+        self.microseconds += round(seconds * _MICRO)
         self.lookups += lookups
         bucket = bucket_of(seconds)
         buckets = self.buckets
@@ -88,15 +104,15 @@ class Samples:
             self.largest = size
         if durations:
             self.queries += len(durations)
-            self.query_seconds += sum(durations)
+            self.query_microseconds += round(sum(durations) * _MICRO)
 
     def merge(self, other: Samples) -> None:
         """Add all samples of another."""
         self.count += other.count
-        self.seconds += other.seconds
+        self.microseconds += other.microseconds
         self.tracked += other.tracked
         self.queries += other.queries
-        self.query_seconds += other.query_seconds
+        self.query_microseconds += other.query_microseconds
         self.size += other.size
         self.largest = max(self.largest, other.largest)
         self.lookups += other.lookups
@@ -104,17 +120,22 @@ class Samples:
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def payload(self) -> list[Any]:
-        """The values as plain data, see `from_payload`."""
+        """The values as plain data, see `from_payload`.
+
+        The buckets are the lowest one, then the counts from there on.
+        """
+        buckets = self.buckets
+        lowest, highest = min(buckets, default=0), max(buckets, default=-1)
         return [
             self.count,
-            round(self.seconds, 6),
+            self.microseconds,
             self.tracked,
             self.queries,
-            round(self.query_seconds, 6),
+            self.query_microseconds,
             self.size,
             self.largest,
             self.lookups,
-            [number for pair in self.buckets.items() for number in pair],
+            [lowest, *(buckets.get(bucket, 0) for bucket in range(lowest, highest + 1))],
         ]
 
     @classmethod
@@ -123,16 +144,16 @@ class Samples:
         made = cls()
         (
             made.count,
-            made.seconds,
+            made.microseconds,
             made.tracked,
             made.queries,
-            made.query_seconds,
+            made.query_microseconds,
             made.size,
             made.largest,
             made.lookups,
-            buckets,
+            (lowest, *counts),
         ) = payload
-        made.buckets = dict(zip(buckets[::2], buckets[1::2], strict=True))
+        made.buckets = {bucket: count for bucket, count in enumerate(counts, lowest) if count}
         return made
 
 

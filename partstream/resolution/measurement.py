@@ -59,7 +59,7 @@ class Measurement(Observation):
 
         Args:
             view: The route of the view.
-            status: The status of the response.
+            status: The status of the response; 0: the client left before there was one.
         """
         now = perf_counter()
         durations = self._durations

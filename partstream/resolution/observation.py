@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from partstream.performance.queries import (
 
 from .boundary import Boundary
 from .job import Job
-from .observers import PartObserver, PartRun, get_observers, tolerate
+from .observers import PartObserver, PartRun, Tolerated, get_observers, tolerate
 
 logger = get_logger("partstream.parts")
 
@@ -105,10 +106,6 @@ def observation_of(request: HttpRequest, *, debugs: bool) -> Observation | None:
     return attached
 
 
-def _enter(stack: ExitStack, observer: PartObserver, run: PartRun) -> None:
-    stack.enter_context(observer.running(run))
-
-
 class ObservedBoundary(Boundary):
     """Watches the code of each part, around another boundary."""
 
@@ -116,6 +113,7 @@ class ObservedBoundary(Boundary):
         super().__init__(inner.view, inner.request)
         self._inner = inner
         self._observation = observation
+        #: The runs of coroutines that nothing has settled yet.
         self._runs: dict[str, PartRun] = {}
 
     def settle(self, job: Job) -> Outcome:
@@ -130,13 +128,15 @@ class ObservedBoundary(Boundary):
         self, name: str, loader: Loader, error: BaseException, seconds: float = 0.0
     ) -> Outcome:
         """See `Boundary.fail`."""
-        # Not the end of the part's run, which may go on in its thread.
+        self._give_up(name)
         with counted_in(self._durations_of(name)):
             return self._inner.fail(name, loader, error, seconds)
 
     def start_of(self, job: Job) -> Callable[[], Any]:
         """See `Boundary.start_of`."""
         start, durations = self._inner.start_of(job), self._durations_of(job.name)
+        if durations is not None:
+            count_queries()
 
         async def counted() -> Any:
             # As `counted_in`, whose frames on Python 3.10 would wait for the garbage collector
@@ -149,9 +149,14 @@ class ObservedBoundary(Boundary):
                 current.set(before)
 
         async def shown() -> Any:
-            with ExitStack() as stack:
-                self._enter(stack, self._run_of(job.name))
-                return await (start if durations is None else counted)()
+            run = self._runs[job.name] = self._new_run(job.name)
+            try:
+                with ExitStack() as stack:
+                    self._enter(stack, run)
+                    return await (start if durations is None else counted)()
+            except CancelledError:
+                self._give_up(job.name)
+                raise
 
         if self._observation.observers:
             return shown
@@ -182,30 +187,37 @@ class ObservedBoundary(Boundary):
 
     # Observers
 
-    def _run_of(self, name: str) -> PartRun:
-        run = self._runs.get(name)
-        if run is None:
-            durations = self._durations_of(name)
-            run = self._runs[name] = PartRun(self.view, self.request, name, durations)
-        return run
+    def _new_run(self, name: str) -> PartRun:
+        return PartRun(self.view, self.request, name, self._durations_of(name))
 
     def _shown(self, name: str, settle: Callable[..., Outcome], *args: Any) -> Outcome:
         """Let the observers see a run."""
-        run, outcome = self._run_of(name), None
+        run, outcome = self._runs.pop(name, None) or self._new_run(name), None
         try:
             with ExitStack() as stack:
                 self._enter(stack, run)
                 outcome = settle(*args)
             return outcome
         finally:
-            run.ended = perf_counter()
-            self._runs.pop(name, None)
-            for observer in self._observation.observers:
-                tolerate(observer.ended, run, outcome)
+            self._end(run, outcome)
+
+    def _give_up(self, name: str) -> None:
+        """End the run of a coroutine that was cancelled: nothing will settle it.
+
+        A run in a thread is not known here. It goes on, and ends by itself.
+        """
+        run = self._runs.pop(name, None)
+        if run is not None:
+            self._end(run, None)
+
+    def _end(self, run: PartRun, outcome: Outcome | None) -> None:
+        run.ended = perf_counter()
+        for observer in self._observation.observers:
+            tolerate(observer.ended, run, outcome)
 
     def _enter(self, stack: ExitStack, run: PartRun) -> None:
         for observer in self._observation.observers:
-            tolerate(_enter, stack, observer, run)
+            stack.enter_context(Tolerated(observer, run))
 
     # Warnings
 
@@ -221,5 +233,5 @@ class ObservedBoundary(Boundary):
                         "select_related() or prefetch_related(). The statement: %.500s",
                         subject,
                         count,
-                        statement,
+                        " ".join(statement.split()),
                     )

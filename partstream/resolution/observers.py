@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
+from types import TracebackType
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
@@ -69,7 +70,13 @@ class PartObserver:
         return nullcontext()
 
     def ended(self, run: PartRun, outcome: Outcome | None) -> None:
-        """The part has ended. None: it failed after its timeout, when nothing waited any more."""
+        """The part has ended, or nothing waits for it any more.
+
+        Args:
+            run: The run.
+            outcome: Its outcome; None: it failed after its timeout, or it is a coroutine that was
+                cancelled at its timeout.
+        """
 
     def resolved(
         self, view: APIView, request: Request, outcomes: Sequence[Outcome], pending: Sequence[str]
@@ -111,3 +118,31 @@ def tolerate(call: Callable[..., Any], *args: Any) -> None:
         call(*args)
     except Exception:
         logger.exception("An observer of parts failed.")
+
+
+class Tolerated:
+    """The context manager of an observer around a part: it neither raises nor swallows anything."""
+
+    def __init__(self, observer: PartObserver, run: PartRun) -> None:
+        self._observer = observer
+        self._run = run
+        self._manager: AbstractContextManager[Any] | None = None
+
+    def __enter__(self) -> None:
+        """Enter it; an exception that it raises is only logged."""
+        tolerate(self._begin)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave it, if it was entered."""
+        if self._manager is not None:
+            tolerate(self._manager.__exit__, kind, error, trace)
+
+    def _begin(self) -> None:
+        manager = self._observer.running(self._run)
+        manager.__enter__()
+        self._manager = manager

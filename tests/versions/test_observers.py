@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from partstream.resolution.observers import (
     get_observers,
     remove_observer,
 )
+from tests.support.concurrency import PATIENCE, wait_until
 from tests.support.log_messages import message
 from tests.support.walk_client import get_json, names
 
@@ -124,6 +126,44 @@ def test_observer__sees_what_is_left_to_a_later_chunk(
     slow.release()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_observer__sees_the_end_of_a_coroutine_that_is_cancelled(serve, client, executor, observe):
+    ended = threading.Event()
+
+    class Waiting(Noting):
+        def ended(self, run, outcome):
+            super().ended(run, outcome)
+            ended.set()
+
+    async def hang(request):
+        await asyncio.sleep(PATIENCE)
+
+    seen = observe(Waiting())
+    url = serve(parts=[("hangs", lazy(hang, timeout=0.05))], executor=executor)
+    assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
+    assert ended.wait(PATIENCE)
+    assert seen.ends == [("hangs", None)]
+    wait_until(lambda: seen.left == seen.entered == ["hangs"])
+
+
+def test_observer__sees_the_end_of_a_coroutine_that_refuses_to_be_cancelled(
+    serve, client, observe, threads
+):
+    let_go = threading.Event()
+
+    async def hang(request):
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    seen = observe(Noting())
+    url = serve(parts=[("hangs", lazy(hang, timeout=0.05))], executor=threads)
+    assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
+    assert seen.ends == [("hangs", None)]
+    let_go.set()
+    wait_until(lambda: seen.left == ["hangs"])
+
+
 def test_observer__several(serve, client, observe):
     both = [observe(Noting()), observe(Noting())]
     get_json(client, serve(parts=[("plain", lazy(load))]))
@@ -153,6 +193,55 @@ def test_observer__that_raises_breaks_nothing(
     assert names(envelope) == ["meta", "plain", "later", "needs"]
     assert "An observer of parts failed." in map(message, caplog.records)
     assert others in get_observers()
+
+
+class RaisesAtTheEnd(PartObserver):
+    """Its context managers raise when they are left."""
+
+    @contextmanager
+    def running(self, run):
+        yield
+        raise RuntimeError("broken observer")
+
+
+class Swallowing(PartObserver):
+    """Its context managers swallow what the part raises, as they must not."""
+
+    class Manager:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return True
+
+    def running(self, run):
+        return self.Manager()
+
+
+@pytest.mark.parametrize("kind", [RaisesAtTheEnd, Swallowing])
+def test_observer__whose_context_manager_is_broken_breaks_nothing(
+    serve, client, executor, observe, caplog, kind
+):
+    observe(kind())
+    seen = observe(Noting())
+    url = serve(HybridProgressiveView, parts=PARTS, chunk_size=10, executor=executor)
+    assert names(get_json(client, url)) == ["meta", "plain", "later", "needs"]
+    assert len(seen.ends) == 5
+    told = "An observer of parts failed." in map(message, caplog.records)
+    assert told is (kind is RaisesAtTheEnd)
+
+
+def test_observer__sees_the_end_of_a_part_that_fails_the_request(serve, client, observe):
+    """A KeyboardInterrupt is no failure of a part. It goes on through each observer."""
+
+    def interrupt(request):
+        raise KeyboardInterrupt
+
+    observe(Swallowing())
+    seen = observe(Noting())
+    with pytest.raises(KeyboardInterrupt):
+        client.get(serve(parts=[("plain", lazy(interrupt))]))
+    assert (seen.entered, seen.left, seen.ends) == (["plain"], ["plain"], [("plain", None)])
 
 
 def test_observer__of_nothing_is_free(serve, client):

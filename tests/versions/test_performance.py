@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from threading import current_thread, main_thread
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -22,6 +22,8 @@ from partstream import (
     lazy,
     safe_call,
 )
+from partstream.backends.executors.inline import InlineExecutor
+from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import Misuse
 from partstream.performance import PerformanceMonitor
 from partstream.performance.publication import publisher
@@ -124,6 +126,13 @@ def close_for_good():
         connection.connection = None
 
 
+class ClosingThreads(ThreadExecutor):
+    """Leaves no connection for the garbage collector: see `close_for_good`."""
+
+    def after_call(self, request):
+        close_for_good()
+
+
 @pytest.fixture(params=["wsgi", "asgi"])
 def any_client(request, client):
     return client if request.param == "wsgi" else LoopClient()
@@ -160,25 +169,21 @@ def test_monitor__counts_queries_of_parts_and_around_them(measured, any_client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_monitor__counts_queries_in_every_thread(measured, client, monkeypatch, threads):
-    monkeypatch.setattr(Board, "executor", threads)
+def test_monitor__counts_queries_in_every_thread(measured, client, monkeypatch, executors):
+    monkeypatch.setattr(Board, "executor", executors(ClosingThreads))
     walk(client, "/board/")
     assert measured.get_average_queries("board/", "orders") == 3
     assert measured.get_average_queries("board/") == 4
 
 
 @pytest.mark.django_db(transaction=True)
-def test_monitor__counts_queries_of_coroutines(measured, mount, client, executor):
-    def query_here(times):
-        query(times)(None)
-        if current_thread() is not main_thread():
-            close_for_good()
-
+@pytest.mark.parametrize("kind", [InlineExecutor, ClosingThreads])
+def test_monitor__counts_queries_of_coroutines(measured, mount, client, executors, kind):
     async def count(request):
-        await sync_to_async(query_here)(1)
+        await sync_to_async(query(1))(request)
 
     async def count_twice(request):
-        await sync_to_async(query_here)(2)
+        await sync_to_async(query(2))(request)
 
     def later(request):
         return Note.objects.values("pk")
@@ -187,7 +192,7 @@ def test_monitor__counts_queries_of_coroutines(measured, mount, client, executor
         parts = [("one", lazy(count)), ("two", lazy(count_twice)), ("lazy", lazy(later))]
         chunk_size = 3
 
-    Async.executor = executor
+    Async.executor = executors(kind)
     mount(path("async/", Async.as_view()))
     get_json(client, "/async/")
     figures = [measured.get_average_queries("async/", part) for part in ("one", "two", "lazy")]
@@ -263,6 +268,29 @@ def test_monitor__a_view_that_raises_counts(measured, mount, client):
     assert client.get("/broken/").status_code == 500
     assert measured.get_outcomes("broken/") == {"failed": 1}
     assert measured.get_error_rate() == 1
+    assert current.get() is None
+
+
+def test_monitor__a_client_that_leaves_counts(measured, mount, held):
+    """Else a view whose clients give up would seem to answer nobody, and so to be well."""
+    slow = held()
+
+    class Slow(ProgressiveView):
+        parts = [("slow", lazy(slow))]
+
+    async def leave():
+        asking = asyncio.ensure_future(AsyncClient().get("/slow/"))
+        await asyncio.to_thread(slow.wait_until_begun)
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        slow.release()
+
+    mount(path("slow/", Slow.as_view()))
+    asyncio.run(leave())
+    assert measured.get_outcomes("slow/") == {"departed": 1}
+    assert measured.get_error_rate("slow/") == 0
+    assert measured.get_average_response_time("slow/") > 0
     assert current.get() is None
 
 

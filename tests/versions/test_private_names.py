@@ -47,6 +47,10 @@ PRIVATE = {
     "_request": (ANYWHERE, "DRF documents it as the way to Django's request"),
     "_meta": ("identity.py", "Django documents it"),
     "_default_manager": ("management/commands/partstream_walk.py", "Django documents it"),
+    "_cached_user": (
+        "management/commands/partstream_walk.py",
+        "the user that Django's middleware would find by a session",
+    ),
     "_replace": ("backends/redis_cluster.py", "Python documents it, of named tuples"),
     "_get_running_loop": (
         "isolation/transactions.py",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 from io import StringIO
 
 import pytest
+from django.contrib.auth.decorators import login_required
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.http import HttpResponse
 from django.urls import include, path
 from rest_framework.permissions import IsAdminUser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 
 from partstream import HybridProgressiveView, PartError, ProgressiveView, cached_for, lazy
 from partstream.management.commands import partstream_walk
 from partstream.resolution.observers import get_observers
+from tests.support.concurrency import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -44,11 +48,16 @@ class Board(HybridProgressiveView):
     ]
 
 
+class Hidden(ProgressiveView):
+    parts = [("margins", lazy(query(1), permission_classes=[IsAdminUser]))]
+
+
 @pytest.fixture(autouse=True)
 def urls(mount):
     mount(
         path("board/", include(Board.urls())),
         path("plain/", lambda request: HttpResponse("{}", content_type="application/json")),
+        path("hidden/", Hidden.as_view()),
     )
 
 
@@ -202,11 +211,95 @@ def test_walk__shows_progress_on_a_terminal_alone():
     assert file.getvalue() == ""
 
 
+def test_walk__shows_nothing_after_its_end(mount, held, threads):
+    """A loader that went on after its timeout ends when the prompt has returned."""
+    slow, terminal = held(), Terminal()
+
+    class Slow(ProgressiveView):
+        executor = threads
+        parts = [("slow", lazy(slow, timeout=0.05))]
+
+    mount(path("slow/", Slow.as_view()))
+    run("/slow/", stderr=terminal)
+    shown = terminal.getvalue()
+    assert "running: slow" in shown
+    slow.release()
+    wait_until(lambda: not threads.abandoned)
+    assert terminal.getvalue() == shown
+
+
+class Vendor(JSONRenderer):
+    """JSON under a name of its own."""
+
+    media_type = "application/vnd.shop+json"
+
+
+class Pack(BaseRenderer):
+    """No JSON at all."""
+
+    media_type = "application/x-pack"
+
+    def render(self, data, *args, **kwargs):
+        return repr(data).encode()
+
+
+@pytest.mark.parametrize("renderers", [[Vendor], [Pack], [Pack, JSONRenderer]])
+def test_walk__of_a_view_with_renderers_of_its_own(mount, renderers):
+    class Report(ProgressiveView):
+        chunk_size = 1
+        renderer_classes = renderers
+        parts = [("a", 1), ("b", 2)]
+
+    mount(path("report/", Report.as_view()))
+    assert list(rows(run("/report/"))) == ["a", "b"]
+
+
+def test_walk__the_user_is_the_same_for_djangos_middleware(mount, staff):
+    mount(path("board/", login_required(Board.as_view())))
+    with pytest.raises(CommandError, match=r"answers 302. It redirects to /accounts/login/"):
+        run("/board/")
+    assert "margins" in rows(run("/board/", user=staff.username))
+
+
+def test_walk__below_the_path_of_the_project(settings, staff):
+    """Its URL as a browser shows it, and without the project's path."""
+    settings.FORCE_SCRIPT_NAME = "/shop"
+    assert "orders" in rows(run("/shop/board/"))
+    assert "orders" in rows(run("https://localhost/shop/board/?year=2026"))
+    assert "orders" in rows(run("/board/"))
+
+
+def test_walk__in_an_encoding_without_blocks():
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    call_command("partstream_walk", "/board/", stdout=output)
+    output.seek(0)
+    assert "#" in output.read()
+
+
+@pytest.mark.parametrize("wait", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1.5", ""])
+def test_walk__a_wait_that_is_no_number_is_a_second(mount, monkeypatch, wait):
+    """Other middleware may write a date."""
+    waits, answers = [], []
+
+    def answer(request):
+        if not answers:
+            answers.append(429)
+            return HttpResponse(status=429, headers={"Retry-After": wait})
+        return Board.as_view()(request)
+
+    monkeypatch.setattr(partstream_walk.time, "sleep", waits.append)
+    mount(path("board/", answer))
+    run("/board/")
+    assert waits == [1]
+
+
 @pytest.mark.parametrize(
     ("url", "text"),
     [
         ("board/", "is not a path"),
-        ("/nowhere/", "answers 404"),
+        ("/nowhere/", r"answers 404\.$"),
+        ("/board/manifest/", "not a view that delivers parts"),
+        ("/hidden/", "has no parts for this user"),
         ("/plain/", "not a view that delivers parts"),
         ("/board/?cursor=x", "cursor_invalid"),
     ],
@@ -217,9 +310,10 @@ def test_walk__says_what_is_wrong(url, text):
     assert not get_observers()
 
 
-def test_walk__an_unknown_user():
-    with pytest.raises(CommandError, match="There is no user 'nobody'"):
-        run("/board/", user="nobody")
+@pytest.mark.parametrize("name", ["nobody", "", "a\x00b"])
+def test_walk__an_unknown_user(name):
+    with pytest.raises(CommandError, match="There is no user"):
+        run("/board/", user=name)
 
 
 @pytest.mark.parametrize("columns", [20, 80, 400])

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from rest_framework.test import APIClient
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.test.client import Client, ClientHandler
+from rest_framework.test import force_authenticate
 
 from partstream.parts.outcome import Outcome
 from partstream.resolution.observers import (
@@ -30,6 +33,8 @@ from partstream.resolution.observers import (
 _NARROWEST = 10
 #: Characters of a line beside the bar and the part's name.
 _BESIDE = 48
+#: What bars are made of, and the same where the terminal's encoding does not have it.
+_BLOCK, _PLAIN = "█", "#"
 
 
 @dataclass
@@ -70,16 +75,20 @@ class Recording(PartObserver):
         """See `PartObserver.running`."""
         with self._lock:
             self._running[run.name] = self._runs[run.name] = run
-            names = list(self._running)
-        self._show(names)
+            self._show(list(self._running))
         yield
 
     def ended(self, run: PartRun, outcome: Outcome | None) -> None:
         """See `PartObserver.ended`."""
         with self._lock:
             self._running.pop(run.name, None)
-            names = list(self._running)
-        self._show(names)
+            self._show(list(self._running))
+
+    def close(self) -> None:
+        """Show nothing any more: loaders may go on after the walk."""
+        with self._lock:
+            self._show([])
+            self._show = _ignore
 
     def resolved(
         self, view: Any, request: Any, outcomes: Sequence[Outcome], pending: Sequence[str]
@@ -91,6 +100,30 @@ class Recording(PartObserver):
             self.rows.append(Row(outcome.name, outcome, self.chunk, run))
         for name in pending:
             self.rows.append(Row(name, None, self.chunk, self._runs.get(name)))
+
+
+def _ignore(names: Sequence[str]) -> None:
+    """Show nothing."""
+
+
+class _Handler(ClientHandler):
+    """Handles requests of a user, who is logged in without a session.
+
+    Args:
+        user: None: an anonymous visitor.
+    """
+
+    def __init__(self, user: Any) -> None:
+        super().__init__(enforce_csrf_checks=False)
+        self._user = user
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """The response, as the user gets it."""
+        if self._user is not None:
+            force_authenticate(request, self._user)
+            # For Django's middleware, and for decorators such as login_required().
+            request._cached_user = self._user  # type: ignore[attr-defined]
+        return super().get_response(request)
 
 
 class Command(BaseCommand):
@@ -119,11 +152,10 @@ class Command(BaseCommand):
             sizes = self._walk(client, path, extra, recording)
         finally:
             remove_observer(recording)
-            self._show_running([])
-        if not recording.rows:
-            raise CommandError(f"{path} answers, but it is not a view that delivers parts.")
+            recording.close()
         seconds = perf_counter() - started
-        for line in draw(recording.rows, started, seconds, shutil.get_terminal_size().columns):
+        columns, block = shutil.get_terminal_size().columns, self._choose_block()
+        for line in draw(recording.rows, started, seconds, columns, block):
             self.stdout.write(line)
         runs = {id(row.run): row.run for row in recording.rows if row.run is not None}
         queries = sum(len(run.queries or ()) for run in runs.values())
@@ -132,29 +164,32 @@ class Command(BaseCommand):
             f"{sum(sizes):,} bytes of responses"
         )
 
-    def _prepare(self, url: str, user: str | None) -> tuple[APIClient, str, dict[str, Any]]:
+    def _prepare(self, url: str, user: str | None) -> tuple[Client, str, dict[str, Any]]:
         parts = urlsplit(url)
         if not parts.path.startswith("/"):
             raise CommandError(f"{url!r} is not a path. Write for example /api/dashboard/.")
         hosts = [host for host in settings.ALLOWED_HOSTS if host.strip("*.")]
         host = parts.netloc or (hosts[0].lstrip(".") if hosts else "localhost")
-        client = APIClient()
-        if user is not None:
-            client.force_authenticate(self._find_user(user))
+        client = Client()
+        client.handler = _Handler(None if user is None else self._find_user(user))
         secure = parts.scheme == "https" or settings.SECURE_SSL_REDIRECT
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        extra = {"HTTP_HOST": host, "HTTP_ACCEPT": "application/json", "secure": secure}
-        return client, path, extra
+        path, prefix = parts.path, (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+        if prefix and path.startswith(f"{prefix}/"):
+            path = path.removeprefix(prefix)
+        path += f"?{parts.query}" if parts.query else ""
+        # Views that have no renderer for the first choose one of theirs.
+        accept = "application/json, */*;q=0.1"
+        return client, path, {"HTTP_HOST": host, "HTTP_ACCEPT": accept, "secure": secure}
 
     def _find_user(self, name: str) -> Any:
         model = get_user_model()
         try:
-            return model._default_manager.get_by_natural_key(name)
-        except model.DoesNotExist:
+            return model._default_manager.get(**{model.USERNAME_FIELD: name})
+        except (model.DoesNotExist, ValueError):
             raise CommandError(f"There is no user {name!r}.") from None
 
     def _walk(
-        self, client: APIClient, path: str, extra: dict[str, Any], recording: Recording
+        self, client: Client, path: str, extra: dict[str, Any], recording: Recording
     ) -> list[int]:
         """Request each chunk; returns the sizes of the responses in bytes."""
         sizes: list[int] = []
@@ -164,20 +199,30 @@ class Command(BaseCommand):
             recording.chunk += 1
             response = client.get(base, QUERY_STRING=query, **extra)
             if response.status_code == 429:
-                wait = int(response.headers.get("Retry-After", 1))
+                wait = _seconds(response.headers.get("Retry-After", ""))
                 self.stderr.write(f"Over the rate limit: the walk goes on in {wait} s.")
                 time.sleep(wait)
                 continue
             if response.status_code != 200:
-                is_json = response.headers.get("Content-Type") == "application/json"
-                text = response.content.decode(errors="replace") if is_json else ""
-                raise CommandError(f"{base} answers {response.status_code}. {text:.500}")
+                told = _explanation(response)
+                raise CommandError(f"{base} answers {response.status_code}. {told}".rstrip())
             sizes.append(len(response.content))
+            # As it was before the view's renderer wrote it in a format of its own.
+            envelope = getattr(response, "data", None)
+            if not isinstance(envelope, dict) or "results" not in envelope:
+                raise CommandError(f"{base} answers, but it is not a view that delivers parts.")
             if not recording.rows:
-                return sizes
-            token = response.json().get("cursor")
+                raise CommandError(f"{base} has no parts for this user.")
+            token = envelope.get("cursor")
             query = _next_query(response, path.partition("?")[2], token)
         return sizes
+
+    def _choose_block(self) -> str:
+        try:
+            _BLOCK.encode(getattr(self.stdout, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            return _PLAIN
+        return _BLOCK
 
     def _show_running(self, names: Sequence[str]) -> None:
         """Show which parts run, on a terminal."""
@@ -188,6 +233,19 @@ class Command(BaseCommand):
             self.stderr.flush()
 
 
+def _seconds(retry_after: str) -> int:
+    """The seconds of a ``Retry-After``; other code may have written a date."""
+    return int(retry_after) if retry_after.isdecimal() else 1
+
+
+def _explanation(response: Any) -> str:
+    """What a response that is no success says of itself."""
+    if response.headers.get("Content-Type") == "application/json":
+        return str(response.content.decode(errors="replace"))[:500]
+    location = response.headers.get("Location")
+    return "" if location is None else f"It redirects to {location}"
+
+
 def _next_query(response: Any, query: str, token: str | None) -> str:
     link = response.headers.get("Link", "")
     if link.startswith("<?"):
@@ -195,7 +253,9 @@ def _next_query(response: Any, query: str, token: str | None) -> str:
     return f"{query}&cursor={token}" if query else f"cursor={token}"
 
 
-def draw(rows: Sequence[Row], started: float, seconds: float, columns: int) -> Iterator[str]:
+def draw(
+    rows: Sequence[Row], started: float, seconds: float, columns: int, block: str = _BLOCK
+) -> Iterator[str]:
     """The lines of the waterfall.
 
     Args:
@@ -203,6 +263,7 @@ def draw(rows: Sequence[Row], started: float, seconds: float, columns: int) -> I
         started: When the walk began, on the clock of ``time.perf_counter()``.
         seconds: How long it took.
         columns: The width of the terminal in characters.
+        block: What the bars are made of.
     """
     longest = max([len("part"), *(len(row.name) for row in rows)])
     width = max(_NARROWEST, min(60, columns - longest - _BESIDE))
@@ -212,7 +273,7 @@ def draw(rows: Sequence[Row], started: float, seconds: float, columns: int) -> I
     )
     for row in rows:
         run, outcome = row.run, row.outcome
-        bar = "" if run is None else _bar(run, started, seconds, width)
+        bar = "" if run is None else _bar(run, started, seconds, width, block)
         queries = "" if run is None or run.queries is None else str(len(run.queries))
         if outcome is None:
             figures, source = f"{'':>9}  {queries:>7}  {'':>9}", "pending"
@@ -224,8 +285,8 @@ def draw(rows: Sequence[Row], started: float, seconds: float, columns: int) -> I
         yield f"{row.chunk:>5}  {row.name:{longest}}  {bar:{width}}  {figures}  {source}"
 
 
-def _bar(run: PartRun, started: float, seconds: float, width: int) -> str:
+def _bar(run: PartRun, started: float, seconds: float, width: int, block: str) -> str:
     end = run.ended if run.ended is not None else started + seconds
     first = min(width - 1, max(0, int((run.started - started) / seconds * width)))
     last = min(width, max(first + 1, round((end - started) / seconds * width)))
-    return " " * first + "█" * (last - first)
+    return " " * first + block * (last - first)

@@ -8,7 +8,7 @@ from django.urls import path
 
 from partstream import ProgressiveView, cached_for, lazy, safe_call
 from partstream.resolution.observers import get_observers
-from tests.support.concurrency import wait_until
+from tests.support.concurrency import HeldCoroutine, wait_until
 from tests.support.requirements import demand
 from tests.support.walk_client import at, get_json
 
@@ -170,6 +170,13 @@ def test_spans__of_a_part_that_failed_after_its_timeout(exported, mount, client,
     assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
     slow.release()
     wait_until(lambda: "part slow" in exported.spans())
+    assert exported.spans()["part slow"].attributes["error.type"] == "part_timeout"
+
+
+def test_spans__of_a_coroutine_that_is_cancelled(exported, mount, client, held, threads):
+    slow = held(kind=HeldCoroutine)
+    url = serve(mount, [("slow", lazy(slow, timeout=0.05))], executor=threads)
+    assert get_json(client, url)["errors"][0]["code"] == "part_timeout"
     assert exported.spans()["part slow"].attributes["error.type"] == "part_timeout"
 
 

@@ -9,6 +9,7 @@ from django.urls import include, path
 from partstream import HybridProgressiveView, lazy
 from partstream.performance.publication import publisher
 from partstream.performance.recorder import Response, recorder
+from tests.support.redis import needs_redis
 from tests.support.requirements import demand
 from tests.support.walk_client import get_json
 
@@ -144,3 +145,20 @@ def test_metrics__odd_names_are_escaped(exporter):
     record(0.1, view='odd"\\\n/<path:x>/')
     labels = [s.labels["view"] for s in scrape(exporter)["partstream_response_seconds"]]
     assert set(labels) == {'odd"\\\n/<path:x>/'}
+
+
+@needs_redis
+def test_metrics__while_the_store_hangs_no_counter_decreases(exporter, redis_server, settings):
+    """The scrape succeeds without them. Those of this worker alone would look like a reset."""
+    settings.CACHES = {
+        "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_server.url}
+    }
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "partstream.backends.caches.redis.RedisCacheStore"}
+    record(0.1)
+    assert value(scrape(exporter)["partstream_workers"], "partstream_workers") == 1
+    with redis_server.paused():
+        record(0.1)
+        found = scrape(exporter)
+    assert value(found["partstream_workers"], "partstream_workers") == 0
+    assert not found["partstream_response_seconds"]
+    assert not found["partstream_part_queries"]

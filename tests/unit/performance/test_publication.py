@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 
 import pytest
 import time_machine
 from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.caches.null import NullCacheStore
+from partstream.backends.faults import CallFault
 from partstream.keys import get_key_ring
 from partstream.performance import publication
+from partstream.performance.entries import SLICE_SECONDS, claim_key, slice_key, totals_key
 from partstream.performance.publication import (
     CLAIM_SECONDS,
+    FIRST_CLAIM_SECONDS,
     INTERVAL,
+    PROLONGING_SECONDS,
     RETENTION,
-    SLICE_SECONDS,
+    TOTALS_SECONDS,
     Publisher,
 )
 from partstream.performance.recorder import Recorder, Response
-from partstream.performance.samples import OUTAGE, RESPONSE
+from partstream.performance.samples import MAX_LABELS, OUTAGE, PART, RESPONSE
 from tests.support.concurrency import wait_until
 
 
@@ -30,6 +36,8 @@ class SharedStore(DjangoCacheStore):
 
     is_down = False
     most = 1 << 20
+    #: Reading keys with one of these prefixes fails once, as when there is no free connection.
+    fails_once = ()
 
     def __init__(self, **options):
         super().__init__(**{"keys": get_key_ring(), "max_size": self.most, **options})
@@ -37,6 +45,9 @@ class SharedStore(DjangoCacheStore):
 
     def read(self, keys):
         self._fail()
+        if self.fails_once and any(key.startswith(self.fails_once) for key in keys):
+            self.fails_once = ()
+            raise CallFault("this call fails, and the next one does not")
         return super().read(keys)
 
     def write(self, entries, ttl):
@@ -60,10 +71,10 @@ class Worker:
         self.publisher = Publisher()
         self._patch = monkeypatch
 
-    def respond(self, times=1, view="view/", status=200):
+    def respond(self, times=1, view="view/", status=200, seconds=0.5):
         for _ in range(times):
             self.recorder.record(
-                Response(view, status, 0.5, [], [], [], None, {}, 0),
+                Response(view, status, seconds, [], [], [], None, {}, 0),
             )
 
     def publish(self):
@@ -127,6 +138,42 @@ def test_publisher__a_worker_sees_itself_before_it_publishes(clock, store, make_
     assert worker.read().workers == 1
 
 
+def test_publisher__gauges_are_those_that_a_worker_last_published(clock, store, make_worker):
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    clock.shift(FIRST_CLAIM_SECONDS - 1)
+    (memory,) = make_worker().read(SLICE_SECONDS).gauges["memory"]
+    assert memory > 1 << 20
+
+
+def test_publisher__its_own_gauges_are_those_of_now(clock, store, make_worker):
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    clock.shift(FIRST_CLAIM_SECONDS - 1)
+    assert worker.read(SLICE_SECONDS).gauges["running_calls"] == [0]
+
+
+class ClosedCache(LocMemCache):
+    """Counts how many times it is closed."""
+
+    closed = 0
+
+    def close(self):
+        ClosedCache.closed += 1
+
+
+def test_publisher__closes_the_caches_of_its_thread(clock, store, make_worker, settings):
+    """Django has closed them before it publishes, at the end of the request."""
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.ClosedCache"}}
+    worker = make_worker()
+    worker.respond()
+    before = ClosedCache.closed
+    worker.publish()
+    assert ClosedCache.closed == before + 1
+
+
 def test_publisher__once_a_second(clock, store, make_worker):
     worker = make_worker()
     worker.respond()
@@ -169,7 +216,7 @@ def test_publisher__old_slices_are_forgotten(clock, store, make_worker):
         worker.publish()
         clock.shift(SLICE_SECONDS)
     assert len(worker.publisher._slices) <= RETENTION // SLICE_SECONDS + 1
-    assert len(worker.publisher._changed) == 0
+    assert not worker.publisher._unpublished_slices
 
 
 def test_publisher__totals_do_not_decrease_when_workers_end(clock, store, make_worker):
@@ -224,8 +271,232 @@ def test_publisher__an_outage_loses_nothing(clock, store, make_worker, monkeypat
     assert sum(samples.count for _, samples in found.totals.chosen(OUTAGE)) >= 1
 
 
+def test_publisher__outages_count_from_zero(clock, store, make_worker):
+    """An alert on the increase of a counter needs a value from before its first outage."""
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    assert outages(make_worker().read()) == 0
+
+
+def outages(found):
+    return dict(found.totals.chosen(OUTAGE))["SharedStore"].count
+
+
+def test_publisher__after_a_fork_it_counts_no_outage_of_its_parent(clock, store, make_worker):
+    parent = make_worker()
+    store.is_down = True
+    store.set_many({"answers": b"not"}, 60)
+    store.is_down = False
+    wait_until(lambda: store.set_many({"answers": b"again"}, 60))
+    parent.respond()
+    parent.publish()
+    for child in (make_worker(), make_worker()):
+        child.publisher.reset()
+        child.respond()
+        child.publish()
+    assert outages(make_worker().read()) == 1
+
+
+def test_publisher__after_a_long_outage_the_window_has_what_belongs_there(
+    clock, store, make_worker
+):
+    worker = make_worker()
+    worker.respond()
+    worker.publish()
+    store.is_down = True
+    for _ in range(3600 // SLICE_SECONDS):
+        clock.shift(SLICE_SECONDS)
+        worker.respond()
+        worker.publish()
+    store.is_down = False
+    wait_until(lambda: store.set_many({"answers": b"again"}, 60))
+    found = make_worker().read(300)
+    assert counts(found) == (0, 1)
+    clock.shift(INTERVAL)
+    worker.respond()
+    worker.publish()
+    in_window = 300 // SLICE_SECONDS + 1
+    assert counts(make_worker().read(300)) == (in_window + 1, 3600 // SLICE_SECONDS + 2)
+
+
+def test_publisher__after_an_outage_it_keeps_its_slot(clock, store, make_worker):
+    first, second = make_worker(), make_worker()
+    for worker in (first, second):
+        worker.respond()
+        worker.publish()
+    caches["default"].delete(claim_key(first.publisher._slot))
+    store.is_down = True
+    clock.shift(INTERVAL)
+    second.respond()
+    second.publish()
+    store.is_down = False
+    wait_until(lambda: store.set_many({"answers": b"again"}, 60))
+    clock.shift(INTERVAL)
+    second.respond()
+    second.publish()
+    assert second.publisher._slot == 1
+    assert make_worker().read().workers == 1
+
+
+def test_publisher__totals_that_it_cannot_read_are_not_overwritten(clock, store, make_worker):
+    before = make_worker()
+    before.respond(5)
+    before.publish()
+    clock.shift(CLAIM_SECONDS + 1)
+    worker = make_worker()
+    worker.respond()
+    store.fails_once = (totals_key(0),)
+    worker.publish()
+    clock.shift(INTERVAL)
+    worker.respond()
+    worker.publish()
+    assert counts(make_worker().read())[1] == 7
+
+
+def test_publisher__a_slot_that_was_lost_loses_nothing(clock, store, make_worker):
+    """A cache that is too small may drop a claim, and keep the slice that is being filled."""
+    worker, other = make_worker(), make_worker()
+    worker.respond(3)
+    worker.publish()
+    caches["default"].delete(claim_key(0))
+    other.respond(2)
+    other.publish()
+    assert other.publisher._slot == 0
+    clock.shift(INTERVAL)
+    worker.respond()
+    worker.publish()
+    for reader in (worker, other, make_worker()):
+        assert counts(reader.read()) == (6, 6)
+        assert reader.read().workers == 2
+
+
+def test_publisher__every_reader_sees_the_same_totals(clock, store, make_worker):
+    """Not even the last digit differs: a counter that decreases looks like one that was reset."""
+    workers = [make_worker() for _ in range(5)]
+    for number, worker in enumerate(workers, 1):
+        for times in range(1, 40):
+            worker.respond(seconds=1 / (7 * number + times))
+        worker.publish()
+    sums = {worker.read().totals.select(RESPONSE).seconds for worker in (*workers, make_worker())}
+    assert len(sums) == 1
+
+
+def test_publisher__a_reader_that_cannot_publish_sees_the_same_totals(
+    clock, store, make_worker, monkeypatch
+):
+    monkeypatch.setattr(publication, "MAX_SLOTS", 1)
+    worker, without_slot = make_worker(), make_worker()
+    worker.respond(2)
+    worker.publish()
+    without_slot.respond(7)
+    assert counts(without_slot.read()) == (9, 2)
+    assert counts(worker.read()) == (2, 2)
+
+
+def test_publisher__while_the_store_is_down_there_are_no_totals(clock, store, make_worker):
+    """Totals of one worker would look like a reset of all counters, and then like a flood."""
+    workers = [make_worker() for _ in range(2)]
+    for worker in workers:
+        worker.respond()
+        worker.publish()
+    store.is_down = True
+    workers[0].respond(3)
+    found = workers[0].read()
+    # It sees what it could not publish.
+    assert counts(found) == (3, 0)
+    assert found.workers == 0
+
+
+def test_publisher__workers_that_end_soon_take_few_slots(clock, store, make_worker):
+    """As gunicorn's ``max_requests`` makes them: eight workers, which live for five seconds."""
+    caches["default"].clear()
+    slots, made, reader = set(), 0, make_worker()
+    for _ in range(600 // 5):
+        for worker in [make_worker() for _ in range(8)]:
+            worker.respond(3)
+            worker.publish()
+            slots.add(worker.publisher._slot)
+            made += 1
+        clock.shift(5)
+    assert None not in slots
+    assert len(slots) <= 8 * (FIRST_CLAIM_SECONDS // 5 + 1)
+    assert counts(reader.read())[1] == 3 * made
+    clock.shift(FIRST_CLAIM_SECONDS)
+    assert reader.read().workers == 0
+
+
+def test_publisher__a_worker_that_has_run_for_long_may_be_idle_for_long(clock, store, make_worker):
+    worker = make_worker()
+    for _ in range(60):
+        worker.respond()
+        worker.publish()
+        clock.shift(10)
+    clock.shift(CLAIM_SECONDS - 20)
+    assert make_worker().read().workers == 1
+    clock.shift(20)
+    assert make_worker().read().workers == 0
+
+
+def test_publisher__totals_are_kept_while_something_reads_them(clock, store, make_worker):
+    worker, reader = make_worker(), make_worker()
+    worker.respond(3)
+    worker.publish()
+    for _ in range(3 * TOTALS_SECONDS // PROLONGING_SECONDS):
+        assert counts(reader.read())[1] == 3
+        clock.shift(PROLONGING_SECONDS + 1)
+    clock.shift(TOTALS_SECONDS)
+    assert counts(reader.read())[1] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'[["response","view/","","ok",{"count":1}]]',
+        b'{"table":[[1]],"gauges":3}',
+        b"1",
+    ],
+)
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_publisher__malformed_entries_are_ignored(
+    clock, store, make_worker, caplog, content, is_compressed
+):
+    """They are signed with the project's secret: a later version may have written them."""
+    worker, reader = make_worker(), make_worker()
+    worker.respond()
+    worker.publish()
+    number = int(time.time() // SLICE_SECONDS)
+    entry = zlib.compress(content) if is_compressed else content
+    store.set_many({totals_key(0): entry, slice_key(0, number): entry, totals_key(1): entry}, 60)
+    assert counts(reader.read()) == (0, 0)
+    # A worker that takes the slot begins anew.
+    clock.shift(CLAIM_SECONDS + 1)
+    other = make_worker()
+    other.respond(2)
+    other.publish()
+    assert counts(reader.read()) == (2, 2)
+    assert "malformed" in caplog.text
+
+
+def test_publisher__as_many_labels_as_a_table_can_have(clock, store, make_worker):
+    """With a long history, they still fit into an entry of a mebibyte."""
+    worker = make_worker()
+    table = worker.publisher._totals
+    for number in range(MAX_LABELS):
+        samples = table.of((PART, f"api/v1/dashboards/{number // 10}/", f"part_{number}", "loader"))
+        samples.count = 10_000_000
+        # Six standard deviations of a duration that varies by a factor of e.
+        for bucket in range(-90, -20):
+            samples.buckets[bucket] = 1 + (number * bucket) ** 2 % 99_991
+    worker.respond()
+    worker.publish()
+    assert counts(make_worker().read())[1] == 1
+
+
 def test_publisher__says_once_that_figures_are_too_large(clock, store, make_worker, caplog):
-    store._max_size = 200
+    store._max_size = 100
     worker = make_worker()
     for number in range(3):
         worker.respond(view=f"view/{number}/")
@@ -233,7 +504,8 @@ def test_publisher__says_once_that_figures_are_too_large(clock, store, make_work
         clock.shift(INTERVAL)
     warnings = [r for r in caplog.records if "MAX_FRAGMENT_SIZE" in r.getMessage()]
     assert len(warnings) == 1
-    assert counts(worker.read()) == (3, 3)
+    # It sees them in its window. The totals are those that all processes see.
+    assert counts(worker.read()) == (3, 0)
 
 
 def test_publisher__more_workers_than_slots(clock, store, make_worker, monkeypatch, caplog):
@@ -244,8 +516,8 @@ def test_publisher__more_workers_than_slots(clock, store, make_worker, monkeypat
         worker.publish()
         worker.publish()
     assert counts(make_worker().read()) == (2, 2)
-    # It still sees itself.
-    assert counts(workers[2].read()) == (3, 3)
+    # It still sees itself in its window. The totals are those that all processes see.
+    assert counts(workers[2].read()) == (3, 2)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 

@@ -49,7 +49,7 @@ def test_counted_in__a_failed_query_counts():
     assert len(durations) == 1
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_count_queries__a_block_of_the_project_ends_its_own_wrapper():
     """Also where the connection is opened within the block."""
     connection.close()

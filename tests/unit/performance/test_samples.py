@@ -53,6 +53,25 @@ def test_table__labels_are_bounded():
     assert {outcome for outcome, _ in table.chosen(PART, OTHER, OTHER)} == {"loader", OTHER}
 
 
+def test_samples__sums_do_not_depend_on_the_order():
+    """Floats would: 0.1 + 0.2 + 0.3 differs from 0.3 + 0.2 + 0.1."""
+    forwards, backwards = Samples(), Samples()
+    for made, values in ((forwards, (0.1, 0.2, 0.3)), (backwards, (0.3, 0.2, 0.1))):
+        for value in values:
+            made.add(value)
+            made.track([value], 0)
+    assert (forwards.seconds, forwards.query_seconds) == (0.6, 0.6)
+    assert (backwards.seconds, backwards.query_seconds) == (0.6, 0.6)
+
+
+def test_samples__without_buckets_survive_json():
+    """Outages of a store are only counted."""
+    samples = Samples()
+    samples.count = 3
+    again = Samples.from_payload(json.loads(json.dumps(samples.payload())))
+    assert (again.count, again.buckets) == (3, {})
+
+
 def test_table__payload_survives_json():
     table = filled(0.1, 3.0)
     table.of((PART, "view/", "orders", "loader")).track([0.01, 0.02], 500)
