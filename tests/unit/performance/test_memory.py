@@ -14,13 +14,13 @@ from partstream.performance.memory import PeakGrowth, peak_memory
 MIB = 1 << 20
 growth = PeakGrowth()
 # The peak at the start may be that of the process that started this one.
-parents = b"x" * (peak_memory() + 300 * MIB)
-assert growth.take(1.0) > 250 * MIB
+parents = b"x" * (peak_memory() + 120 * MIB)
+assert growth.take(1.0) > 100 * MIB
 del parents
 child = os.fork()
 if not child:
-    own = b"x" * (100 * MIB)
-    os._exit(growth.take(2.0) < 80 * MIB)
+    own = b"x" * (50 * MIB)
+    os._exit(growth.take(2.0) < 40 * MIB)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
