@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from partstream.per_process import reset_after_fork
+
 # Windows has neither: there, no memory is measured.
 resource: Any
 try:
@@ -32,6 +34,11 @@ class PeakGrowth:
     PAUSE = 0.01
 
     def __init__(self) -> None:
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Start again: the peak of a forked process is not that of its parent."""
         self._peak = peak_memory()
         self._looked_at = 0.0
 

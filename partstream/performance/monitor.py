@@ -96,7 +96,8 @@ class PerformanceMonitor:
     def get_cache_hit_rate(self, view: str | None = None, part: str | None = None) -> float:
         """The share of look-ups in the cache that found the part, from 0 to 1.
 
-        Parts that are looked for are those with ``cached_for()``, and those that their walk keeps.
+        Parts that are looked for are those with ``cached_for()``. One that its walk has kept counts
+        as found, too; one that it has not kept is not counted.
         """
         found = lookups = 0
         for outcome, samples in self._read().recent.chosen(PART, view, part):

@@ -160,8 +160,9 @@ class Publisher:
         oldest = number - RETENTION // SLICE_SECONDS
         for slices in (self._slices, self._unpublished_slices):
             slices.setdefault(number, Table()).merge(table)
-            for old in [known for known in slices if known < oldest]:
-                del slices[old]
+            # Also those of the future: the clock was wrong, and they would come back as new.
+            for wrong in [known for known in slices if not oldest <= known <= number]:
+                del slices[wrong]
 
     def _stored(self, store: CacheStore) -> bool:
         """Store what the store does not have yet; return whether all of it was stored."""

@@ -93,9 +93,12 @@ class Recorder:
         responses = self._responses
         # A request may append to the list meanwhile, so it is emptied from its front.
         count = len(responses)
-        for response in responses[:count]:
-            _add(self._table, response)
-        del responses[:count]
+        try:
+            for response in responses[:count]:
+                _add(self._table, response)
+        finally:
+            # One that cannot be added must not stay, and fail each later call.
+            del responses[:count]
 
 
 def _add(table: Table, response: Response) -> None:

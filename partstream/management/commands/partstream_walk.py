@@ -33,8 +33,8 @@ from partstream.resolution.observers import (
 _NARROWEST = 10
 #: Characters of a line beside the bar and the part's name.
 _BESIDE = 48
-#: What bars are made of, and the same where the terminal's encoding does not have it.
-_BLOCK, _PLAIN = "█", "#"
+#: What bars are made of.
+_BLOCK = "█"
 
 
 @dataclass
@@ -154,9 +154,8 @@ class Command(BaseCommand):
             remove_observer(recording)
             recording.close()
         seconds = perf_counter() - started
-        columns, block = shutil.get_terminal_size().columns, self._choose_block()
-        for line in draw(recording.rows, started, seconds, columns, block):
-            self.stdout.write(line)
+        for line in draw(recording.rows, started, seconds, shutil.get_terminal_size().columns):
+            self._print(line)
         runs = {id(row.run): row.run for row in recording.rows if row.run is not None}
         queries = sum(len(run.queries or ()) for run in runs.values())
         self.stdout.write(
@@ -217,12 +216,11 @@ class Command(BaseCommand):
             query = _next_query(response, path.partition("?")[2], token)
         return sizes
 
-    def _choose_block(self) -> str:
+    def _print(self, line: str) -> None:
         try:
-            _BLOCK.encode(getattr(self.stdout, "encoding", None) or "utf-8")
-        except UnicodeEncodeError:
-            return _PLAIN
-        return _BLOCK
+            self.stdout.write(line)
+        except UnicodeEncodeError:  # The encoding of the terminal or file has no blocks.
+            self.stdout.write(line.replace(_BLOCK, "#"))
 
     def _show_running(self, names: Sequence[str]) -> None:
         """Show which parts run, on a terminal."""
@@ -253,9 +251,7 @@ def _next_query(response: Any, query: str, token: str | None) -> str:
     return f"{query}&cursor={token}" if query else f"cursor={token}"
 
 
-def draw(
-    rows: Sequence[Row], started: float, seconds: float, columns: int, block: str = _BLOCK
-) -> Iterator[str]:
+def draw(rows: Sequence[Row], started: float, seconds: float, columns: int) -> Iterator[str]:
     """The lines of the waterfall.
 
     Args:
@@ -263,7 +259,6 @@ def draw(
         started: When the walk began, on the clock of ``time.perf_counter()``.
         seconds: How long it took.
         columns: The width of the terminal in characters.
-        block: What the bars are made of.
     """
     longest = max([len("part"), *(len(row.name) for row in rows)])
     width = max(_NARROWEST, min(60, columns - longest - _BESIDE))
@@ -273,7 +268,7 @@ def draw(
     )
     for row in rows:
         run, outcome = row.run, row.outcome
-        bar = "" if run is None else _bar(run, started, seconds, width, block)
+        bar = "" if run is None else _bar(run, started, seconds, width)
         queries = "" if run is None or run.queries is None else str(len(run.queries))
         if outcome is None:
             figures, source = f"{'':>9}  {queries:>7}  {'':>9}", "pending"
@@ -285,8 +280,8 @@ def draw(
         yield f"{row.chunk:>5}  {row.name:{longest}}  {bar:{width}}  {figures}  {source}"
 
 
-def _bar(run: PartRun, started: float, seconds: float, width: int, block: str) -> str:
+def _bar(run: PartRun, started: float, seconds: float, width: int) -> str:
     end = run.ended if run.ended is not None else started + seconds
     first = min(width - 1, max(0, int((run.started - started) / seconds * width)))
     last = min(width, max(first + 1, round((end - started) / seconds * width)))
-    return " " * first + block * (last - first)
+    return " " * first + _BLOCK * (last - first)

@@ -219,6 +219,23 @@ def test_publisher__old_slices_are_forgotten(clock, store, make_worker):
     assert not worker.publisher._unpublished_slices
 
 
+@pytest.mark.parametrize("seconds", [3600, 86_400])
+def test_publisher__a_clock_that_goes_back_brings_nothing_back(clock, store, make_worker, seconds):
+    """In this process. A shared store forgets slices by a clock of its own."""
+    store.shared = False
+    worker = make_worker()
+    clock.shift(seconds)
+    worker.respond(5)
+    worker.publish()
+    clock.shift(-seconds)
+    worker.publisher._due = 0.0  # This test's monotonic clock has gone back as well.
+    worker.respond(2)
+    worker.publish()
+    assert counts(worker.read()) == (2, 7)
+    clock.shift(seconds)
+    assert counts(worker.read()) == (0, 7)
+
+
 def test_publisher__totals_do_not_decrease_when_workers_end(clock, store, make_worker):
     seen, reader = 0, make_worker()
     for generation in range(5):

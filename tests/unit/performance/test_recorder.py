@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+
+import pytest
 
 from partstream.performance.recorder import Recorder, Response
 from partstream.performance.samples import PART, RESPONSE
@@ -81,6 +84,15 @@ def test_recorder__is_exact_with_64_threads():
     for number in range(4):
         found = sum(table.select(PART, f"view/{number}/", "orders").count for table in taken)
         assert found == threads * each / 4
+
+
+def test_recorder__a_response_that_cannot_be_added_does_not_stay():
+    recorder = Recorder()
+    recorder.record(response(seconds=math.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        recorder.take()
+    recorder.record(response())
+    assert recorder.take().select(RESPONSE).buckets == {-8: 1}
 
 
 def test_recorder__never_holds_many_responses():
