@@ -58,29 +58,29 @@ def measure(kind: str, sizes: Sizes, *, thorough: bool) -> Found:
         exchange_rates() as rates_url,
     ):
         say(f"{kind}: the dashboard")
-        found = dashboard.measure(make, rates_url, sizes, others=thorough)
+        slow = dashboard.measure(make, rates_url, sizes, others=thorough)
         say(f"{kind}: the export")
         ways = memory.WAYS if thorough else FEW_WAYS
-        export = memory.measure(found.url, ways, sizes)
+        export = memory.measure(slow.url, ways, sizes)
         say(f"{kind}: the overview")
         url = make("small_shop")
         fill(url, sizes.small_orders)
         queries = overview.measure(url, rates_url, sizes)
-        compared = sizes.workers[0]
-        loads = {}
-        for workers in sizes.workers if thorough else [compared]:
-            say(f"{kind}: users of {workers} workers")
-            loads[workers] = load.measure(url, rates_url, workers, sizes)
-        thinking = None
+        compared, *others = sizes.workers
+        say(f"{kind}: users of {compared} workers")
+        known = load.measure(url, rates_url, compared, sizes)
+        loads, thinking = {compared: known}, None
         if thorough:
+            fewer = replace(sizes, trials=sizes.trials - 1)
+            for workers in others:
+                say(f"{kind}: users of {workers} workers")
+                loads[workers] = load.measure(url, rates_url, workers, fewer, known=known)
             say(f"{kind}: users of {compared} workers who think")
-            # Visits are further apart, so more seconds see as many.
-            longer = replace(sizes, measured=2 * sizes.measured)
-            pair = load.measure(
-                url, rates_url, compared, longer, think=sizes.think, known=loads[compared]
-            )
+            # Visits are further apart, so it takes longer to see as many.
+            longer = replace(fewer, measured=1.5 * sizes.measured)
+            pair = load.measure(url, rates_url, compared, longer, think=sizes.think, known=known)
             thinking = (compared, sizes.think, pair)
-    return Found(kind, found, export, queries, loads, thinking)
+    return Found(kind, slow, export, queries, loads, thinking)
 
 
 def describe(found: list[Found]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 TAIL = 16_384
 _CURSOR = re.compile(rb'"cursor":(?:"([^"]+)"|null),"meta":\{"total_parts":')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _QUERIES = re.compile(rb"\r\nx-queries: *(\d+)", re.IGNORECASE)
 
 
@@ -42,7 +43,7 @@ class Answer:
 
 
 class Connection:
-    """A connection that is kept between requests."""
+    """A connection that is kept between requests, unless the server closes it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -74,7 +75,7 @@ class Connection:
         if not head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")) or (left or size) != size:
             raise RuntimeError(f"{path}: {head!r} {end[-300:]!r}")
         queries = _QUERIES.search(head)
-        if left is None:
+        if left is None or _CLOSE.search(head):
             self.close()
         return Answer(end, len(request), len(head) + size, int(queries[1]) if queries else 0)
 

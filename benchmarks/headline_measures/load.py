@@ -59,6 +59,11 @@ class Search:
         good = [trial for trial in self.trials if trial.slowest <= LIMIT and trial.users < failed]
         return max(good, key=lambda trial: trial.users, default=Trial(0, 0.0, 0.0))
 
+    @property
+    def pace(self) -> float:
+        """The most visits that were completed in a second, with however many users."""
+        return max(trial.visits for trial in self.trials)
+
 
 @dataclass
 class Load:
@@ -96,17 +101,16 @@ def measure(
         workers: The number of workers.
         sizes: How long to measure.
         think: Seconds between the end of a visit and the user's next one, on average.
-        known: The same without thinking, which says how many visits the server completes.
+        known: The same for another number of workers, or without thinking: a first guess.
     """
     found = []
     for number, path in enumerate((BLOCKING, PROGRESSIVE)):
         with serve(url, workers=workers, SHOP_EXCHANGE_RATES_URL=rates_url) as server:
-            best = known[number].best if known else None
-            found.append(_search(server, path, sizes, think, best))
+            found.append(_search(server, path, sizes, think, known[number] if known else None))
     return found[0], found[1]
 
 
-def _search(server: Server, path: str, sizes: Sizes, think: float, known: Trial | None) -> Search:
+def _search(server: Server, path: str, sizes: Sizes, think: float, known: Search | None) -> Search:
     walk = path == PROGRESSIVE
     asyncio.run(_warm_up(server, path))
     seconds = client.visit(server.port, path, walk=walk).total
@@ -114,8 +118,8 @@ def _search(server: Server, path: str, sizes: Sizes, think: float, known: Trial 
     # A first guess: each core is busy with one visit, and each of its chunks may wait its time.
     pace = min(len(server.workers), os.cpu_count() or 1) / seconds
     users = max(1, round(pace * len(steps) * LIMIT))
-    if known is not None and known.users:
-        pace, users = known.visits, known.users + round(known.visits * think)
+    if known is not None and known.best.users:
+        pace, users = known.pace, known.best.users + round(known.pace * think)
     load = Load(server.port, path, steps, think, pace)
     most, least, trials = None, 0, []
     while len(trials) < sizes.trials:
@@ -145,14 +149,14 @@ def _next(trial: Trial, least: int, most: int | None, think: float) -> int:
 
 
 async def _warm_up(server: Server, path: str) -> None:
-    """Have every worker answer, most likely in each of its threads."""
+    """Have every worker answer, in most of its threads."""
 
     async def one() -> None:
         connection = Connection(server.port)
         await connection.get(path)
         connection.close()
 
-    await asyncio.gather(*(one() for _ in range(2 * THREADS * len(server.workers))))
+    await asyncio.gather(*(one() for _ in range(THREADS * len(server.workers))))
 
 
 async def _steps(port: int, path: str) -> list[str | None]:

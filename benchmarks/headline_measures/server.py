@@ -80,7 +80,8 @@ def serve(url: str, *, workers: int = 1, threads: int = THREADS, **more: str) ->
     Args:
         url: The database.
         workers: The number of worker processes.
-        threads: The threads of each.
+        threads: The threads of each. With one, its class is gunicorn's default, which closes each
+            connection after its response.
         more: Additional environment variables.
     """
     with tempfile.TemporaryDirectory(prefix="gunicorn-") as folder, socket.socket() as listener:
@@ -89,7 +90,8 @@ def serve(url: str, *, workers: int = 1, threads: int = THREADS, **more: str) ->
         port, log = listener.getsockname()[1], Path(folder, "log")
         command = [
             *("gunicorn", "django.core.wsgi:get_wsgi_application()"),
-            *("--bind", f"fd://{listener.fileno()}", "--worker-class", "gthread"),
+            *("--bind", f"fd://{listener.fileno()}"),
+            *("--worker-class", "gthread" if threads > 1 else "sync"),
             *("--workers", str(workers), "--threads", str(threads)),
             *("--worker-connections", "4000", "--timeout", "600", "--graceful-timeout", "5"),
             "--no-control-socket",

@@ -85,11 +85,15 @@ def headline(found: Sequence[Found], workers: int) -> Table:
                 ">= 10 x",
                 str(users[0]),
                 str(users[1]),
-                times(users[1] / max(1, users[0])),
+                _ratio(*users),
             )
         )
     head = ("measure", "database", "target", "one blocking response", "progressive", "ratio")
     return Table("The headline", head, rows)
+
+
+def _ratio(blocking: int, progressive: int) -> str:
+    return times(progressive / blocking) if blocking else ""
 
 
 def owed_dashboard(found: Found) -> Table:
@@ -261,8 +265,8 @@ def loads(found: Iterable[Found]) -> Table:
                     think,
                     str(blocking.best.users),
                     str(walk.best.users),
-                    times(walk.best.users / max(1, blocking.best.users)),
-                    f"{blocking.best.visits:.1f}, {walk.best.visits:.1f}",
+                    _ratio(blocking.best.users, walk.best.users),
+                    f"{blocking.pace:.1f}, {walk.pace:.1f}",
                 )
             )
     head = (
@@ -272,7 +276,7 @@ def loads(found: Iterable[Found]) -> Table:
         "users, blocking",
         "users, progressive",
         "ratio",
-        "whole visits a second",
+        "most whole visits a second",
     )
     return Table("Users at once with first data within 1 s, 95 of 100", head, rows)
 
