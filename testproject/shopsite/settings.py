@@ -108,6 +108,25 @@ if "REDIS_URL" in os.environ:
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+if not DEBUG:
+    # Django itself logs to the console under DEBUG only.
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": "partstream.logs.RequestIDFilter"}},
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s"}
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["request_id"],
+                "formatter": "line",
+            }
+        },
+        "root": {"handlers": ["console"], "level": "INFO"},
+    }
+
 STATIC_URL = "static/"
 STATIC_ROOT = os.environ.get("SHOP_STATIC_ROOT", BASE_DIR / "static")
 

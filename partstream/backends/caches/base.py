@@ -235,7 +235,7 @@ class CacheStore(Backend, ABC):
             return None if int.from_bytes(proof, "big") == len(body) else "it was cut short"
         if any(hmac.compare_digest(proof, self._code(code, key, body)) for code in self._codes):
             return None
-        return "its code does not match this key and content, or its secret was removed"
+        return "it was altered, or signed with a secret that this process does not have"
 
     @staticmethod
     def _code(code: hmac.HMAC, key: str, body: bytes | memoryview) -> bytes:

@@ -182,7 +182,7 @@ def test_secret__that_left_leaves_misses(client, kept, url, settings, lines):
     if kept.store.shared:
         assert seen == ["all", 4]
         assert lines()[0].startswith(
-            f"The cache's entry {key!r} is not used: its code does not match"
+            f"The cache's entry {key!r} is not used: it was altered, or signed with a secret"
         )
     else:
         assert (seen, lines()) == (["all", 1], [])
