@@ -325,7 +325,7 @@ def test_statement_timeout__in_another(clock):
 @on_postgresql
 @pytest.mark.usefixtures("own_hour")
 def test_statement_timeout__is_seen_by_nobody(django_assert_num_queries, clock):
-    seen = []
+    seen, before = [], list(connection.execute_wrappers)
 
     def spy(execute, sql, params, many, context):
         seen.append(sql)
@@ -335,7 +335,7 @@ def test_statement_timeout__is_seen_by_nobody(django_assert_num_queries, clock):
         with statement_timeout(60), connection.execute_wrapper(spy):
             run()
             assert shown() == "1min"
-        assert connection.execute_wrappers == [spy]
+        assert connection.execute_wrappers == [*before, spy]
     assert seen == ["SELECT 1", "SELECT 1"]
 
 
@@ -528,11 +528,12 @@ def test_restore__where_the_transaction_waits_for_its_rollback():
 @on_postgresql
 @pytest.mark.usefixtures("own_hour")
 def test_restore__when_the_block_raised():
+    before = list(connection.execute_wrappers)
     with suppress(Undo), statement_timeout(60):
         run()
         raise Undo
     assert shown() == "1h"
-    assert not connection.execute_wrappers
+    assert connection.execute_wrappers == before
 
 
 # Sessions that end
