@@ -34,6 +34,16 @@ def report(
     parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
     parser.add_argument("--blocks", type=int, default=blocks, help=f"blocks per case ({blocks})")
     arguments = parser.parse_args()
+    print(f"{surroundings(*versions)}\n")
+    _print([("measure", "target", "measured"), *get_rows(arguments.blocks)], arguments.markdown)
+    if counts is not None:
+        header = ("instructions a request", "thousands", "against the bare view")
+        print()
+        _print([header, *counts()], arguments.markdown)
+
+
+def surroundings(*versions: str) -> str:
+    """What the figures depend on, in one line: versions, and the machine."""
     packages = ", ".join(
         [
             f"CPython {platform.python_version()}",
@@ -42,12 +52,7 @@ def report(
             *versions,
         ]
     )
-    print(f"{packages}; {os.cpu_count()} cores, {platform.machine()}\n")
-    _print([("measure", "target", "measured"), *get_rows(arguments.blocks)], arguments.markdown)
-    if counts is not None:
-        header = ("instructions a request", "thousands", "against the bare view")
-        print()
-        _print([header, *counts()], arguments.markdown)
+    return f"{packages}; {os.cpu_count()} cores, {platform.machine()}"
 
 
 def _print(table: Sequence[Row], markdown: bool) -> None:

@@ -163,9 +163,7 @@ def known_user(request: HttpRequest) -> Any:
     To load it may take a query, or fail as it did before.
     """
     user = getattr(request, "user", None)
-    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
-        return None
-    return user
+    return None if isinstance(user, LazyObject) and user._wrapped is empty else user
 
 
 def session_key(request: Request) -> str | None:

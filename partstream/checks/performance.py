@@ -30,7 +30,10 @@ def check_monitoring(**_: Any) -> list[checks.CheckMessage]:
         checks.Warning(
             "Processes do not share the cache store, so PerformanceMonitor and the exporters see "
             "the figures of one process only.",
-            hint="Set CACHE_STORE to a store in Redis or Memcached. With one process, silence it.",
+            hint=(
+                "Set CACHE_STORE to a store in Redis or Memcached. A command or a cron job is a "
+                "process of its own, too. Silence this if one process serves and reads all figures."
+            ),
             id="partstream.W016",
         )
     ]

@@ -56,7 +56,10 @@ class KeyAccessMixin(PartsMixin):
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         positions = sorted(layout.index.get(key, -1) for key in keys)
-        if positions[0] < 0 or not set(resolver.parts.visible).issuperset(positions):
+        is_known = positions[0] >= 0
+        if is_known and layout.guarded:  # Else every declared part is visible.
+            is_known = set(resolver.parts.visible).issuperset(positions)
+        if not is_known:
             raise UnknownPart
         if request._request.method == "HEAD":
             return PartsResponse()

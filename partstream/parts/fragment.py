@@ -37,6 +37,7 @@ def encode(data: Any) -> bytes:
     to_text = _encoder(JSONRenderer.ensure_ascii, JSONRenderer.strict)
     try:
         text = to_text(data)
+        del data  # It may be several times as large as its JSON.
         # As DRF does: these two characters end a line in JavaScript, but not in JSON.
         if "\u2028" in text or "\u2029" in text:
             text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

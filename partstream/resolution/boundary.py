@@ -61,11 +61,12 @@ class Boundary:
         started = perf_counter()
         try:
             try:
+                # No variable here keeps the data, so that `encode` can free it.
                 if deadline is None and not job.atomic:
-                    fragment = self._make(job)
+                    fragment = encode(self._load(job))
                 else:
                     with self._limits(job):
-                        fragment = self._make(job)
+                        fragment = encode(self._load(job))
             except BaseException as error:
                 if not is_failure(error):
                     raise
@@ -147,8 +148,8 @@ class Boundary:
         with savepoints(atomic):
             return encode(loader.recover(self.request, error, self._subject(name)))
 
-    def _make(self, job: Job) -> bytes:
-        """The fragment: calls the function, then the serializer, then encodes the data."""
+    def _load(self, job: Job) -> Any:
+        """The data: calls the function, then the serializer."""
         data, part = job.function(self.request, **job.dependencies), job.part
         if type(data) is CoroutineType:  # From a decorator or a callable object.
             data = run_coroutine(data)
@@ -161,7 +162,7 @@ class Boundary:
             data = part.serializer_class(data, many=part.many, context=context).data
         elif type(data) not in _PLAIN and isinstance(data, (QuerySet, Iterator)):
             data = list(data)  # Here, so that its errors do not look like the encoder's.
-        return encode(data)
+        return data
 
     # What the client and the log see
 

@@ -174,7 +174,7 @@ class Watch:
         for _ in range(SWEPT):
             oldest = next(iter(self._watched), None)
             if oldest is None or self._watched[oldest].is_recent(now):
-                break
+                return
             del self._watched[oldest]
 
 

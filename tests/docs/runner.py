@@ -125,8 +125,8 @@ class Page:
             self.test_module(module)
 
     def settings(self, block):
-        # As at the end of a project's settings: its list of applications is there to be added to.
-        found = {"INSTALLED_APPS": []}
+        # As at the end of a project's settings: its lists are there to be added to.
+        found = {"INSTALLED_APPS": [], "MIDDLEWARE": [...]}
         exec(compile(block.source, block.where, "exec", dont_inherit=True), found)
         found["INSTALLED_APPS"].insert(0, ...)
         values = {}
@@ -134,7 +134,8 @@ class Page:
             if name.isupper():
                 if isinstance(value, list) and ... in value:
                     standing = getattr(django_settings, name)
-                    value = [*standing, *(item for item in value if item not in (..., *standing))]
+                    place, value = value.index(...), [i for i in value if i not in (..., *standing)]
+                    value[place:place] = standing
                 values[name] = value
         # Some Djangos would put it in force for all the tests to come; it has a process of its own.
         values.pop("LOGGING", None)

@@ -43,10 +43,10 @@ def respond(times=1, seconds=0.2, status=200):
 
 
 def test_alert__is_quiet(alert):
-    assert alert() == "ok\n"
+    assert alert() == "ok: 0 responses\n"
     respond(100)
     respond(1, status=500)
-    assert alert() == "ok\n"
+    assert alert() == "ok: 101 responses\n"
 
 
 def test_alert__slow(alert):

@@ -331,6 +331,7 @@ def test_statement_timeout__is_seen_by_nobody(django_assert_num_queries, clock):
         seen.append(sql)
         return execute(sql, params, many, context)
 
+    before = list(connection.execute_wrappers)
     with django_assert_num_queries(1), connection.execute_wrapper(spy):
         with statement_timeout(60), connection.execute_wrapper(spy):
             run()

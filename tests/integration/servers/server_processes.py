@@ -10,20 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from tests.support.concurrency import wait_until
 from tests.support.wsgi import Answer
 
 START_TIMEOUT = 60
-#: Seconds that a server is given to end, by its own options.
+#: Seconds that a server gives its requests when it stops, by its own options.
 GRACE = 20
+#: Seconds after which a server that is stopping has failed to.
+STOP_TIMEOUT = 60
 WSGI = "django.core.wsgi:get_wsgi_application"
 ASGI = "django.core.asgi:get_asgi_application"
 
 _GUNICORN = [
     *("gunicorn", f"{WSGI}()", "--bind", "unix:{socket}", "--workers", "1"),
-    *("--graceful-timeout", str(GRACE), "--no-control-socket"),
+    *("--graceful-timeout", "{grace}", "--no-control-socket"),
 ]
 #: Name -> modules that it needs, and what is started with ``python -m``.
 SERVERS = {
@@ -33,14 +36,14 @@ SERVERS = {
         ["uvicorn"],
         [
             *("uvicorn", ASGI, "--factory", "--uds", "{socket}", "--lifespan", "off"),
-            *("--timeout-graceful-shutdown", str(GRACE)),
+            *("--timeout-graceful-shutdown", "{grace}"),
         ],
     ),
     "granian": (
         ["granian"],
         [
             *("granian", ASGI, "--factory", "--uds", "{socket}", "--interface", "asginl"),
-            *("--workers-kill-timeout", str(GRACE)),
+            *("--workers-kill-timeout", "{grace}"),
         ],
     ),
 }
@@ -58,18 +61,30 @@ class Server:
         """What it has logged."""
         return self._log.read_text(errors="replace")
 
-    def get(self, path):
-        """Its answer to one request, on a connection of its own."""
+    def connect(self):
+        """A new connection, for requests one after the other."""
         connection = http.client.HTTPConnection("localhost", timeout=START_TIMEOUT)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(START_TIMEOUT)
         try:
             connection.sock.connect(self._path)
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return Answer(response.status, response.read())
-        finally:
+        except OSError:
             connection.close()
+            raise
+        return connection
+
+    def get(self, path):
+        """Its answer to one request, on a connection of its own."""
+        with closing(self.connect()) as connection:
+            return ask(connection, path)
+
+    def accepts(self):
+        """Whether it accepts connections."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
 
     def wait_until_ready(self):
         """Return when it answers."""
@@ -81,14 +96,30 @@ class Server:
             time.sleep(0.05)
         raise AssertionError(f"The server did not start:\n{self.log()}")
 
-    def terminate(self):
-        """Send SIGTERM; the value is its exit code."""
+    def begin_to_stop(self):
+        """Send SIGTERM, and return when it accepts no more connections."""
         self._process.terminate()
-        return self._process.wait(GRACE)
+        wait_until(lambda: not self.accepts())
+
+    def wait_until_ended(self, seconds=STOP_TIMEOUT):
+        """Its exit code."""
+        return self._process.wait(seconds)
+
+    def terminate(self):
+        """Send SIGTERM; the value is its exit code. It must not need all of its grace."""
+        self._process.terminate()
+        return self.wait_until_ended(GRACE)
+
+
+def ask(connection, path):
+    """The answer to one request on a connection, which is kept."""
+    connection.request("GET", path)
+    response = connection.getresponse()
+    return Answer(response.status, response.read())
 
 
 @contextmanager
-def serve(name, **environment):
+def serve(name, *, grace=GRACE, **environment):
     """A server by name; it is ended whatever happens."""
     _, command = SERVERS[name]
     inherited = {key: text for key, text in os.environ.items() if not key.startswith("PARTSTREAM_")}
@@ -97,7 +128,11 @@ def serve(name, **environment):
         path, log = f"{directory}/socket", Path(directory, "log")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *(word.replace("{socket}", path) for word in command)],
+                [
+                    sys.executable,
+                    "-m",
+                    *(word.format(socket=path, grace=grace) for word in command),
+                ],
                 cwd=directory,
                 env={
                     **inherited,

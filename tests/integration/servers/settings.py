@@ -1,6 +1,7 @@
 """A project for servers: DEBUG is on, so that an answer says why it failed.
 
-`HEALTH_CHECKS` in the environment has Django look after kept connections.
+`HEALTH_CHECKS` in the environment has Django look after kept connections, and `SERVERS_URLCONF`
+names other views.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ INSTALLED_APPS = [
     "partstream",
 ]
 MIDDLEWARE = []
-ROOT_URLCONF = "tests.integration.servers.urls"
+ROOT_URLCONF = os.environ.get("SERVERS_URLCONF", "tests.integration.servers.urls")
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": []}
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -284,7 +284,7 @@ def test_flood__a_client_that_never_stops_leaves_the_places_of_others_free(clock
         assert f"{number} 1" in watch._watched
 
 
-def test_flood__takes_no_more_than_its_bound(clock):
+def test_flood__fills_no_more_than_its_places(clock):
     watch = Watch(max_clients=100, clock=clock)
 
     def size_after(clients):
@@ -301,7 +301,7 @@ def test_flood__takes_no_more_than_its_bound(clock):
     assert len(watch._watched) == len(watch._new) == 100
 
 
-def test_flood__of_one_client_takes_no_more_than_its_bound(watch):
+def test_flood__of_one_client_is_kept_in_bounded_memory(watch):
     refuse(watch, 1000)
     tracemalloc.start()
     try:
