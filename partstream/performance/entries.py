@@ -24,6 +24,8 @@ SLICE_SECONDS: Final = 15
 
 #: With the version of the format: workers of two versions do not read each other's entries.
 _PREFIX: Final = "partstream:performance:1:"
+#: What the decoding of malformed content raises.
+_MALFORMED: Final = (ValueError, TypeError, LookupError, zlib.error)
 
 
 class Totals(NamedTuple):
@@ -82,10 +84,6 @@ def decode_slice(key: str, entry: bytes | None) -> Table:
     except _MALFORMED:
         _tell(key)
     return Table()
-
-
-#: What the decoding of malformed content raises.
-_MALFORMED = (ValueError, TypeError, LookupError, zlib.error)
 
 
 def _encode(value: Any) -> bytes:

@@ -177,14 +177,16 @@ class Publisher:
         for slot in range(MAX_SLOTS):
             if claims.get(claim_key(slot), self._token) != self._token:
                 continue
-            store.add(claim_key(slot), self._token, self._claim_seconds())
+            added = store.add(claim_key(slot), self._token, self._claim_seconds())
             # The claim once more, and what it is about, in one round trip: while the store is down,
             # each addition seems to succeed, and totals that were not read would be overwritten.
             slices = {number: slice_key(slot, number) for number in self._unpublished_slices}
             found = store.get_many([claim_key(slot), totals_key(slot), *slices.values()])
             holder = found.get(claim_key(slot))
             if holder is None:
-                return False
+                if added:
+                    return False
+                continue  # A process with another secret has it.
             if holder == self._token:
                 self._begin(slot, slices, found)
                 return True

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import local
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,6 +24,10 @@ class Statements(list[float]):
         super().__init__()
         self.statements: list[str] = []
 
+
+#: Queries that are counted at most. A task that a view has started keeps the view's context, and
+#: with it the list: it must not grow as long as the task lives.
+MOST_QUERIES: Final = 100_000
 
 #: Seconds of each query that the current thread or task makes; None: they are not counted. Threads
 #: that work for it have a copy of the context. Appending to a list is atomic, so that a count is
@@ -54,9 +58,10 @@ def _count(execute: Callable[..., Any], sql: str, params: Any, many: bool, conte
     try:
         return execute(sql, params, many, context)
     finally:
-        durations.append(perf_counter() - started)
-        if isinstance(durations, Statements) and isinstance(sql, str):
-            durations.statements.append(sql)
+        if len(durations) < MOST_QUERIES:
+            durations.append(perf_counter() - started)
+            if isinstance(durations, Statements) and isinstance(sql, str):
+                durations.statements.append(sql)
 
 
 class _Thread(local):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DataError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.test.client import Client, ClientHandler
@@ -184,7 +185,7 @@ class Command(BaseCommand):
         model = get_user_model()
         try:
             return model._default_manager.get(**{model.USERNAME_FIELD: name})
-        except (model.DoesNotExist, ValueError):
+        except (model.DoesNotExist, ValueError, DataError):
             raise CommandError(f"There is no user {name!r}.") from None
 
     def _walk(

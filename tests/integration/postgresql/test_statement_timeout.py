@@ -325,7 +325,7 @@ def test_statement_timeout__in_another(clock):
 @on_postgresql
 @pytest.mark.usefixtures("own_hour")
 def test_statement_timeout__is_seen_by_nobody(django_assert_num_queries, clock):
-    seen = []
+    seen, before = [], list(connection.execute_wrappers)
 
     def spy(execute, sql, params, many, context):
         seen.append(sql)

@@ -14,7 +14,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.caches.null import NullCacheStore
 from partstream.backends.faults import CallFault
-from partstream.keys import get_key_ring
+from partstream.keys import KeyRing, get_key_ring
 from partstream.performance import publication
 from partstream.performance.entries import SLICE_SECONDS, claim_key, slice_key, totals_key
 from partstream.performance.publication import (
@@ -523,6 +523,21 @@ def test_publisher__says_once_that_figures_are_too_large(clock, store, make_work
     assert len(warnings) == 1
     # It sees them in its window. The totals are those that all processes see.
     assert counts(worker.read()) == (3, 0)
+
+
+def test_publisher__passes_slots_of_processes_with_another_secret(
+    clock, store, make_worker, monkeypatch
+):
+    """As in a deployment that rotates the secret, or with two projects in one cache."""
+    other = SharedStore(keys=KeyRing([b"another secret, and it is long enough"]))
+    for each in (other, store):
+        monkeypatch.setattr(publication, "get_cache_store", lambda each=each: each)
+        for _ in range(2):
+            worker = make_worker()
+            worker.respond()
+            worker.publish()
+        assert counts(worker.read()) == (2, 2)
+        assert worker.read().workers == 2
 
 
 def test_publisher__more_workers_than_slots(clock, store, make_worker, monkeypatch, caplog):

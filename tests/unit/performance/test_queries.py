@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import DatabaseError, connection
 
+from partstream.performance import queries
 from partstream.performance.queries import Statements, count_queries, counted_in, current
 
 
@@ -23,6 +24,15 @@ def test_counted_in__counts_durations():
     query()
     assert len(durations) == 3
     assert all(seconds > 0 for seconds in durations)
+
+
+@pytest.mark.django_db
+def test_counted_in__counts_so_many_at_most(monkeypatch):
+    monkeypatch.setattr(queries, "MOST_QUERIES", 2)
+    durations = Statements()
+    with counted_in(durations):
+        query(5)
+    assert (len(durations), len(durations.statements)) == (2, 2)
 
 
 @pytest.mark.django_db
