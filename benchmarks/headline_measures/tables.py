@@ -167,7 +167,7 @@ def owed_memory(found: Sequence[Found]) -> Table:
         "stream": "one response, streamed part by part by hand",
         "progressive": "a walk",
         "threads": f"a walk, a worker of {THREADS} threads",
-        "threads, giving back": f"a walk, a worker of {THREADS} threads, with {'='.join(*GIVE_BACK.items())}",
+        "threads, giving back": f"the same, with {'='.join(*GIVE_BACK.items())}",
     }
     rows = [
         (
