@@ -166,8 +166,8 @@ def owed_memory(found: Sequence[Found]) -> Table:
         "blocking": "one blocking response",
         "stream": "one response, streamed part by part by hand",
         "progressive": "a walk",
-        "threads": f"a walk, a worker of {THREADS} threads",
-        "threads, giving back": f"the same, with {'='.join(*GIVE_BACK.items())}",
+        "threads": f"a walk, {THREADS} threads",
+        "threads, giving back": f"a walk, {THREADS} threads, {'='.join(*GIVE_BACK.items())}",
     }
     rows = [
         (
