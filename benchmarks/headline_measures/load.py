@@ -17,12 +17,10 @@ from time import perf_counter
 
 from . import client
 from .client import Connection, following
-from .overview import WAYS
+from .overview import BLOCKING, PROGRESSIVE
 from .server import THREADS, Server, serve
 from .sizes import Sizes
 
-#: The overview with fixed queries: what fixing them saves is not counted here.
-BLOCKING, PROGRESSIVE = (WAYS[f"{way}, fixed"][0] for way in ("blocking", "progressive"))
 #: Seconds within which first data should be there, and the share of visits of which that is true.
 LIMIT, SHARE = 1.0, 0.95
 #: Two tried numbers of users as close as this end a search.

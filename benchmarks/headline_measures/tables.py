@@ -129,11 +129,11 @@ def owed_overview(found: Found) -> Table:
     """The overview of 500 queries delivered in other ways."""
     names = {
         "blocking": "one blocking response",
-        "blocking, fixed": "one blocking response, its queries fixed",
-        "blocking, cached": "one blocking response, cached, for the next visitor",
+        "blocking, fixed": "the same, its queries fixed",
+        "blocking, cached": "the same as the first, cached for the next visitor",
         "progressive": "a walk",
-        "progressive, fixed": "a walk, its queries fixed",
-        "progressive, cached": "a walk, its parts cached, for the next visitor",
+        "progressive, fixed": "the same, its queries fixed",
+        "progressive, cached": "the same as the first, cached for the next visitor",
     }
     rows = []
     for way, name in names.items():
@@ -166,8 +166,8 @@ def owed_memory(found: Sequence[Found]) -> Table:
         "blocking": "one blocking response",
         "stream": "one response, streamed part by part by hand",
         "progressive": "a walk",
-        "threads": f"a walk, {THREADS} threads",
-        "threads, giving back": f"a walk, {THREADS} threads, {'='.join(*GIVE_BACK.items())}",
+        "threads": f"a walk, a worker of {THREADS} threads",
+        "threads, giving back": f"the same, with {'='.join(*GIVE_BACK.items())}",
     }
     rows = [
         (
