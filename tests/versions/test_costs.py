@@ -78,7 +78,7 @@ def without_tokens(response):
     return response.status_code, headers, body
 
 
-# Who sees it
+# The clients that see it
 
 
 @pytest.mark.parametrize("path", ["", "parts/"])

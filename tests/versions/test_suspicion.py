@@ -186,7 +186,7 @@ def test_client__whose_requests_are_answered_is_not_looked_at(serve, settings, m
     assert len(seen) == 1
 
 
-# Who is counted
+# The clients that are counted
 
 
 def test_client__is_the_user_whatever_the_address(serve, suspected, lines, settings):

@@ -304,7 +304,7 @@ def test_refusal__of_a_handler_with_a_shape_of_its_own(serve, limit, client, set
     assert answer.headers["Retry-After"] == "10"
 
 
-# Who is counted
+# The clients that are counted
 
 
 def test_client__is_an_address(serve, limit):

@@ -53,7 +53,7 @@ class Gate:
 
     Attributes:
         environment: What a server needs to find it.
-        names: Who has come so far.
+        names: The visitors so far.
     """
 
     def __init__(self, path):
