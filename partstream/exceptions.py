@@ -9,6 +9,7 @@
     - NoThread: the system could not start a thread
 
   - HookFailed: an executor's ``before_call()`` failed, so no loader ran
+  - EndpointFailed: the endpoint that a part is made from answered with an error
 
   - CursorError: a token that cannot be used
 
@@ -33,7 +34,7 @@ These classes do not depend on DRF. ``partstream.wire.errors`` maps each to its 
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
@@ -94,6 +95,24 @@ class HookFailed(PartstreamError):
     No fallback covers it, because a fallback would run without the state that the hook sets. Its
     ``__cause__`` is the exception that the hook raised.
     """
+
+
+class EndpointFailed(PartstreamError):
+    """The endpoint of an `endpoint` part answered with an error.
+
+    A fallback function may receive it.
+
+    Args:
+        status: The status of its response, 400 to 599.
+        data: The body, as it was before rendering; None: it is not known.
+        retry_after: Seconds after which a retry may succeed; None: not known.
+    """
+
+    def __init__(self, status: int, data: Any = None, retry_after: float | None = None) -> None:
+        super().__init__(f"the endpoint answered {status}")
+        self.status = status
+        self.data = data
+        self.retry_after = retry_after
 
 
 class CursorError(PartstreamError):

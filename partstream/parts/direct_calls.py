@@ -33,7 +33,7 @@ from partstream.isolation.timeouts import in_transaction
 from partstream.isolation.transactions import atomic_aliases
 from partstream.logs import get_logger
 
-from .failures import is_denial
+from .failures import is_refusal
 from .fragment import decode, encode
 
 logger = get_logger("partstream.parts")
@@ -109,7 +109,7 @@ def _steps(call: DirectCall) -> Steps:
     flights, pool = get_single_flight(), call.executor.pool
     found = yield from obtain(flights, key, ttl=caching.ttl, pool=pool)
     if isinstance(found, Joined):
-        if is_denial(found.result):
+        if is_refusal(found.result):
             return (yield Make())[0]
         if not isinstance(found.result, bytes):
             return (yield Make(found.result))[0]

@@ -1,7 +1,7 @@
 """What a loader's exception means: a denial, a missing object, a bug, or a timeout.
 
-An exception group means what one of its members means. The boundary, fallbacks and flights all
-use this module, so they agree.
+The boundary, fallbacks and flights all ask this module, so they agree. An exception group means
+what one of its members means.
 """
 
 from __future__ import annotations
@@ -9,32 +9,161 @@ from __future__ import annotations
 import asyncio
 import builtins
 import concurrent.futures
+import math
 import sys
+from dataclasses import dataclass
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404
-from rest_framework import exceptions as drf
+from rest_framework.exceptions import APIException, Throttled
 
-from partstream.exceptions import NoCapacity, PartError, PartTimeout
+from partstream.backends.executors.daemon_threads import is_out_of_threads
+from partstream.exceptions import EndpointFailed, HookFailed, NoCapacity, PartError, PartTimeout
 
-#: The user may not see the part.
-DENIED: Final = (PermissionDenied, drf.PermissionDenied, drf.NotAuthenticated)
-#: The object does not exist.
-NOT_FOUND: Final = (Http404, drf.NotFound)
-#: Neither is a failure: no fallback hides them, and they are not shared with other requests.
-DENIALS: Final = (*DENIED, *NOT_FOUND)
+from .fragment import NotSerializable, decode, encode
+from .outcome import Failure
+
 #: Both classes of cancelled calls.
 CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _OWN: Final = (Exception, *CANCELLED)
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What an exception means for its part.
+
+    Attributes:
+        code: The code that the client gets.
+        rank: Which exception of a group decides: the one with the lowest rank.
+        retryable: Whether a later request may succeed.
+        is_covered: Whether a fallback may be delivered instead.
+        is_refusal: Whether it answers this request alone. Other requests that wait for the same
+            data do not get it.
+        is_bug: Whether the log needs its traceback.
+    """
+
+    code: str
+    rank: int
+    retryable: bool = False
+    is_covered: bool = True
+    is_refusal: bool = False
+    is_bug: bool = False
+
+
+_FORBIDDEN: Final = Meaning("part_forbidden", 0, is_covered=False, is_refusal=True)
+_NOT_FOUND: Final = Meaning("part_not_found", 1, is_covered=False, is_refusal=True)
+_FAILED: Final = Meaning("part_failed", 2, retryable=True, is_bug=True)
+#: After a failed hook, no code of the project may run.
+_HOOK_FAILED: Final = Meaning("part_failed", 2, retryable=True, is_covered=False, is_bug=True)
+_NOT_SERIALIZABLE: Final = Meaning("not_serializable", 2, is_bug=True)
+_INVALID: Final = Meaning("part_invalid", 3, is_refusal=True)
+_THROTTLED: Final = Meaning("part_throttled", 5, retryable=True, is_refusal=True)
+_TIMEOUT: Final = Meaning("part_timeout", 7, retryable=True)
+_CAPACITY: Final = Meaning("capacity", 8, retryable=True)
+#: Last: a group's other calls are cancelled because one failed.
+_CANCELLED: Final = Meaning("part_failed", 9, retryable=True, is_covered=False, is_bug=True)
+
+
+def meaning_of(error: BaseException) -> Meaning:
+    """What an exception means; see `decisive` for a group.
+
+    ============================================================  ==================================
+    ``PartError``                                                 its own code
+    Django's or DRF's ``PermissionDenied``, status 401 or 403     ``part_forbidden``
+    ``Http404``, status 404 or 410                                ``part_not_found``
+    status 429 (``Throttled``)                                    ``part_throttled``
+    other statuses from 400 to 499 (DRF's ``ValidationError``),   ``part_invalid``
+    ``BadRequest``, ``SuspiciousOperation``
+    `PartTimeout`                                                 ``part_timeout``
+    `NoCapacity`, or no more threads                              ``capacity``
+    data that is not JSON                                         ``not_serializable``
+    everything else                                               ``part_failed``
+    ============================================================  ==================================
+
+    The status is that of an ``APIException``, or of the response of an endpoint.
+    """
+    error = decisive(error)
+    return _meaning_of_one(error)
+
+
+def _meaning_of_one(error: BaseException) -> Meaning:
+    if isinstance(error, PartError):
+        return Meaning(error.code, 6 if error.retryable else 4, retryable=error.retryable)
+    for kind, meaning in _MEANINGS:
+        if isinstance(error, kind):
+            return meaning
+    if isinstance(error, APIException):
+        return _meaning_of_status(error.status_code)
+    if isinstance(error, EndpointFailed):
+        return _meaning_of_status(error.status)
+    return _CAPACITY if is_out_of_threads(error) else _FAILED
+
+
+_MEANINGS: Final[tuple[tuple[Any, Meaning], ...]] = (
+    (PermissionDenied, _FORBIDDEN),
+    (Http404, _NOT_FOUND),
+    ((BadRequest, SuspiciousOperation), _INVALID),
+    (PartTimeout, _TIMEOUT),
+    (NoCapacity, _CAPACITY),
+    (HookFailed, _HOOK_FAILED),
+    (NotSerializable, _NOT_SERIALIZABLE),
+    (CANCELLED, _CANCELLED),
+)
+
+
+def _meaning_of_status(status: int) -> Meaning:
+    if status in (401, 403):
+        return _FORBIDDEN
+    if status in (404, 410):
+        return _NOT_FOUND
+    if status == 429:
+        return _THROTTLED
+    return _INVALID if 400 <= status < 500 else _FAILED
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The failure that the client sees of an exception.
+
+    Only a `PartError` says something in its own words. What an endpoint answered to an invalid
+    request is in ``problems``, since the client could have asked the endpoint for it.
+    """
+    error = decisive(error)
+    meaning = _meaning_of_one(error)
+    return Failure(
+        meaning.code,
+        encodable(str(error.detail)) if isinstance(error, PartError) else None,
+        meaning.retryable,
+        retry_after=_seconds_to_wait(error),
+        problems=_problems_of(error) if meaning is _INVALID else None,
+    )
+
+
+def _seconds_to_wait(error: BaseException) -> int | None:
+    """The whole seconds after which a retry may succeed, if the exception says so."""
+    wait = error.retry_after if isinstance(error, EndpointFailed) else getattr(error, "wait", None)
+    if not isinstance(error, (EndpointFailed, Throttled)) or wait is None or not wait >= 0:
+        return None
+    return math.ceil(wait) if math.isfinite(wait) else None
+
+
+def _problems_of(error: BaseException) -> Any:
+    """The body of an endpoint's response, as JSON data; None: there is none."""
+    if not isinstance(error, EndpointFailed) or error.data is None:
+        return None
+    try:
+        return decode(encode(error.data))
+    except NotSerializable:
+        return None
+
+
 def decisive(error: BaseException) -> BaseException:
     """The exception that decides what ``error`` means: itself, unless it is a group.
 
-    In a group it is the first of these, at any depth: a denial, a missing object, a bug, a
-    `PartError` that is not retryable, one that is, a timeout, no capacity, a cancelled call. Of
-    two of the same kind, the first in the group's order decides.
+    In a group it is the first of these, at any depth: a denial, a missing object, a bug, an invalid
+    request, a `PartError` that is not retryable, the longest wait of a throttle, another
+    `PartError`, a timeout, no capacity, a cancelled call. Of two of the same kind, the first in the
+    group's order decides.
 
     Args:
         error: The exception. Before Python 3.11, ``exceptiongroup``'s classes are groups too.
@@ -49,7 +178,7 @@ def decisive(error: BaseException) -> BaseException:
     # that occurs several times is searched once.
     best, seen = _LAST, {id(error)}
     waiting: list[Any] = [error]
-    while waiting and best:
+    while waiting and best > _FIRST:
         current = waiting.pop()
         if isinstance(current, kind):
             fresh = [inner for inner in current.exceptions if id(inner) not in seen]
@@ -62,9 +191,14 @@ def decisive(error: BaseException) -> BaseException:
     return found
 
 
-def is_denial(error: object) -> bool:
-    """Whether it means that this user may not see the part, or that it does not exist."""
-    return isinstance(error, BaseException) and isinstance(decisive(error), DENIALS)
+def is_refusal(error: object) -> bool:
+    """Whether it answers this request alone: a denial, a missing object, a throttle, bad input."""
+    return isinstance(error, BaseException) and meaning_of(error).is_refusal
+
+
+def is_covered(error: BaseException) -> bool:
+    """Whether a fallback may be delivered instead of this exception."""
+    return isinstance(error, Exception) and meaning_of(error).is_covered
 
 
 def is_failure(error: BaseException) -> bool:
@@ -103,21 +237,15 @@ def _group_class() -> Any:
     return getattr(builtins, "BaseExceptionGroup", getattr(backport, "BaseExceptionGroup", None))
 
 
-_BUG: Final = 2
-_LAST: Final = 8
+_FIRST: Final = (0, 0)
+_LAST: Final = (10, 0)
 
 
-def _rank(error: BaseException) -> int:
+def _rank(error: BaseException) -> tuple[int, int]:
     """The exception's rank within its group; the lowest rank decides."""
-    if isinstance(error, DENIED):
-        return 0
-    if isinstance(error, NOT_FOUND):
-        return 1
-    if isinstance(error, PartError):
-        return 4 if error.retryable else 3
-    if isinstance(error, PartTimeout):
-        return 5
-    if isinstance(error, NoCapacity):
-        return 6
-    # Last: a group's other calls are cancelled because one failed.
-    return 7 if isinstance(error, CANCELLED) else _BUG
+    return _meaning_of_one(error).rank, -(_seconds_to_wait(error) or 0)
+
+
+def encodable(text: str) -> str:
+    """The text without lone surrogates, which JSON in UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()

@@ -11,17 +11,14 @@ from typing import Any, Final
 
 from partstream.backends.executors.coroutines import is_coroutine_function, run_coroutine
 from partstream.caching.cache_keys import Caching
-from partstream.exceptions import HookFailed, Misuse
+from partstream.exceptions import Misuse
 from partstream.logs import get_logger
 from partstream.setting_kinds import COUNT, SECONDS, SWITCH
 
-from . import failures
 from .direct_calls import call_loader, call_loader_async
+from .failures import is_covered
 
 logger = get_logger("partstream.parts")
-
-#: No fallback covers these. After a failed hook, no code of the project may run.
-_UNCOVERED: Final = (*failures.DENIALS, *failures.CANCELLED, HookFailed)
 
 
 class _Absent(Enum):
@@ -156,9 +153,7 @@ class Loader:
 
     def recover_later(self, request: Any, error: BaseException, subject: str) -> Any:
         """Like `recover`, but an ``async def`` fallback function's coroutine is not awaited."""
-        if not self.has_fallback or not isinstance(error, Exception):
-            raise error
-        if isinstance(failures.decisive(error), _UNCOVERED):
+        if not self.has_fallback or not is_covered(error):
             raise error
         logger.warning("%s failed; its fallback is delivered.", subject, exc_info=error)
         return self.fallback(request, error) if callable(self.fallback) else self.fallback
@@ -181,9 +176,9 @@ def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
     """A loader whose failures deliver a fallback instead of an error.
 
     In a part, the fallback also covers its timeout and everything that turns its
-    data into JSON: evaluating a QuerySet, the serializer, the encoding. It never covers a denial
-    (``PermissionDenied``, ``NotAuthenticated``, ``Http404``, also inside an ``ExceptionGroup``),
-    ``SystemExit``, ``KeyboardInterrupt`` or ``CancelledError``.
+    data into JSON: evaluating a QuerySet, the serializer, the encoding. It never covers a denial or
+    a missing object (``PermissionDenied``, ``NotAuthenticated``, ``Http404`` and the like, also
+    inside an ``ExceptionGroup``), ``SystemExit``, ``KeyboardInterrupt`` or ``CancelledError``.
 
     Args:
         func: The loader, plain or ``async def``, or the name of a method of the view.

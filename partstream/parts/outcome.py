@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,16 @@ class Failure:
         detail: A text for people; None: the default text of the code.
         retryable: Whether a later request may succeed.
         exception: Class and text of the exception, under ``settings.DEBUG`` only.
+        retry_after: Whole seconds after which a retry may succeed; None: not known.
+        problems: What an endpoint says about an invalid request, as JSON data.
     """
 
     code: str
     detail: str | None = None
     retryable: bool = True
     exception: str | None = None
+    retry_after: int | None = None
+    problems: Any = None
 
 
 @dataclass

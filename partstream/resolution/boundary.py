@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -17,14 +18,21 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from partstream.backends.executors.coroutines import run_coroutine
-from partstream.backends.executors.daemon_threads import is_out_of_threads
 from partstream.backends.executors.hooks import CallHooks
-from partstream.exceptions import HookFailed, NoCapacity, PartError, PartTimeout
+from partstream.exceptions import HookFailed, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
-from partstream.parts.failures import DENIED, NOT_FOUND, decisive, forget_tracebacks, is_failure
-from partstream.parts.fragment import NotSerializable, encode
+from partstream.parts.failures import (
+    Meaning,
+    decisive,
+    encodable,
+    failure_of,
+    forget_tracebacks,
+    is_failure,
+    meaning_of,
+)
+from partstream.parts.fragment import encode
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Failure, Outcome
 
@@ -175,29 +183,26 @@ class Boundary:
             return Failure("part_failed")
 
     def _described(self, name: str, raised: BaseException) -> Failure:
-        subject, shown, error = self._subject(name), None, decisive(raised)
-        if django_settings.DEBUG:
+        error, failure = decisive(raised), failure_of(raised)
+        self._log(self._subject(name), meaning_of(error), error, raised)
+        if django_settings.DEBUG and not isinstance(error, PartError):
             known = error.__cause__ or error if isinstance(error, HookFailed) else error
             text = "".join(traceback.format_exception_only(type(known), known)).strip()
-            shown = _encodable(text[:_SHOWN_AT_MOST])
-        if isinstance(error, (*DENIED, *NOT_FOUND)):
-            kind = "denied" if isinstance(error, DENIED) else "not found"
-            logger.info("%s is %s (%s).", subject, kind, type(error).__name__)
-            return Failure("part_forbidden", retryable=False, exception=shown)
+            failure = replace(failure, exception=encodable(text[:_SHOWN_AT_MOST]))
+        return failure
+
+    @staticmethod
+    def _log(subject: str, meaning: Meaning, error: BaseException, raised: BaseException) -> None:
         if isinstance(error, PartError):
             logger.info("%s says %s.", subject, error.code)
-            return Failure(error.code, _encodable(str(error.detail)), error.retryable)
-        if isinstance(error, HookFailed):
+        elif meaning.is_refusal:
+            logger.info("%s is refused: %s (%s).", subject, meaning.code, type(error).__name__)
+        elif isinstance(error, HookFailed):
             logger.error("%s: %s.", subject, error, exc_info=error.__cause__)
-            return Failure("part_failed", exception=shown)
-        if isinstance(error, (PartTimeout, NoCapacity)) or is_out_of_threads(error):
-            code = "part_timeout" if isinstance(error, PartTimeout) else "capacity"
-            logger.error("%s: %s; it fails with %s.", subject, error, code)
-            return Failure(code, exception=shown)
-        logger.error("%s failed.", subject, exc_info=raised)
-        if isinstance(error, NotSerializable):
-            return Failure("not_serializable", retryable=False, exception=shown)
-        return Failure("part_failed", exception=shown)
+        elif meaning.is_bug:
+            logger.error("%s failed.", subject, exc_info=raised)
+        else:
+            logger.error("%s: %s; it fails with %s.", subject, error, meaning.code)
 
 
 class HookedBoundary(Boundary):
@@ -222,8 +227,3 @@ class HookedBoundary(Boundary):
             failure = self._failure_of(job.name, error)
             forget_tracebacks(error)
             return Outcome(job.name, None, failure, 0.0, "loader", error)
-
-
-def _encodable(text: str) -> str:
-    """The text without lone surrogates, which JSON in UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode()

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from partstream.caching.cache_keys import Scope
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart, PartList
-from partstream.parts.failures import DENIALS
+from partstream.parts.failures import is_refusal
 from partstream.parts.fragment import decode
 from partstream.parts.layout import Layout
 from partstream.parts.loader import Loader
@@ -90,14 +90,13 @@ class RequestParts:
     def _has_permission(self, permission: Any, name: str) -> bool:
         try:
             return bool(permission().has_permission(self.request, self.view))
-        except DENIALS:
-            return False
-        except Exception:
-            logger.exception(
-                "A permission of part %r of %s failed; the part is hidden.",
-                name,
-                type(self.view).__name__,
-            )
+        except Exception as error:
+            if not is_refusal(error):
+                logger.exception(
+                    "A permission of part %r of %s failed; the part is hidden.",
+                    name,
+                    type(self.view).__name__,
+                )
             return False
 
     # Input of loaders
@@ -124,7 +123,11 @@ class RequestParts:
         for other in layout.dependencies[layout.index[name]]:
             failure = self.outcomes[other].failure
             if failure is not None:
-                failure = Failure("dependency_failed", retryable=failure.retryable)
+                failure = Failure(
+                    "dependency_failed",
+                    retryable=failure.retryable,
+                    retry_after=failure.retry_after,
+                )
                 self.outcomes[name] = Outcome(name, None, failure, 0.0, "loader")
                 return True
         return False

@@ -18,7 +18,7 @@ from partstream.caching.protocol import Found, Joined, Run, Wait, obtain, procee
 from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flight
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
-from partstream.parts.failures import is_denial
+from partstream.parts.failures import is_refusal
 from partstream.parts.outcome import Outcome, joined
 from partstream.walks.walk_cache import WalkCache
 
@@ -190,8 +190,8 @@ class Schedule:
             self._settle(result)
         elif result.error is None or entry.of_walk:
             self._settle(joined(result))
-        elif is_denial(result.error):
-            self._make(entry)  # Another caller was denied, not this one.
+        elif is_refusal(result.error):
+            self._make(entry)  # Another caller was refused, not this one.
         else:  # The fallback is this request's own.
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 

@@ -78,6 +78,10 @@ def _error(outcome: Outcome, retry_cursor: str | None) -> dict[str, Any]:
     }
     if retry_cursor is not None:
         error["retry_cursor"] = retry_cursor
+    if failure.retry_after is not None:
+        error["retry_after"] = failure.retry_after
+    if failure.problems is not None:
+        error["problems"] = failure.problems
     if failure.exception is not None:
         error["exception"] = failure.exception
     return error

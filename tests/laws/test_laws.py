@@ -39,7 +39,7 @@ BEHAVIOURS = {
     "final_part_error": "closed",
     "denied": "part_forbidden",
     "denied_despite_fallback": "part_forbidden",
-    "missing": "part_forbidden",
+    "missing": "part_not_found",
     "junk": "not_serializable",
     "nan": "not_serializable",
     "failing_fallback": "part_failed",

@@ -9,7 +9,12 @@ import json
 import logging
 
 import pytest
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    SuspiciousOperation,
+    ValidationError,
+)
 from django.db import connection
 from django.http import Http404
 from django.utils.functional import Promise
@@ -256,8 +261,8 @@ def test_dependency__a_chain_of_2000(resolve):
         RecursionError("secret"),
         MemoryError("secret"),
         StopIteration("secret"),
-        drf.ValidationError("secret"),
-        drf.AuthenticationFailed("secret"),
+        ValidationError("secret"),
+        drf.APIException("secret"),
         asyncio.CancelledError("secret"),
         asyncio.TimeoutError("secret"),
     ],
@@ -275,31 +280,61 @@ def test_failure__of_a_loader(error_of, caplog, make, error):
     assert record.exc_info[1] is not None
 
 
+FORBIDDEN = ("part_forbidden", "You do not have permission to see this part.")
+NOT_FOUND = ("part_not_found", "What this part shows does not exist.")
+INVALID = ("part_invalid", "This part cannot be loaded with these parameters.")
+REFUSALS = [
+    (PermissionDenied("secret"), *FORBIDDEN),
+    (drf.PermissionDenied("secret"), *FORBIDDEN),
+    (drf.NotAuthenticated("secret"), *FORBIDDEN),
+    (drf.AuthenticationFailed("secret"), *FORBIDDEN),
+    (Http404("secret"), *NOT_FOUND),
+    (drf.NotFound("secret"), *NOT_FOUND),
+    (drf.ValidationError("secret"), *INVALID),
+    (drf.ParseError("secret"), *INVALID),
+    (BadRequest("secret"), *INVALID),
+    (SuspiciousOperation("secret"), *INVALID),
+]
+
+
 @pytest.mark.parametrize("make", [raising, raising_async])
 @pytest.mark.parametrize(
-    "denial",
-    [
-        PermissionDenied("secret"),
-        Http404("secret"),
-        drf.PermissionDenied("secret"),
-        drf.NotAuthenticated("secret"),
-        drf.NotFound("secret"),
-    ],
-    ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",
+    ("refusal", "code", "detail"),
+    REFUSALS,
+    ids=[f"{type(error).__module__}.{type(error).__name__}" for error, *_ in REFUSALS],
 )
 @pytest.mark.parametrize("covered", [False, True])
-def test_failure__a_denial(error_of, caplog, make, denial, covered):
+def test_failure__a_refusal(error_of, caplog, make, refusal, code, detail, covered):
     caplog.set_level(logging.INFO)
-    load = safe_call(make(denial), fallback="covered") if covered else make(denial)
-    assert error_of(lazy(load)) == {
-        "code": "part_forbidden",
-        "detail": "You do not have permission to see this part.",
-        "retryable": False,
-    }
+    covered = covered and code != "part_invalid"
+    load = safe_call(make(refusal), fallback="covered") if covered else make(refusal)
+    assert error_of(lazy(load)) == {"code": code, "detail": detail, "retryable": False}
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
     assert (record.levelno, record.exc_info) == (logging.INFO, None)
-    kind = "not found" if isinstance(denial, (Http404, drf.NotFound)) else "denied"
-    assert message(record) == f"Part 'part' of ServedView is {kind} ({type(denial).__name__})."
+    kind = type(refusal).__name__
+    assert message(record) == f"Part 'part' of ServedView is refused: {code} ({kind})."
+
+
+@pytest.mark.parametrize("make", [raising, raising_async])
+def test_failure__a_throttled_call_says_when_to_retry(error_of, caplog, make):
+    caplog.set_level(logging.INFO)
+    assert error_of(lazy(make(drf.Throttled(6.2, "secret")))) == {
+        "code": "part_throttled",
+        "detail": "This part was asked for too often. Try again later.",
+        "retryable": True,
+        "retry_after": 7,
+    }
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+def test_failure__the_dependents_of_a_throttled_part_have_its_wait(serve, client):
+    parts = [
+        ("rates", lazy(raising(drf.Throttled(7)))),
+        ("prices", lazy(lambda request, rates: rates, depends_on=["rates"])),
+    ]
+    errors = get_json(client, serve(parts=parts))["errors"]
+    assert [error["retry_after"] for error in errors] == [7, 7]
+    assert [error["retryable"] for error in errors] == [True, True]
 
 
 @pytest.mark.parametrize("make", [raising, raising_async])

@@ -10,30 +10,95 @@ import sys
 from functools import reduce
 
 import pytest
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import (
+    BadRequest,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    SuspiciousOperation,
+    ValidationError,
+)
 from django.http import Http404
 from rest_framework import exceptions as drf
 
 from partstream import PartError, lazy, safe_call
-from partstream.exceptions import NoCapacity, PartTimeout
-from partstream.parts.failures import decisive, forget_tracebacks, is_denial
+from partstream.exceptions import EndpointFailed, HookFailed, NoCapacity, PartTimeout
+from partstream.parts.failures import (
+    decisive,
+    failure_of,
+    forget_tracebacks,
+    is_refusal,
+    meaning_of,
+)
+from partstream.parts.fragment import NotSerializable
 from tests.support.walk_client import get_json
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
+
+class Conflict(drf.APIException):
+    status_code = 409
+
+
+class Gone(drf.APIException):
+    status_code = 410
+
+
+class Down(drf.APIException):
+    status_code = 503
+
+
 #: In the order in which they decide; those of one line decide alike.
 RANKS = [
-    [PermissionDenied("no"), drf.PermissionDenied(), drf.NotAuthenticated()],
-    [Http404(), drf.NotFound()],
-    [ValueError("a bug"), drf.Throttled(7), drf.AuthenticationFailed()],
+    [
+        PermissionDenied("no"),
+        drf.PermissionDenied(),
+        drf.NotAuthenticated(),
+        drf.AuthenticationFailed(),
+        EndpointFailed(401),
+        EndpointFailed(403),
+    ],
+    [Http404(), drf.NotFound(), Gone(), EndpointFailed(404), EndpointFailed(410)],
+    [
+        ValueError("a bug"),
+        ValidationError("of a model"),
+        ObjectDoesNotExist(),
+        Down(),
+        EndpointFailed(503),
+        NotSerializable("no JSON"),
+        HookFailed("no tenant"),
+    ],
+    [
+        drf.ValidationError({"since": ["No date."]}),
+        drf.ParseError(),
+        Conflict(),
+        BadRequest(),
+        SuspiciousOperation(),
+        EndpointFailed(418),
+    ],
     [PartError("Gone.", code="gone", retryable=False)],
+    [drf.Throttled(7), EndpointFailed(429, retry_after=6.2)],
+    [drf.Throttled(3)],
     [PartError("Shut.", code="shut")],
     [PartTimeout("late")],
     [NoCapacity("full")],
     [asyncio.CancelledError(), concurrent.futures.CancelledError()],
 ]
-CODES = ["part_forbidden"] * 2 + ["part_failed", "gone", "shut", "part_timeout", "capacity"]
+CODES = [
+    "part_forbidden",
+    "part_not_found",
+    "part_failed",
+    "part_invalid",
+    "gone",
+    "part_throttled",
+    "part_throttled",
+    "shut",
+    "part_timeout",
+    "capacity",
+]
+UNCOVERED = {"part_forbidden", "part_not_found"}
+REFUSALS = {*UNCOVERED, "part_invalid", "part_throttled"}
+FINAL = {*UNCOVERED, "part_invalid", "gone"}
 
 
 def group(*errors):
@@ -45,7 +110,8 @@ def nested(error, depth):
 
 
 def of_class(error):
-    return f"{type(error).__module__}.{type(error).__name__}{getattr(error, 'code', '')}"
+    own = [getattr(error, name, "") for name in ("code", "status", "wait")]
+    return "-".join(map(str, [type(error).__module__, type(error).__name__, *own]))
 
 
 @pytest.mark.parametrize("error", [*itertools.chain(*RANKS)], ids=of_class)
@@ -85,17 +151,76 @@ def test_decisive__does_not_look_at_causes():
     assert decisive(error) is error
 
 
-@pytest.mark.parametrize("denial", [*itertools.chain(*RANKS[:2])], ids=of_class)
-def test_is_denial(denial):
-    assert is_denial(denial)
-    assert is_denial(group(ValueError(), group(denial)))
+def test_decisive__the_longest_wait_decides():
+    errors = [drf.Throttled(3), EndpointFailed(429, None, 9), drf.Throttled(7), drf.Throttled()]
+    for order in itertools.permutations(errors):
+        assert decisive(group(*order)) is errors[1]
 
 
-@pytest.mark.parametrize("other", [*itertools.chain(*RANKS[2:]), b"bytes", None], ids=of_class)
-def test_is_denial__nothing_else_is_one(other):
-    assert not is_denial(other)
-    if isinstance(other, BaseException):
-        assert not is_denial(group(other))
+@pytest.mark.parametrize(("rank", "code"), [*enumerate(CODES)])
+def test_is_refusal(rank, code):
+    for error in RANKS[rank]:
+        assert is_refusal(error) is (code in REFUSALS)
+        assert is_refusal(group(group(error))) is (code in REFUSALS)
+
+
+@pytest.mark.parametrize("other", [*RANKS[-1], b"bytes", None])
+def test_is_refusal__nothing_else_is_one(other):
+    assert not is_refusal(other)
+
+
+# What the client sees
+
+
+@pytest.mark.parametrize(("rank", "code"), [*enumerate(CODES)])
+def test_failure_of__has_the_code_and_no_text_of_the_exception(rank, code):
+    for error in RANKS[rank]:
+        failure = failure_of(error)
+        own = isinstance(error, NotSerializable)
+        assert failure.code == ("not_serializable" if own else code)
+        assert failure.retryable is (code not in FINAL and not own)
+        assert failure.detail == (str(error.detail) if isinstance(error, PartError) else None)
+        assert failure.problems is None
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        (drf.Throttled(6.2), 7),
+        (drf.Throttled(0), 0),
+        (drf.Throttled(), None),
+        (EndpointFailed(429, None, 9), 9),
+        (EndpointFailed(503, None, 30), 30),
+        (EndpointFailed(429, None, -1), None),
+        (EndpointFailed(429, None, float("inf")), None),
+        (EndpointFailed(429, None, float("nan")), None),
+        (group(drf.Throttled(3), group(drf.Throttled(7))), 7),
+        (ValueError(), None),
+    ],
+)
+def test_failure_of__a_throttled_call_has_its_wait(error, wait):
+    assert failure_of(error).retry_after == wait
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "problems"),
+    [
+        (400, {"since": [drf.ErrorDetail("No date.", code="date")]}, {"since": ["No date."]}),
+        (409, ["Already there."], ["Already there."]),
+        (422, None, None),
+        (400, {"since": object()}, None),
+        (400, {"since": "\ud800"}, None),
+        (403, {"detail": "You are no member."}, None),
+        (404, {"detail": "No order 7."}, None),
+        (500, {"detail": "a secret"}, None),
+    ],
+)
+def test_failure_of__an_endpoints_own_words_about_bad_input(status, data, problems):
+    assert failure_of(EndpointFailed(status, data)).problems == problems
+
+
+def test_meaning_of__a_hook_that_failed_is_never_covered():
+    assert not meaning_of(group(HookFailed("no tenant"))).is_covered
 
 
 # In parts
@@ -138,7 +263,7 @@ def part_of(serve, client, executor):
 def test_group__fails_the_part_with_the_code_of_the_one_that_decides(part_of, make, rank):
     error = part_of(make(ExceptionGroup("in a task group", [group(*RANKS[rank])])))
     assert error["code"] == CODES[rank]
-    assert error["retryable"] is ("retry_cursor" in error) is (rank not in (0, 1, 3))
+    assert error["retryable"] is ("retry_cursor" in error) is (CODES[rank] not in FINAL)
     assert error["detail"] == {"gone": "Gone.", "shut": "Shut."}.get(CODES[rank], error["detail"])
 
 
@@ -152,8 +277,8 @@ def test_group__fallbacks_cover_all_but_denials(part_of, make, rank):
 
     error = ExceptionGroup("in a task group", [group(*RANKS[rank])])
     found = part_of(safe_call(make(error), fallback))
-    if rank < 2:
-        assert (found["code"], seen) == ("part_forbidden", [])
+    if CODES[rank] in UNCOVERED:
+        assert (found["code"], seen) == (CODES[rank], [])
     else:
         assert (found, seen) == ("covered", [error])
 

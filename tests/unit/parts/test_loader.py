@@ -28,7 +28,7 @@ from rest_framework.request import Request
 from partstream import PartError, ProgressiveView, cached_for, lazy, safe_call, with_timeout
 from partstream.caching.cache_keys import Caching
 from partstream.caching.single_flight import get_single_flight
-from partstream.exceptions import Misuse, PartTimeout
+from partstream.exceptions import EndpointFailed, Misuse, PartTimeout
 from partstream.parts.declaration import PartList
 from partstream.parts.fragment import NotSerializable
 from partstream.parts.loader import Loader
@@ -50,7 +50,10 @@ DENIALS = [
     Http404("no"),
     drf.PermissionDenied(),
     drf.NotAuthenticated(),
+    drf.AuthenticationFailed(),
     drf.NotFound(),
+    EndpointFailed(403),
+    EndpointFailed(404),
 ]
 UNCOVERED = [
     *DENIALS,
@@ -64,7 +67,8 @@ COVERED = [
     ValueError("no"),
     PartError("Closed.", code="closed"),
     drf.ValidationError("no"),
-    drf.AuthenticationFailed(),
+    drf.Throttled(7),
+    EndpointFailed(400),
     TimeoutError(),
     RecursionError(),
     MemoryError(),

@@ -49,6 +49,9 @@ def test_envelope__of_everything():
     [
         ("part_failed", "This part could not be loaded."),
         ("part_forbidden", "You do not have permission to see this part."),
+        ("part_not_found", "What this part shows does not exist."),
+        ("part_invalid", "This part cannot be loaded with these parameters."),
+        ("part_throttled", "This part was asked for too often. Try again later."),
         ("dependency_failed", "Another part that this one needs could not be loaded."),
         ("not_serializable", "This part's data could not be written as JSON."),
     ],
@@ -57,6 +60,12 @@ def test_envelope__an_error_has_the_standing_text_of_its_code(code, detail):
     body = json.loads(envelope([failed(code=code, retryable=False)], total=1, current=1))
     assert body["errors"] == [{"part": "bad", "code": code, "detail": detail, "retryable": False}]
     assert body["results"] == []
+
+
+def test_envelope__an_error_may_have_a_wait_and_problems():
+    outcome = failed(code="part_throttled", retry_after=7, problems={"since": ["No date."]})
+    (error,) = json.loads(envelope([outcome], total=1, current=1))["errors"]
+    assert (error["retry_after"], error["problems"]) == (7, {"since": ["No date."]})
 
 
 def test_envelope__an_error_may_have_its_own_text_even_an_empty_one():
