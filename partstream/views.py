@@ -102,8 +102,14 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         """Paths of the three routes, from the request's path; empty where mounted alone."""
         if self.delivery is None:
             return {}
-        base = escape_uri_path(request._request.path.removesuffix(self._routes[self.delivery]))
+        path = self._state_of(request).request._request.path
+        base = escape_uri_path(path.removesuffix(self._routes[self.delivery]))
         return {delivery: base + route for delivery, route in self._routes.items()}
+
+    def _get_walk_path(self, request: Request) -> str | None:
+        if self.delivery is None or self.delivery == "walk":
+            return None
+        return super()._get_walk_path(request)
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         """The serializer for schema generators: the envelope or the manifest."""

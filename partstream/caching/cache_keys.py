@@ -83,7 +83,6 @@ class Scope:
         self._view_class = view_class
         self._path = path
         self._protocol = protocol
-        self._django_request: HttpRequest = getattr(request, "_request", request)
         version = getattr(request, "version", None)
         self._presentation = (
             _FORMAT,
@@ -91,6 +90,11 @@ class Scope:
             translation.get_language(),
             str(timezone.get_current_timezone()),
         )
+
+    @property
+    def _django_request(self) -> HttpRequest:
+        found: HttpRequest = getattr(self.request, "_request", self.request)
+        return found
 
     @cached_property
     def _common(self) -> bytes:

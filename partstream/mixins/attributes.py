@@ -15,6 +15,14 @@ from partstream.exceptions import Misuse
 from partstream.setting_kinds import COUNT, LIMIT, MAX_LIMIT, SECONDS, SWITCH, Kind
 
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]+")
+#: Attributes of DRF's paginators that name a query parameter.
+_PAGINATION_PARAMETERS: Final = (
+    "cursor_query_param",
+    "page_query_param",
+    "page_size_query_param",
+    "limit_query_param",
+    "offset_query_param",
+)
 
 
 _COUNT = (COUNT, "a whole number of 1 or more")
@@ -79,7 +87,22 @@ def cursor_parameter(view_class: type, name: Any) -> str:
     problem = _parameter_problem(name, api_settings.URL_FORMAT_OVERRIDE)
     if problem:
         raise Misuse(f"{view_class.__name__}.cursor_query_param is {name!r}{problem}")
+    paginator = getattr(view_class, "pagination_class", None)
+    if paginator is not None:
+        _check_paginator(view_class, paginator, name)
     return str(name)
+
+
+def _check_paginator(view_class: type, paginator: Any, name: str) -> None:
+    """Refuse a paginator that would take the token for a page, or the reverse."""
+    for attribute in _PAGINATION_PARAMETERS:
+        if getattr(paginator, attribute, None) == name:
+            label = getattr(paginator, "__name__", type(paginator).__name__)
+            raise Misuse(
+                f"{view_class.__name__}: {label}.{attribute} is {name!r}, the parameter that "
+                "carries partstream's cursor. Give one of them another name, for example "
+                f'cursor_query_param = "walk" in {view_class.__name__}.'
+            )
 
 
 @lru_cache(maxsize=64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 from django.db import connections
@@ -20,8 +21,9 @@ from partstream.exceptions import Misuse
 from partstream.logs import get_logger
 from partstream.parts.declaration import PartList
 from partstream.parts.layout import Gates
+from partstream.parts.loader_requests import LoaderRequest
 from partstream.per_process import Kept
-from partstream.resolution.observation import Observation
+from partstream.resolution.observation import Observation, observation_of
 from partstream.resolution.resolver import Resolver
 from partstream.wire import costs
 from partstream.wire.responses import LONGEST_LINK
@@ -127,27 +129,53 @@ class PartsMixin(GuardMixin):
         """The resolver of this request. The parts are declared once per request."""
         state = self._state_of(request)
         if state.resolver is None:
+            seen = self._find_loader_request(request)
+            if seen is not request:
+                self.request = state.loader_request = seen
             described = self.get_parts_manifest()
             parts = self._make_part_list(described)
             state.resolver = Resolver(
                 self,
-                request,
+                seen,
                 parts,
                 described,
                 executor=self.get_executor(),
                 get_scope=self.make_scope,
+                observation=observation_of(
+                    request._request, debugs=get_settings().ENABLE_DEBUG_LOGGING
+                ),
                 fresh=self._is_fresh(request),
             )
         return state.resolver
 
+    def _find_loader_request(self, request: Request) -> Any:
+        """The request that loaders see: this one, if it is the walk's own without a cursor."""
+        path = self._get_walk_path(request)
+        if path is None and not self._has_protocol_parameters(request):
+            return request
+        if path is None:
+            path = request._request.path
+        return LoaderRequest(request, path, self.get_protocol_parameters())
+
+    def _get_walk_path(self, request: Request) -> str | None:
+        """The walk's path, not escaped; None: it is this request's."""
+        path = self.get_links(request).get("walk")
+        return None if path is None else unquote(path)
+
+    def _has_protocol_parameters(self, request: Request) -> bool:
+        return bool(request._request.META.get("QUERY_STRING")) and not (
+            self.get_protocol_parameters().isdisjoint(request.query_params)
+        )
+
     def make_scope(self, request: Request) -> Scope:
         """What cache entries of this request depend on."""
+        original = self._state_of(request).request
         return Scope(
             request,
             type(self),
             identity=self.identity_of(request),
             # The walk's path, even for a request by key: both share cached parts.
-            path=self.get_links(request).get("walk") or request._request.path,
+            path=self.get_links(original).get("walk") or original._request.path,
             protocol=self.get_protocol_parameters(),
         )
 

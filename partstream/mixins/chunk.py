@@ -95,6 +95,7 @@ class ChunkMixin(PartsMixin):
         outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
+            self._state_of(request).leaves_work = True
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
         slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
         # The first request of a walk has no cursor, so it cannot be repeated.

@@ -123,6 +123,13 @@ class CursorMixin(PartsMixin):
     def _is_plain(self, request: Request) -> bool:
         return self._get_query(request).breaks_no_rule
 
+    def _has_protocol_parameters(self, request: Request) -> bool:
+        query = self._get_query(request)
+        if query.is_empty:
+            return False
+        # A query without others is one token.
+        return not query.has_others or super()._has_protocol_parameters(request)
+
     def _get_query(self, request: Request) -> WalkQuery:
         state = self._state_of(request)
         if state.query is None:

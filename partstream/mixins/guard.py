@@ -210,8 +210,11 @@ class GuardMixin(_Base):
             return super().dispatch(request, *args, **kwargs)
         finally:
             # DRF's request and view refer to each other; only garbage collection frees such a
-            # cycle, and the response with it.
+            # cycle, and with it the response and the request that loaders saw.
             vars(self).pop("response", None)
+            state = self._state
+            if state is not None and state.loader_request is not None and not state.leaves_work:
+                self.request = state.request
             self._state = self._throttle = None
             self._others = ()
             request_ids.current.set(before)
@@ -252,6 +255,8 @@ class GuardMixin(_Base):
             logger.info("%s refused a cursor: %s.", type(self).__name__, exc)
         refusal = to_api_exception(exc) if isinstance(exc, PartstreamError) else exc
         state = self._state
+        if state is not None and state.loader_request is not None:
+            self.request = state.request  # The error is about the client's own request.
         known = (None, ()) if state is None or state.identity is None else state.identity
         identity = with_dimension(*known)
         tell(type(self), self.request, exc, refusal, identity)
@@ -280,8 +285,12 @@ class GuardMixin(_Base):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Set the headers: private to this client, its limits, and the request's id."""
-        throttle = self._throttle
+        throttle, state = self._throttle, self._state
         response = super().finalize_response(request, response, *args, **kwargs)
+        if state is not None and state.loader_request is not None:
+            state.loader_request.give_back()
+            if isinstance(response, Response):
+                response.renderer_context["request"] = request  # type: ignore[attr-defined]
         headers = response.headers
         if not isinstance(response, PartsResponse):
             if not response.has_header("Cache-Control"):
@@ -320,10 +329,10 @@ class GuardMixin(_Base):
         state = self._state
         if state is None:
             state = self._state = RequestState(request)
-        if state.request is request:
+        if state.request is request or state.loader_request is request:
             return state
         for state in self._others:
-            if state.request is request:
+            if state.request is request or state.loader_request is request:
                 return state
         self._others = (*self._others, RequestState(request))
         return self._others[-1]

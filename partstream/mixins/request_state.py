@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework.request import Request
 
 from partstream.identity import Dimension
+from partstream.parts.loader_requests import LoaderRequest
 from partstream.resolution.resolver import Resolver
 from partstream.walks.query import WalkQuery
 from partstream.walks.walk import Walk
@@ -19,12 +20,16 @@ class RequestState:
         query: The request's query, in a view that has cursors.
         walk: The request's walk.
         resolver: The request's parts.
+        loader_request: The request that loaders see, if it is another one.
+        leaves_work: Whether loaders may run on after the response.
     """
 
     identity: tuple[str | None, Dimension] | None = None
     query: WalkQuery | None = None
     walk: Walk | None = None
     resolver: Resolver | None = None
+    loader_request: LoaderRequest | None = None
+    leaves_work: bool = False
 
     def __init__(self, request: Request) -> None:
         self.request = request

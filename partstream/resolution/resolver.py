@@ -24,7 +24,7 @@ from partstream.walks.walk_cache import WalkCache
 from .boundary import Boundary, HookedBoundary
 from .cached_parts import CachedParts
 from .launcher import Launcher
-from .observation import Observation, ObservedBoundary, observation_of
+from .observation import Observation, ObservedBoundary
 from .observers import tolerate
 from .request_parts import RequestParts
 from .schedule import Schedule
@@ -35,7 +35,9 @@ class Resolver:
 
     Args:
         described: What ``get_parts_manifest()`` adds to the manifest.
+        request: The request that loaders see.
         get_scope: Returns what `cached_for` keys depend on; called in the request's thread.
+        observation: What is noted of the parts; None: nothing wants to know it.
         fresh: Whether `cached_for` entries are ignored and replaced.
     """
 
@@ -48,18 +50,18 @@ class Resolver:
         *,
         executor: Executor,
         get_scope: Callable[[Request], Scope],
+        observation: Observation | None = None,
         fresh: bool = False,
     ) -> None:
         self.request = request
         self.executor = executor
-        settings = get_settings()
         self.parts = RequestParts(
             view,
             request,
             declared,
             described,
             get_scope=get_scope,
-            timeout=settings.PART_TIMEOUT,
+            timeout=get_settings().PART_TIMEOUT,
             watches_time=executor.watches_time,
         )
         self._fresh = fresh
@@ -70,8 +72,7 @@ class Resolver:
         self.boundary = (
             Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
         )
-        #: What is noted of the parts; None: nothing wants to know it.
-        self.observation = observation_of(request._request, debugs=settings.ENABLE_DEBUG_LOGGING)
+        self.observation = observation
         if self.observation is not None and self.observation.sees_runs:
             self.boundary = ObservedBoundary(self.boundary, self.observation)
 

@@ -1,0 +1,99 @@
+"""The requests that loaders see: a copy of the client's request with another path and query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from django.http import HttpRequest, QueryDict
+from django.urls import get_script_prefix
+from rest_framework.request import Request
+
+_Request = TypeVar("_Request", bound=HttpRequest)
+
+#: What Django's CSRF middleware reads from ``request.META`` after the view.
+_CSRF: Final = ("CSRF_COOKIE", "CSRF_COOKIE_NEEDS_UPDATE")
+
+
+def readdressed(
+    request: _Request, path: str, query: QueryDict, meta: Mapping[str, Any] | None = None
+) -> _Request:
+    """A copy of Django's request with another path and query.
+
+    It shares what middleware has set: session, user, messages, attributes of the project's own.
+
+    Args:
+        request: Django's request.
+        path: The path, not escaped, with the script's prefix.
+        query: The query.
+        meta: What is changed in ``META``, besides the path and the query.
+    """
+    # copy.copy() would leave out what cannot be pickled, such as resolver_match.
+    copied = type(request).__new__(type(request))
+    query_string = query.urlencode()
+    copied.__dict__ = attributes = {
+        **vars(request),
+        "path": path,
+        "path_info": "/" + path.removeprefix(get_script_prefix()),
+        "GET": query,
+    }
+    attributes.pop("headers", None)
+    attributes["META"] = {
+        **request.META,
+        **(meta or {}),
+        "PATH_INFO": attributes["path_info"],
+        "QUERY_STRING": query_string,
+    }
+    if "environ" in attributes:
+        attributes["environ"] = attributes["META"]
+    if "scope" in attributes:
+        attributes["scope"] = {
+            **attributes["scope"],
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query_string.encode(),
+        }
+    return copied
+
+
+class LoaderRequest(Request):
+    """A DRF request without the protocol's parameters, with the path of the walk.
+
+    Links that a loader makes from it are the same in every delivery, and none has a token. The copy
+    of Django's request is made when something first needs it.
+
+    Args:
+        original: The request that the view answers.
+        path: The walk's path, not escaped.
+        protocol: Names of the protocol's query parameters.
+    """
+
+    def __init__(self, original: Request, path: str, protocol: Iterable[str]) -> None:
+        attributes = vars(self)
+        attributes.update(vars(original))
+        # The property below makes it.
+        self._original = attributes.pop("_request")
+        self._path = path
+        self._protocol = protocol
+
+    @property
+    def _request(self) -> HttpRequest:  # type: ignore[override]
+        """Django's request, for DRF's class."""
+        made: HttpRequest | None = vars(self).get("_partstream_made")
+        if made is None:
+            query = self._original.GET.copy()
+            for name in self._protocol:
+                query.pop(name, None)
+            seen = readdressed(self._original, self._path, QueryDict(query.urlencode()))
+            # Two threads may get here at once; both have the one that was first.
+            made = vars(self).setdefault("_partstream_made", seen)
+        return made
+
+    def give_back(self) -> None:
+        """Let Django's CSRF middleware see the token that a loader asked for."""
+        made: HttpRequest | None = vars(self).get("_partstream_made")
+        if made is None:
+            return
+        for name in _CSRF:
+            if name in made.META:
+                self._original.META[name] = made.META[name]
