@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 from django.db import connections
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -22,11 +23,13 @@ from partstream.logs import get_logger
 from partstream.parts.declaration import PartList
 from partstream.parts.layout import Gates
 from partstream.parts.loader_requests import LoaderRequest
+from partstream.parts.outcome import Outcome
 from partstream.per_process import Kept
 from partstream.resolution.observation import Observation, observation_of
 from partstream.resolution.resolver import Resolver
 from partstream.wire import costs
-from partstream.wire.responses import LONGEST_LINK
+from partstream.wire.renderers import own_json_renderer, rendered
+from partstream.wire.responses import LONGEST_LINK, PartsResponse
 
 from .guard import GuardMixin
 
@@ -186,6 +189,20 @@ class PartsMixin(GuardMixin):
             and "no-cache" in {word.strip().lower() for word in wish.split(",")}
             and self.get_refresh_allowed()
         )
+
+    def _delivered(self, request: Request, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes with their data as the view's own JSON renderer writes it, if it has one."""
+        if type(vars(request).get("accepted_renderer")) is JSONRenderer:
+            return outcomes
+        renderer = own_json_renderer(self.get_renderers())
+        if renderer is None:
+            return outcomes
+        context = {
+            **self.get_renderer_context(),
+            "request": request,
+            "response": PartsResponse(),
+        }
+        return rendered(outcomes, renderer, context, type(self).__name__)
 
     @staticmethod
     def _shown_costs(request: Request, seen: Observation) -> Observation | None:

@@ -96,6 +96,7 @@ class ChunkMixin(PartsMixin):
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
             self._state_of(request).leaves_work = True
+        outcomes = self._delivered(request, outcomes)
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
         slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
         # The first request of a walk has no cursor, so it cannot be repeated.
@@ -173,7 +174,7 @@ class ChunkMixin(PartsMixin):
             return PartsResponse()
         self.identity_of(request)
         names = [resolver.parts.layout.names[index] for index in resolver.parts.visible]
-        outcomes = resolver.resolve(names)
+        outcomes = self._delivered(request, resolver.resolve(names))
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(

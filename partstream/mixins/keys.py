@@ -64,6 +64,7 @@ class KeyAccessMixin(PartsMixin):
         if request._request.method == "HEAD":
             return PartsResponse()
         outcomes = resolver.resolve([layout.names[index] for index in positions])
+        outcomes = self._delivered(request, outcomes)
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(

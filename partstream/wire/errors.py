@@ -89,3 +89,12 @@ def with_code(data: Any, retry_after: int | None = None) -> Any:
             if retry_after is not None:
                 data["retry_after"] = retry_after
     return data
+
+
+def is_error_body(data: Any) -> bool:
+    """Whether the body of an error is the protocol's, as `with_code` writes it."""
+    return (
+        isinstance(data, dict)
+        and "code" in data
+        and data.keys() <= {"detail", "code", "retry_after"}
+    )

@@ -11,13 +11,12 @@ from typing import Any, Final
 from django.http import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 from django.utils.cache import get_conditional_response
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .prototypes import Prototype
-
-_JSON = "application/json"
+from .renderers import JSON, is_json, own_json_renderer, show_unchanged
 
 #: The maximum length of ``Link`` in characters. It keeps all of partstream's headers below 2 KB: a
 #: proxy's buffer for response headers may hold only 4 KB, including the project's own.
@@ -35,7 +34,7 @@ _set_content: Final[Any] = SimpleTemplateResponse.content.fset
 
 @lru_cache(maxsize=8)
 def _prototype(cache_control: str) -> Prototype:
-    return Prototype({"Content-Type": _JSON, "Cache-Control": cache_control, "Vary": VARY})
+    return Prototype({"Content-Type": JSON, "Cache-Control": cache_control, "Vary": VARY})
 
 
 class _Unread(Enum):
@@ -52,7 +51,8 @@ class PartsResponse(Response):
 
     ``content`` can be read at any time. ``data`` is decoded at its first use. `render` renders it
     as DRF does if something has read or assigned it before (a project's ``finalize_response``, a
-    middleware), or if a renderer other than DRF's JSON one was negotiated.
+    middleware), or if no JSON renderer was negotiated. The project's JSON renderer has written the
+    data of the parts already, so it is not asked again: it would change the protocol's own keys.
 
     Args:
         body: The JSON bytes.
@@ -96,17 +96,28 @@ class PartsResponse(Response):
             return self._body
         if self._data is not _UNREAD:
             self.headers.pop("ETag", None)  # It belonged to the data as it was.
+        self._keep_keys()
         return super().rendered_content
+
+    def _keep_keys(self) -> None:
+        """Let no renderer of the project's rename the protocol's keys."""
+        renderer: Any = getattr(self, "accepted_renderer", None)
+        if is_json(renderer):
+            self.accepted_renderer = JSONRenderer()
+        elif isinstance(renderer, BrowsableAPIRenderer):
+            view = (getattr(self, "renderer_context", None) or {}).get("view")
+            if view is not None and own_json_renderer(view.get_renderers()) is not None:
+                show_unchanged(renderer, self.data)
 
     def _can_serve_body(self) -> bool:
         return self._data is _UNREAD and (not self._body or self._is_plain_json())
 
     def _is_plain_json(self) -> bool:
-        renderer = getattr(self, "accepted_renderer", None)
+        renderer: Any = getattr(self, "accepted_renderer", None)
         return (
-            type(renderer) is JSONRenderer
-            and renderer.compact
-            and getattr(self, "accepted_media_type", None) == _JSON
+            is_json(renderer)
+            and getattr(renderer, "compact", True)
+            and getattr(self, "accepted_media_type", None) == JSON
             and (getattr(self, "renderer_context", None) or {}).get("indent") is None
         )
 

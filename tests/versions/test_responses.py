@@ -7,11 +7,17 @@ import pickle
 
 import pytest
 from django.test import Client
+from djangorestframework_camel_case.render import (
+    CamelCaseBrowsableAPIRenderer,
+    CamelCaseJSONRenderer,
+)
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy
+from partstream.exceptions import EndpointFailed
 from partstream.wire.responses import PartsResponse
 from tests.support.walk_client import first_cursor, merged, walk
 
@@ -142,15 +148,124 @@ def test_renderer__by_format(client, serve):
     assert page.headers["Content-Type"].startswith("text/html")
 
 
-def test_renderer__camel_case(client, serve):
-    from djangorestframework_camel_case.render import CamelCaseJSONRenderer
+class Refusing(CountingRenderer):
+    def render(self, data, accepted_media_type=None, renderer_context=None):
+        if "secret" in data:
+            raise ValueError("hunter2")
+        return super().render(data, accepted_media_type, renderer_context)
 
-    response = client.get(serve(parts=PARTS, renderer_classes=[CamelCaseJSONRenderer]))
-    envelope = response.json()
-    assert envelope["results"][0] == {
-        "userData": {"firstName": "Ada", "é": [1.5, None, {"lastOrder": "\u2028</script>"}]}
+
+class Contextual(JSONRenderer):
+    """A renderer that looks at its context, as those of many projects do."""
+
+    def render(self, data, accepted_media_type=None, renderer_context=None):
+        context = renderer_context
+        seen = [context["view"].seen, context["request"].method, context["response"].status_code]
+        return super().render([seen, data], accepted_media_type, context)
+
+
+CAMEL = {"firstName": "Ada", "é": [1.5, None, {"lastOrder": "\u2028</script>"}]}
+FAILING = [
+    ("user_data", DATA),
+    ("order_rows", lazy(lambda request, user_data: user_data, depends_on=["user_data"])),
+    ("no_data", None),
+    ("broken_part", lazy(lambda request: 1 / 0)),
+    ("kept_part", lazy(cached_for(60, shared=True)(lambda request: {"from_cache": 1}))),
+    ("invalid_part", lazy("get_invalid")),
+    ("last_part", 3),
+]
+
+
+class Camel(HybridProgressiveView):
+    permission_classes = [AllowAny]
+    renderer_classes = [CamelCaseJSONRenderer, CamelCaseBrowsableAPIRenderer]
+    chunk_size = 4
+    parts = FAILING
+
+    def get_invalid(self, request):
+        raise EndpointFailed(400, {"first_name": ["This field is required."]})
+
+
+def test_renderer__camel_case_writes_data_and_no_key_of_the_protocol(client, serve, empty_cache):
+    url = serve(base=Camel)
+    envelopes = walk(client, url)
+    data = merged(envelopes)
+    assert data == {
+        "user_data": CAMEL,
+        "order_rows": CAMEL,
+        "no_data": None,
+        "kept_part": {"fromCache": 1},
+        "last_part": 3,
     }
-    assert envelope["meta"]["totalParts"] == 3
+    first, second = envelopes
+    assert set(first["meta"]) == {
+        "total_parts",
+        "current_part",
+        "has_more",
+        "manifest_url",
+        "pending",
+    }
+    assert first["meta"]["pending"] == ["kept_part", "invalid_part", "last_part"]
+    (broken,) = first["errors"]
+    assert set(broken) == {"part", "code", "detail", "retryable", "retry_cursor"}
+    (invalid,) = second["errors"]
+    assert invalid["problems"] == {"firstName": ["This field is required."]}
+    keys = client.get(f"{url}parts/?keys=user_data,kept_part,invalid_part").json()
+    assert merged([keys]) == {"user_data": CAMEL, "kept_part": {"fromCache": 1}}
+    assert keys["errors"][0]["problems"] == invalid["problems"]
+    manifest = client.get(f"{url}manifest/").json()
+    assert list(manifest["parts"]) == [name for name, _ in FAILING]
+    assert manifest["meta"] == {"total_parts": 7}
+
+
+@pytest.mark.parametrize("route", ["", "manifest/"])
+def test_renderer__the_browsable_api_shows_the_keys_of_the_protocol(client, serve, route):
+    page = client.get(serve(base=Camel) + route, HTTP_ACCEPT="text/html").content.decode()
+    assert "total_parts" in page
+    assert "totalParts" not in page
+    assert "user_data" in page
+    assert "first_name" not in page
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/json; indent=4"])
+def test_renderer__errors_of_requests_keep_their_keys(client, serve, accept, settings):
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": True}
+    url = serve(base=Camel, burst_limit=1)
+    client.get(url)
+    response = client.get(url, HTTP_ACCEPT=accept)
+    assert response.status_code == 429
+    assert set(response.json()) == {"detail", "code", "retry_after"}
+
+
+def test_renderer__what_a_finalize_response_changes_keeps_its_keys(client, serve):
+    class Changing(Camel):
+        def finalize_response(self, request, response, *args, **kwargs):
+            response.data["meta"]["server_time"] = 7
+            return super().finalize_response(request, response, *args, **kwargs)
+
+    envelope = client.get(serve(base=Changing)).json()
+    assert envelope["meta"]["server_time"] == 7
+    assert merged([envelope])["user_data"] == CAMEL
+
+
+def test_renderer__gets_the_context_of_a_response(client, serve):
+    class Seeing(ProgressiveView):
+        seen = "mine"
+
+    url = serve(base=Seeing, parts=[("a", 1), ("b", None)], renderer_classes=[Contextual])
+    assert merged([client.get(url).json()]) == {"a": [["mine", "GET", 200], 1], "b": None}
+
+
+def test_renderer__that_fails_fails_the_part(client, serve, caplog):
+    parts = [("a", {"secret": 1}), ("b", {"open": 2})]
+    body = client.get(serve(parts=parts, renderer_classes=[Refusing]))
+    (error,) = body.json()["errors"]
+    assert (error["part"], error["code"], error["retryable"]) == ("a", "not_serializable", False)
+    assert merged([body.json()]) == {"b": {"open": 2}}
+    assert b"hunter2" not in body.content
+    (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
+    assert "Refusing cannot write part 'a'" in record.getMessage()
+    assert "hunter2" in caplog.text
 
 
 def test_renderer__orjson(client, serve):
@@ -168,11 +283,11 @@ def test_renderer__any_other_gets_the_data(client, serve):
     assert response.headers["Content-Type"] == "text/x-repr; charset=utf-8"
 
 
-def test_renderer__a_projects_own_renders_once(client, serve):
+def test_renderer__a_projects_own_renders_each_part_once(client, serve):
     CountingRenderer.rendered = 0
     response = client.get(serve(parts=PARTS, renderer_classes=[CountingRenderer]))
     assert merged([response.json()])["user_data"] == DATA
-    assert CountingRenderer.rendered == 1
+    assert CountingRenderer.rendered == 2
 
 
 def test_renderer__drfs_own_is_not_asked(client, serve, monkeypatch):
@@ -233,10 +348,10 @@ def test_data__assigned_is_rendered(client, serve):
 
 
 @pytest.mark.parametrize("base", [Changing, Assigning])
-def test_data__that_was_touched_is_rendered_once(client, serve, base):
+def test_data__that_was_touched_is_not_rendered_again(client, serve, base):
     CountingRenderer.rendered = 0
     client.get(serve(base=base, parts=PARTS, renderer_classes=[CountingRenderer]))
-    assert CountingRenderer.rendered == 1
+    assert CountingRenderer.rendered == 2
 
 
 def test_data__after_the_answer_is_a_dict(client, serve):
