@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .exceptions import PartError as PartError
     from .parts.declaration import PartList as PartList
     from .parts.declaration import lazy as lazy
+    from .parts.endpoints import endpoint as endpoint
     from .parts.loader import cached_for as cached_for
     from .parts.loader import safe_call as safe_call
     from .parts.loader import with_timeout as with_timeout
@@ -31,6 +32,7 @@ _HOMES = {
     "PartList": "parts.declaration",
     "ProgressiveView": "views",
     "cached_for": "parts.loader",
+    "endpoint": "parts.endpoints",
     "lazy": "parts.declaration",
     "safe_call": "parts.loader",
     "with_timeout": "parts.loader",
@@ -42,6 +44,7 @@ __all__ = [
     "PartList",
     "ProgressiveView",
     "cached_for",
+    "endpoint",
     "lazy",
     "safe_call",
     "with_timeout",

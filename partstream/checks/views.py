@@ -17,9 +17,13 @@ from partstream.backends.loader import (
 )
 from partstream.conf import get_problems, get_settings
 from partstream.exceptions import Misuse
+from partstream.isolation.transactions import request_transactions
 from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.mixins.attributes import KINDS, budget_problem, checked, cursor_parameter
 from partstream.mixins.base import PartsMixin
+from partstream.parts.declaration import LazyPart, PartList
+from partstream.parts.endpoints import Endpoint
+from partstream.parts.loader import Loader
 
 from .executors import executor_messages
 
@@ -105,13 +109,7 @@ def _transaction_messages(
         executor = get_executor(fixed.get("executor"))
     except ImproperlyConfigured:
         return
-    exempt = getattr(callback, "_non_atomic_requests", ())
-    atomic = [
-        alias
-        for alias, database in django_settings.DATABASES.items()
-        if database.get("ATOMIC_REQUESTS") and alias not in exempt
-    ]
-    if executor.concurrent and atomic:
+    if executor.concurrent and request_transactions(callback):
         yield checks.Warning(
             f"{view_class.__name__} runs its parts in threads, which cannot see the request's "
             "transaction, but ATOMIC_REQUESTS opens one for each request.",
@@ -125,12 +123,22 @@ def _transaction_messages(
 def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
     """Raise `Misuse` if an attribute of a view is invalid."""
     if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
-        view_class.build_part_list(fixed["parts"])
+        _check_endpoints(view_class, view_class.build_part_list(fixed["parts"]))
     for name in KINDS:
         if fixed.get(name) is not None:
             checked(view_class, name, fixed[name])
     if issubclass(view_class, CursorMixin) and "cursor_query_param" in fixed:
         cursor_parameter(view_class, fixed["cursor_query_param"])
+
+
+def _check_endpoints(view_class: type[PartsMixin], part_list: PartList) -> None:
+    for name, part in part_list:
+        loader = part.loader if isinstance(part, LazyPart) else None
+        if isinstance(loader, Loader) and isinstance(loader.function, Endpoint):
+            try:
+                loader.function.check()
+            except Misuse as error:
+                raise Misuse(f"{view_class.__name__}: part {name!r}: {error}") from error
 
 
 def _mounted(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.db import connections, transaction
 
 
@@ -26,6 +27,20 @@ def atomic_aliases() -> list[str]:
     else:
         found = connections.all(initialized_only=True)
     return [connection.alias for connection in found if connection.in_atomic_block]
+
+
+def request_transactions(view: Any) -> list[str]:
+    """Aliases of the databases where Django opens a transaction for each request to this view.
+
+    Args:
+        view: What the URLconf names, with what ``non_atomic_requests`` has set on it.
+    """
+    exempt = getattr(view, "_non_atomic_requests", ())
+    return [
+        alias
+        for alias, database in django_settings.DATABASES.items()
+        if database.get("ATOMIC_REQUESTS") and alias not in exempt
+    ]
 
 
 @contextmanager

@@ -216,6 +216,8 @@ class GuardMixin(_Base):
         """Handle a request, with its id set for the log."""
         before = request_ids.current.get()
         request_ids.current.set(request_ids.request_id(request))
+        # DRF will write the user that it finds to the same place.
+        request._partstream_user = vars(request).get("user")  # type: ignore[attr-defined]
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:

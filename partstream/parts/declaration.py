@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from partstream.exceptions import Misuse
 
+from .endpoints import Endpoint
 from .layout import Gates, Layout, Link, Names, find_layout
 from .loader import Loader, as_loader, checked_timeout
 from .signatures import signature_problem
@@ -252,7 +253,19 @@ class PartList:
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
             raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")
+        if type(loader.function) is Endpoint:
+            self._check_endpoint(name, part, loader.function)
         return loader
+
+    def _check_endpoint(self, name: str, part: LazyPart, function: Endpoint) -> None:
+        for argument, given in function.argument_functions.items():
+            problem = signature_problem(given, part.depends_on)
+            if problem:
+                wanted = ", ".join(("request", *part.depends_on))
+                raise Misuse(
+                    f"{self._where}the function {argument} of part {name!r} cannot be called as "
+                    f"({wanted}): {problem}. Change its parameters to ({wanted})."
+                )
 
 
 class _Unbound:

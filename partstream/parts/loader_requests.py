@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.http import HttpRequest, QueryDict
 from django.urls import get_script_prefix
 from rest_framework.request import Request
-
-_Request = TypeVar("_Request", bound=HttpRequest)
 
 #: What Django's CSRF middleware reads from ``request.META`` after the view.
 _CSRF: Final = ("CSRF_COOKIE", "CSRF_COOKIE_NEEDS_UPDATE")
 
 
 def readdressed(
-    request: _Request, path: str, query: QueryDict, meta: Mapping[str, Any] | None = None
-) -> _Request:
+    request: HttpRequest,
+    path: str,
+    query: str,
+    meta: Mapping[str, Any] | None = None,
+    without: Iterable[str] = (),
+) -> HttpRequest:
     """A copy of Django's request with another path and query.
 
     It shares what middleware has set: session, user, messages, attributes of the project's own.
@@ -25,33 +27,30 @@ def readdressed(
     Args:
         request: Django's request.
         path: The path, not escaped, with the script's prefix.
-        query: The query.
+        query: The query, escaped.
         meta: What is changed in ``META``, besides the path and the query.
+        without: Names that are left out of ``META``.
     """
     # copy.copy() would leave out what cannot be pickled, such as resolver_match.
     copied = type(request).__new__(type(request))
-    query_string = query.urlencode()
-    copied.__dict__ = attributes = {
-        **vars(request),
-        "path": path,
-        "path_info": "/" + path.removeprefix(get_script_prefix()),
-        "GET": query,
-    }
-    attributes.pop("headers", None)
-    attributes["META"] = {
-        **request.META,
-        **(meta or {}),
-        "PATH_INFO": attributes["path_info"],
-        "QUERY_STRING": query_string,
-    }
+    path_info = "/" + path.removeprefix(get_script_prefix())
+    own = {**request.META, **(meta or {}), "PATH_INFO": path_info, "QUERY_STRING": query}
+    for name in without:
+        own.pop(name, None)
+    copied.__dict__ = attributes = {**vars(request), "META": own}
+    attributes["path"], attributes["path_info"] = path, path_info
+    for name in ("headers", "GET"):
+        attributes.pop(name, None)
+    if not hasattr(type(request), "GET"):  # A request that no server made.
+        copied.GET = QueryDict(query)
     if "environ" in attributes:
-        attributes["environ"] = attributes["META"]
+        attributes["environ"] = own
     if "scope" in attributes:
         attributes["scope"] = {
             **attributes["scope"],
             "path": path,
             "raw_path": path.encode(),
-            "query_string": query_string.encode(),
+            "query_string": query.encode(),
         }
     return copied
 
@@ -84,7 +83,7 @@ class LoaderRequest(Request):
             query = self._original.GET.copy()
             for name in self._protocol:
                 query.pop(name, None)
-            seen = readdressed(self._original, self._path, QueryDict(query.urlencode()))
+            seen = readdressed(self._original, self._path, query.urlencode())
             # Two threads may get here at once; both have the one that was first.
             made = vars(self).setdefault("_partstream_made", seen)
         return made

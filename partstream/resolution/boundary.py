@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from partstream.backends.executors.coroutines import run_coroutine
 from partstream.backends.executors.hooks import CallHooks
-from partstream.exceptions import HookFailed, PartError, PartTimeout
+from partstream.exceptions import EndpointFailed, HookFailed, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
@@ -186,7 +186,8 @@ class Boundary:
         error, failure = decisive(raised), failure_of(raised)
         self._log(self._subject(name), meaning_of(error), error, raised)
         if django_settings.DEBUG and not isinstance(error, PartError):
-            known = error.__cause__ or error if isinstance(error, HookFailed) else error
+            wraps = isinstance(error, (HookFailed, EndpointFailed))
+            known = error.__cause__ or error if wraps else error
             text = "".join(traceback.format_exception_only(type(known), known)).strip()
             failure = replace(failure, exception=encodable(text[:_SHOWN_AT_MOST]))
         return failure

@@ -63,10 +63,18 @@ class CachedParts:
     def _key_of(self, name: str, part: LazyPart, caching: Caching) -> str | None:
         """The key of a cached part across walks; None if the part must not be kept."""
         outcomes, view = self._parts.outcomes, type(self._parts.view).__name__
+        subject = f"part:{name}"
         try:
+            get_subject = getattr(self._parts.loader_of(name, part).function, "cache_subject", None)
+            if get_subject is not None:
+                data = self._parts.data_of(part.depends_on)
+                own = get_subject(self._parts.request, caching, data)
+                if own is None:
+                    return None
+                subject = f"{subject} {own}"
             key = self._parts.scope.part_key(
                 caching,
-                f"part:{name}",
+                subject,
                 _label(part.serializer_class, part.many),
                 [(other, outcomes[other].fragment or b"") for other in part.depends_on],
             )

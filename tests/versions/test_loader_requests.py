@@ -279,7 +279,7 @@ def test_loader_request__an_exception_handler_sees_the_clients_own(client, setti
 def test_readdressed__shares_what_middleware_has_set():
     request = RequestFactory().get("/a/?x=1", headers={"accept": "text/html"})
     request.tenant, request.resolver_match, request.user = object(), object(), User()
-    copied = readdressed(request, "/b/", request.GET.copy(), {"HTTP_ACCEPT": "application/json"})
+    copied = readdressed(request, "/b/", "x=1", {"HTTP_ACCEPT": "application/json"})
     assert type(copied) is type(request)
     assert (copied.tenant, copied.resolver_match) == (request.tenant, request.resolver_match)
     assert copied.user is request.user

@@ -63,7 +63,17 @@ PRIVATE = {
     "_user": ("mixins/drf_defaults.py", "tells whether the request is authenticated already"),
     "_allowed_methods": ("mixins/drf_defaults.py", "tells whether a view overrides it"),
     "_wrapped": ("identity.py", "a user that nobody has loaded is not loaded for the log"),
-    "_non_atomic_requests": ("checks/views.py", "what Django's non_atomic_requests() sets"),
+    "_non_atomic_requests": (
+        "isolation/transactions.py",
+        "what Django's non_atomic_requests() sets",
+    ),
+    **dict.fromkeys(
+        ("_body", "_files", "_post", "_read_started", "_stream"),
+        (
+            "parts/endpoint_calls.py",
+            "the client's body is not the endpoint's, and nothing public takes it away",
+        ),
+    ),
     "_pylibmc": ("backends/faults.py", "the module of pylibmc's exceptions"),
     "_options": ("backends/cache_trials.py", "tells whether a cache pickles"),
     "_cache": ("backends/cache_trials.py", "the same"),
