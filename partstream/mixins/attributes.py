@@ -36,7 +36,10 @@ KINDS: Final[Mapping[str, tuple[Kind, str]]] = {
     "burst_limit": _LIMIT,
     "time_budget": (SECONDS, "seconds, for example 0.1"),
     "enable_caching": (SWITCH, "True, False"),
+    "lenient_keys": (SWITCH, "True or False"),
 }
+#: Attributes that no setting stands behind.
+_WITHOUT_SETTING: Final = frozenset({"lenient_keys"})
 
 
 def checked(view_class: type, attribute: str, value: Any, source: str | None = None) -> Any:
@@ -54,7 +57,8 @@ def checked(view_class: type, attribute: str, value: Any, source: str | None = N
     kind, wanted = KINDS[attribute]
     if not kind.accepts(value):
         where = f"{view_class.__name__}.{source or attribute}"
-        raise Misuse(f"{where} is {value!r}. Write {wanted}, or None for the setting.")
+        otherwise = "" if attribute in _WITHOUT_SETTING else ", or None for the setting"
+        raise Misuse(f"{where} is {value!r}. Write {wanted}{otherwise}.")
     return value
 
 

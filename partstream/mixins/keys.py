@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from partstream.conf import get_settings
 from partstream.exceptions import UnknownPart
+from partstream.parts.outcome import Failure, Outcome
 from partstream.security.validation import validate_keys
 from partstream.wire import envelopes
 from partstream.wire.responses import PartsResponse
 
 from .attributes import checked
 from .base import PartsMixin
+
+_UNKNOWN: Final = Failure("part_unknown", retryable=False)
 
 
 class KeyAccessMixin(PartsMixin):
@@ -32,6 +35,8 @@ class KeyAccessMixin(PartsMixin):
 
     #: The maximum number of keys in one request; None: ``MAX_KEYS_PER_REQUEST``.
     max_keys_per_request: int | None = None
+    #: Whether unknown keys are left out, and listed in ``errors``. If not, they refuse the request.
+    lenient_keys: bool = False
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
@@ -44,12 +49,19 @@ class KeyAccessMixin(PartsMixin):
             return get_settings().MAX_KEYS_PER_REQUEST
         return int(checked(type(self), "max_keys_per_request", self.max_keys_per_request))
 
+    def get_lenient_keys(self) -> bool:
+        """Whether unknown keys are left out of the response, and listed in its ``errors``.
+
+        A key that this user may not see is answered as one that does not exist.
+        """
+        return bool(checked(type(self), "lenient_keys", self.lenient_keys))
+
     def keys_response(self, request: Request) -> Response:
         """The parts of ``?keys=``, in declared order.
 
         Raises:
             InvalidKeys: When the parameter is absent, too long, malformed or repeated.
-            UnknownPart: When a key is not a part that this user has.
+            UnknownPart: When a key is not a part that this user has, unless `get_lenient_keys`.
         """
         keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
         self.identity_of(request)
@@ -59,12 +71,21 @@ class KeyAccessMixin(PartsMixin):
         is_known = positions[0] >= 0
         if is_known and layout.guarded:  # Else every declared part is visible.
             is_known = set(resolver.parts.visible).issuperset(positions)
+        unknown: list[Outcome] = []
         if not is_known:
-            raise UnknownPart
+            if not self.get_lenient_keys():
+                raise UnknownPart
+            visible = set(resolver.parts.visible)
+            positions = [position for position in positions if position in visible]
+            unknown = [
+                Outcome(key, None, _UNKNOWN, 0.0, "immediate")
+                for key in keys
+                if layout.index.get(key, -1) not in visible
+            ]
         if request._request.method == "HEAD":
             return PartsResponse()
         outcomes = resolver.resolve([layout.names[index] for index in positions])
-        outcomes = self._delivered(request, outcomes)
+        outcomes = self._delivered(request, outcomes) + unknown
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(

@@ -28,6 +28,7 @@ PART_ERRORS: Final[Mapping[str, str]] = {
     "part_not_found": "What this part shows does not exist.",
     "part_invalid": "This part cannot be loaded with these parameters.",
     "part_throttled": "This part was asked for too often. Try again later.",
+    "part_unknown": "There is no such part.",
     "dependency_failed": "Another part that this one needs could not be loaded.",
     "not_serializable": "This part's data could not be written as JSON.",
     "capacity": "The server is too busy to load this part. Try again in a moment.",
