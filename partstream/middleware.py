@@ -46,7 +46,11 @@ _DEFAULT_HOOKS: Final = frozenset(
 def _is_ours(callback: Callback) -> bool:
     """Whether a resolved view is one of partstream's: DRF sets ``cls`` on its view functions."""
     view_class = getattr(callback, "cls", None)
-    return isinstance(view_class, type) and issubclass(view_class, PartsMixin)
+    return (
+        isinstance(view_class, type)
+        and issubclass(view_class, PartsMixin)
+        and view_class.serves_parts(getattr(callback, "initkwargs", {}))
+    )
 
 
 class _Middleware(ABC):
