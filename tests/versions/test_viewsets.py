@@ -479,14 +479,11 @@ def test_progressive_actions__are_guarded(client, notes, limited, settings):
     assert all(answer["X-Request-ID"] for answer in answers)
 
 
-@pytest.mark.parametrize(("suffix", "status"), [("", 200), ("manifest/", 200), ("parts/", 400)])
-def test_keys__are_of_the_protocol_on_the_route_by_key_only(
-    client, notes, settings, suffix, status
-):
-    url = f"/api/notes/overview/{suffix}?keys=page&keys=action"
-    for middleware in ([], [SECURITY]):
-        settings.MIDDLEWARE = [*middleware, *DJANGO]
-        assert client.get(url).status_code == status
+def test_keys__are_the_applications_own_on_the_walk(client, notes):
+    url = "/api/notes/overview/"
+    token = first_cursor(client, url + "?keys=mine")
+    assert client.get(at(url, token, keys="mine")).status_code == 200
+    assert client.get(at(url, token, keys="other")).json()["code"] == "cursor_invalid"
 
 
 def test_manifest__does_not_count_as_burst(client, notes, limited, settings):
