@@ -64,6 +64,10 @@ class ProgressiveAction:
         self._url_name = url_name
         self.kwargs = kwargs
 
+    def __call__(self, view: Any) -> Iterable[tuple[str, Any]]:
+        """The parts. It can be called so that other decorators of actions accept it."""
+        return self.get_parts(view)
+
     def __set_name__(self, owner: type, name: str) -> None:
         if not hasattr(owner, "progressive_delivery"):
             raise Misuse(
@@ -186,8 +190,10 @@ def progressive_action(
 
     def decorate(get_parts: _Method) -> ProgressiveAction:
         _check_method(get_parts)
+        # Other decorators of actions leave their arguments on the function.
+        given = {**getattr(get_parts, "kwargs", {}), **kwargs}
         return ProgressiveAction(
-            get_parts, detail=detail, url_path=url_path, url_name=url_name, kwargs=kwargs
+            get_parts, detail=detail, url_path=url_path, url_name=url_name, kwargs=given
         )
 
     return decorate

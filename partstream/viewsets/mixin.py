@@ -134,6 +134,14 @@ class ProgressiveViewSetMixin(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestM
         """
         return self._get_action().get_parts(self)
 
+    def get_action_name(self) -> str:
+        """The name of the route's progressive action, whatever its delivery.
+
+        Raises:
+            Misuse: On the route of another action.
+        """
+        return self._get_action().name
+
     def get_links(self, request: Request) -> Mapping[str, str]:
         """Paths of the action's three routes; empty where no router has made them."""
         if self._links is None:
