@@ -29,6 +29,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import ProbeFailed
 from partstream.health import HealthCheckView, ProbeResult, run_probes
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+from partstream.schemas import returns
 from partstream.testing import collect, inline
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 
@@ -125,6 +126,7 @@ class UserViewSet(ProgressiveViewSetMixin, ModelViewSet[User]):
     def get_count(self, request: Request) -> int:
         return self.get_queryset().count()
 
+    @returns(UserSerializer, many=True)
     def get_users(self, request: Request) -> Any:
         return self.get_serializer(self.get_queryset(), many=True).data
 
@@ -133,6 +135,11 @@ class LongerUserViewSet(UserViewSet):
     @progressive_action(detail=False)
     def overview(self) -> list[tuple[str, Any]]:
         return [("version", 2), *super().overview()]
+
+    @cached_for(60)
+    @returns(UserSerializer)
+    def get_newest(self, request: Request) -> dict[str, Any]:
+        return {}
 
 
 router = DefaultRouter()

@@ -247,6 +247,9 @@ class PartsSchema(AutoSchema):
         ]
         name = self._get_component_name()
         result = self._register(f"{name}Result", {"oneOf": one_part})
+        # No answer has this form. It is the type of what a client collects.
+        text = "All parts by name. Some may be missing: hidden, failed or not delivered yet."
+        self._register(f"{name}Parts", build_object_type(parts, list(parts), text))
         errors = build_array_type(self._ref(schemas.PartErrorSerializer))
         properties = {
             "results": build_array_type(result),

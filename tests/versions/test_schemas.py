@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial, wraps
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
 from django.urls import include, path
+from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
@@ -23,6 +25,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy, safe_call
+from partstream.contrib.drf_spectacular import ProgressiveViewExtension
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.schemas import returns
@@ -69,8 +72,6 @@ def describe(settings):
     from drf_spectacular.drainage import GENERATOR_STATS
     from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.validation import validate_schema
-
-    import partstream.contrib.drf_spectacular  # noqa: F401
 
     def describe(*patterns):
         GENERATOR_STATS.reset()
@@ -134,13 +135,9 @@ def test_spectacular__has_neither_errors_nor_warnings(describe):
 
 
 def test_spectacular__is_used_where_it_is_installed(settings, monkeypatch):
-    import sys
-
-    from drf_spectacular.extensions import OpenApiViewExtension
-
-    name = "partstream.contrib.drf_spectacular"
+    name = ProgressiveViewExtension.__module__
     monkeypatch.setattr(OpenApiViewExtension, "_registry", [])
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, name)
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.messages"]
     assert name not in sys.modules
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "drf_spectacular"]
@@ -395,7 +392,10 @@ def test_parts__are_typed(describe, static):
     declared = {"parts": parts} if static else {"get_parts": lambda self: iter(parts)}
     methods = {name: each for name, each in vars(Loaders).items() if name.startswith("get_")}
     *_, components = hybrid(describe, **declared, **methods)
-    assert results(components) == {name: expected(kind) for name, (_, kind) in PARTS.items()}
+    types = {name: expected(kind) for name, (_, kind) in PARTS.items()}
+    assert results(components) == types
+    assert components["BoardParts"]["properties"] == types
+    assert components["BoardParts"]["required"] == sorted(types)
     assert set(components["Stock"]["properties"]) == {"product", "quantity"}
 
 
@@ -684,8 +684,6 @@ def test_drfs_generator__has_no_error(settings):
 
 
 def test_extension__leaves_views_of_another_generator(describe):
-    from partstream.contrib.drf_spectacular import ProgressiveViewExtension
-
     board = view(schema=DRFsSchema())
     assert ProgressiveViewExtension(board.as_view()).view_replacement() is board
 
