@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from inspect import cleandoc, getattr_static
+from inspect import getattr_static
 from typing import Any, Final
 
 from django.db import connections
@@ -40,9 +40,6 @@ from partstream.wire import schemas
 
 logger = get_logger("partstream.parts")
 
-#: Packages whose docstrings say nothing about a project's view.
-_LIBRARIES: Final = frozenset({"builtins", "django", "partstream", "rest_framework"})
-
 _BODIES: Final = {
     "walk": "A chunk of the walk.",
     "parts": "The parts that were requested.",
@@ -70,26 +67,29 @@ class ProgressiveViewExtension(OpenApiViewExtension):  # type: ignore[no-untyped
     def view_replacement(self) -> Any:
         """The view, with a schema class that knows parts below the project's own."""
         view_class: Any = self.target
-        callback: Any = self.target_callback
-        if delivery_of(view_class, callback.initkwargs) is None:
-            return view_class
         if not isinstance(view_class.schema, AutoSchema):
             return view_class  # The project uses another generator for this view.
-        name = _handler_name(getattr(callback, "actions", None))
+        schema_class = type(view_class.schema)
+        kept = vars(view_class).get("_partstream_described")
+        if kept is None or kept[0] is not schema_class:
+            # One for all routes: drf-spectacular looks at how many classes there are.
+            kept = (schema_class, _describe(view_class, schema_class))
+            view_class._partstream_described = kept
+        return kept[1]
+
+
+def _describe(view_class: Any, schema_class: type) -> type:
+    """A subclass of the view, with a schema that knows parts."""
+    attributes = {"__module__": view_class.__module__, "schema": _arranged(schema_class)()}
+    described = type(view_class.__name__, (view_class,), attributes)
+    for name in dir(view_class):
         handler = getattr_static(view_class, name)
-        # Set by @extend_schema on the method.
-        own = getattr(handler, "kwargs", {}).get("schema")
-        described = type(
-            view_class.__name__,
-            (view_class,),
-            {
-                "__module__": view_class.__module__,
-                "schema": _arranged(type(view_class.schema))(),
-            },
-        )
-        if own is not None:
-            setattr(described, name, _with_schema(handler, _arranged(own, type(view_class.schema))))
-        return described
+        # What @extend_schema leaves on a method.
+        arguments = getattr(handler, "kwargs", None)
+        own = arguments.get("schema") if isinstance(arguments, dict) else None
+        if isinstance(own, type) and issubclass(own, AutoSchema):
+            setattr(described, name, _with_schema(handler, _arranged(own, schema_class)))
+    return described
 
 
 def delivery_of(view_class: type, initkwargs: Mapping[str, Any]) -> str | None:
@@ -107,11 +107,6 @@ def delivery_of(view_class: type, initkwargs: Mapping[str, Any]) -> str | None:
     elif issubclass(view_class, ProgressiveView):
         found = "walk"
     return found
-
-
-def _handler_name(actions: Mapping[str, str] | None) -> str:
-    """The name of the method that answers GET; only viewsets have actions."""
-    return (actions or {}).get("get", "get")
 
 
 def _arranged(*schema_classes: type) -> type[Any]:
@@ -156,23 +151,21 @@ class PartsSchema(AutoSchema):
             self.path = path
 
     def get_description(self) -> str:  # type: ignore[override]
-        """The docstring of the progressive action, of the project's ``get()`` or of its view."""
-        if self.delivery is None:
-            return super().get_description()
+        """The docstring of the action or of the method, or of the project's view."""
         view: Any = self.view
-        handler = (
-            getattr(type(view), (view.action_map or {}).get("get", "get"))
-            if hasattr(view, "action_map")
-            else type(view).get
-        )
-        if not _is_of_library(handler) and (text := get_doc(handler)):
-            return text
-        if spectacular_settings.DISABLE_DOCSTRING_DESCRIPTIONS:
-            return ""
-        for kind in type(view).__mro__:
-            if not _is_of_library(kind) and vars(kind).get("__doc__"):
-                return cleandoc(str(kind.__doc__))
-        return ""
+        name = getattr(view, "action", self.method.lower())
+        handler = getattr(type(view), name, None)
+        text = "" if _is_ours(handler) else get_doc(handler)
+        return text or next(filter(None, map(get_doc, self._get_classes())), "")
+
+    def _get_classes(self) -> Iterator[type]:
+        """The project's classes of which the view is made, each alone."""
+        libraries = spectacular_settings.GET_LIB_DOC_EXCLUDES()
+        for kind in type(self.view).__mro__:
+            if kind in libraries:
+                return
+            if not _is_ours(kind) and vars(kind).get("__doc__"):
+                yield kind
 
     def get_override_parameters(self) -> list[Any]:
         """The protocol's parameters, then those that the project adds or changes."""
@@ -347,5 +340,5 @@ def _without_queries() -> Iterator[None]:
         yield
 
 
-def _is_of_library(found: Any) -> bool:
-    return str(found.__module__).partition(".")[0] in _LIBRARIES
+def _is_ours(found: Any) -> bool:
+    return str(getattr(found, "__module__", "")).partition(".")[0] == "partstream"

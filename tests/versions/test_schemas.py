@@ -14,6 +14,7 @@ from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import IsAdminUser
@@ -651,11 +652,25 @@ def test_viewset__is_one_action_while_it_is_described(viewset):
     assert component(body(walk)) == "NoteViewSetGlanceEnvelope"
 
 
-def test_viewset__other_actions_are_described_as_without_the_mixin(describe):
+@pytest.mark.parametrize("doc", [None, "Notes."])
+def test_viewset__other_actions_are_described_as_without_the_mixin(describe, doc):
     def patterns(*bases):
+        class Notes(*bases):
+            __doc__ = doc
+            queryset = Note.objects.all()
+            serializer_class = NoteSerializer
+
+            @extend_schema(tags=["own"])
+            @action(detail=False)
+            def newest(self, request):
+                return Response()
+
+            @action(detail=False)
+            def oldest(self, request):
+                """The oldest one."""
+
         router = DefaultRouter()
-        attributes = {"queryset": Note.objects.all(), "serializer_class": NoteSerializer}
-        router.register("notes", type("Notes", bases, {"__doc__": "Notes.", **attributes}))
+        router.register("notes", Notes)
         return router.urls
 
     plain = describe(*patterns(viewsets.ModelViewSet))
