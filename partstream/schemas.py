@@ -1,19 +1,24 @@
-"""What loaders return, for schema generators."""
+"""What views declare and loaders return, for schema generators."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
+from django.db import connections
 from rest_framework.serializers import BaseSerializer
 
-from .exceptions import Misuse
-from .parts.declaration import LazyPart
+from .exceptions import Misuse, PartstreamError
+from .logs import get_logger
+from .parts.declaration import LazyPart, PartList
 from .parts.loader import Loader
+
+logger = get_logger("partstream.parts")
 
 Function = TypeVar("Function")
 
@@ -109,3 +114,38 @@ def _within(found: Any, view_class: type) -> Any:
         return found.func
     # Of bound methods and class methods, then of decorators.
     return getattr(found, "__func__", None) or getattr(found, "__wrapped__", None)
+
+
+def declared_parts(view: Any) -> dict[str, Any]:
+    """Name -> part, as a view declares them while no client asks; empty: it cannot.
+
+    Args:
+        view: An instance with an artificial request. Queries of its ``get_parts()`` are refused.
+    """
+    try:
+        with _without_queries():
+            return dict(PartList(view.get_parts(), owner=type(view)))
+    except Exception:  # What needs a real request, a URL's arguments or a database.
+        logger.info(
+            "The schema does not describe the parts of %s: get_parts() failed without a request.",
+            type(view).__name__,
+            exc_info=True,
+        )
+        return {}
+
+
+class _QueryRefused(PartstreamError):
+    """A query, while the schema is generated."""
+
+
+@contextmanager
+def _without_queries() -> Iterator[None]:
+    """Refuse database queries within."""
+
+    def refuse(*_: Any) -> Any:
+        raise _QueryRefused("get_parts() runs a query")
+
+    with ExitStack() as stack:
+        for connection in connections.all():
+            stack.enter_context(connection.execute_wrapper(refuse))
+        yield

@@ -508,6 +508,20 @@ def test_project__describes_more_with_extend_schema(describe):
     assert component(body(walk)) == "ExtendedEnvelope"
 
 
+def test_project__gives_one_id_to_three_routes(describe):
+    class Named(Described):
+        @extend_schema(operation_id="board")
+        def get(self, request, *args, **kwargs):
+            return super().get(request, *args, **kwargs)
+
+    class ByPath(Described):
+        schema = type("ByPath", (AutoSchema,), {"get_operation_id": lambda self: self.path})()
+
+    schema = describe(path("1/", include(Named.urls())), path("2/", include(ByPath.urls())))
+    ids = [methods["get"]["operationId"] for methods in schema["paths"].values()]
+    assert ids == ["board", "board_manifest", "board_parts", "/2/", "/2/manifest/", "/2/parts/"]
+
+
 def test_project__may_replace_the_responses(describe):
     class Replaced(Described):
         @extend_schema(responses=StockSerializer)
