@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -45,8 +46,18 @@ _DEFAULT_HOOKS: Final = frozenset(
 
 def _is_ours(callback: Callback) -> bool:
     """Whether a resolved view is one of partstream's: DRF sets ``cls`` on its view functions."""
-    view_class = getattr(callback, "cls", None)
-    return isinstance(view_class, type) and issubclass(view_class, PartsMixin)
+    known: bool | None = getattr(callback, "_partstream_is_ours", None)
+    if known is None:
+        view_class = getattr(callback, "cls", None)
+        known = (
+            isinstance(view_class, type)
+            and issubclass(view_class, PartsMixin)
+            and view_class.serves_parts(getattr(callback, "initkwargs", {}))
+        )
+        # Each request asks. Some callables take no attributes.
+        with suppress(AttributeError):
+            callback._partstream_is_ours = known  # type: ignore[attr-defined]
+    return known
 
 
 class _Middleware(ABC):

@@ -9,6 +9,8 @@ from time import monotonic
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
+from django.urls import get_script_prefix
+
 from .backends.executors import loop, pool
 from .backends.executors.calls import Call
 from .backends.executors.inline import InlineExecutor
@@ -49,7 +51,7 @@ def collect(
         client: Django's test client, or DRF's.
         url: The walk's URL, with your application's own query if it has one.
         mode: ``"walk"`` follows cursors to the end; ``"keys"`` reads the manifest and requests
-            each part alone, so the view must be mounted with ``urls()``.
+            each part alone, so the view must be mounted with ``urls()``, or by a router.
         allow_errors: Whether parts may fail; if so, look at ``errors`` of the result.
         extra: Passed to each ``client.get()``, for example ``headers={...}``.
 
@@ -72,13 +74,17 @@ def collect(
                 raise AssertionError(f"{url}: the cursor and the Link header disagree.")
             query = link[1] if link else _next_query(response, split.query, cursor)
     elif mode == "keys":
-        manifest = client.get(split.path + "manifest/", **extra)
-        parts.requests += 1
-        if manifest.status_code != 200:
-            raise AssertionError(f"{split.path}manifest/ answered {manifest.status_code}.")
-        for name in manifest.json()["parts"]:
+        manifest_path, parts_path = split.path + "manifest/", split.path + "parts/"
+        if not split.path.endswith("/"):
+            # Routes without trailing slashes, or with a format suffix: only their links say how.
+            walk = _got(client, url, parts, extra).json()
+            manifest_path = _local(walk["meta"].get("manifest_url"), url)
+        manifest = _got(client, manifest_path, parts, extra).json()
+        if not split.path.endswith("/"):
+            parts_path = _local(manifest["links"].get("parts"), url)
+        for name in manifest["parts"]:
             query = "&".join(filter(None, (split.query, f"keys={name}")))
-            target = urlunsplit(("", "", split.path + "parts/", query, ""))
+            target = urlunsplit(("", "", parts_path, query, ""))
             _get(client, target, parts, allow_errors, extra)
     else:
         raise ValueError(f"mode={mode!r}: write 'walk' or 'keys'.")
@@ -104,12 +110,7 @@ def _get(
     client: Any, url: str, parts: CollectedParts, allow_errors: bool, extra: dict[str, Any]
 ) -> Any:
     """Send one request, and add the parts it returns."""
-    parts.requests += 1
-    if parts.requests > _MOST_REQUESTS:
-        raise AssertionError(f"{url}: the walk does not end.")
-    response = client.get(url, **extra)
-    if response.status_code != 200:
-        raise AssertionError(f"{url} answered {response.status_code}: {response.content[:500]!r}")
+    response = _got(client, url, parts, extra)
     envelope = response.json()
     delivered = [item for result in envelope["results"] for item in result.items()]
     errors = {error["part"]: error for error in envelope.get("errors", [])}
@@ -121,6 +122,24 @@ def _get(
     if errors and not allow_errors:
         raise AssertionError(f"{url}: parts failed: {errors}")
     return response
+
+
+def _got(client: Any, url: str, parts: CollectedParts, extra: dict[str, Any]) -> Any:
+    """The response to one request, which has to be a good one."""
+    parts.requests += 1
+    if parts.requests > _MOST_REQUESTS:
+        raise AssertionError(f"{url}: the walk does not end.")
+    response = client.get(url, **extra)
+    if response.status_code != 200:
+        raise AssertionError(f"{url} answered {response.status_code}: {response.content[:500]!r}")
+    return response
+
+
+def _local(link: str | None, url: str) -> str:
+    """A path of an answer as the test client takes it: without the prefix of the script."""
+    if link is None:
+        raise AssertionError(f"{url}: its answer has no link to follow. Mount it with urls().")
+    return "/" + link.removeprefix(get_script_prefix())
 
 
 class _CallerExecutor(InlineExecutor):

@@ -9,10 +9,7 @@ from django.urls import URLPattern, path
 from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
-
-from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
 
 from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 
@@ -36,10 +33,6 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One chunk of the walk."""
         return self.walk_response(request)
-
-    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        """The serializer for schema generators: the envelope."""
-        return EnvelopeSerializer
 
 
 class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
@@ -110,7 +103,3 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         if self.delivery is None or self.delivery == "walk":
             return None
         return super()._get_walk_path(request)
-
-    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        """The serializer for schema generators: the envelope or the manifest."""
-        return ManifestSerializer if self.delivery == "manifest" else EnvelopeSerializer

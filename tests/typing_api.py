@@ -11,7 +11,9 @@ from rest_framework import serializers
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.routers import DefaultRouter
 from rest_framework.views import APIView
+from rest_framework.viewsets import ModelViewSet
 
 from partstream import (
     HybridProgressiveView,
@@ -27,7 +29,9 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import ProbeFailed
 from partstream.health import HealthCheckView, ProbeResult, run_probes
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+from partstream.schemas import returns
 from partstream.testing import collect, inline
+from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
@@ -107,7 +111,42 @@ class ComposedView(ManifestMixin, KeyAccessMixin, ChunkMixin, CursorMixin, APIVi
         return self.walk_response(request)
 
 
+class UserViewSet(ProgressiveViewSetMixin, ModelViewSet[User]):
+    queryset = User.objects.all()
+    serializer_class = UserSerializer
+
+    @progressive_action(detail=False, chunk_size=2, permission_classes=[IsAdminUser])
+    def overview(self) -> list[tuple[str, Any]]:
+        return [("count", lazy("get_count")), ("users", lazy(self.get_users))]
+
+    @progressive_action(detail=True, url_path="at-a-glance", url_name="glance")
+    def profile(self) -> PartList:
+        return PartList([("pk", self.kwargs["pk"])])
+
+    def get_count(self, request: Request) -> int:
+        return self.get_queryset().count()
+
+    @returns(UserSerializer, many=True)
+    def get_users(self, request: Request) -> Any:
+        return self.get_serializer(self.get_queryset(), many=True).data
+
+
+class LongerUserViewSet(UserViewSet):
+    @progressive_action(detail=False)
+    def overview(self) -> list[tuple[str, Any]]:
+        return [("version", 2), *super().overview()]
+
+    @cached_for(60)
+    @returns(UserSerializer)
+    def get_newest(self, request: Request) -> dict[str, Any]:
+        return {}
+
+
+router = DefaultRouter()
+router.register("users", UserViewSet)
+
 urlpatterns = [
+    *router.urls,
     path("report/", ReportView.as_view()),
     path("dashboard/", include(DashboardView.urls(name="dashboard"))),
     path("composed/", ComposedView.as_view()),

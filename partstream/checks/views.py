@@ -151,5 +151,9 @@ def _mounted(
             continue
         # DRF sets this attribute for both views and viewsets.
         view_class = getattr(pattern.callback, "cls", None)
-        if isinstance(view_class, type) and issubclass(view_class, PartsMixin):
+        if (
+            isinstance(view_class, type)
+            and issubclass(view_class, PartsMixin)
+            and view_class.serves_parts(getattr(pattern.callback, "initkwargs", {}))
+        ):
             yield view_class, pattern.callback

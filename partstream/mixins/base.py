@@ -162,8 +162,9 @@ class PartsMixin(GuardMixin):
 
     def _get_walk_path(self, request: Request) -> str | None:
         """The walk's path, not escaped; None: it is this request's."""
-        path = self.get_links(request).get("walk")
-        return None if path is None else unquote(path)
+        link = self.get_links(request).get("walk")
+        path = None if link is None else unquote(link)
+        return None if path == request._request.path else path
 
     def _has_protocol_parameters(self, request: Request) -> bool:
         return bool(request._request.META.get("QUERY_STRING")) and not (

@@ -121,6 +121,17 @@ class GuardMixin(_Base):
         """
         return protocol_parameters(api_settings.URL_FORMAT_OVERRIDE)
 
+    @classmethod
+    def serves_parts(cls, initkwargs: Mapping[str, Any]) -> bool:
+        """Whether a route of this class delivers parts, so that the library guards it.
+
+        Middleware and checks ask it before there is an instance. Viewsets have other routes, too.
+
+        Args:
+            initkwargs: The arguments of ``as_view()`` for the route.
+        """
+        return True
+
     def get_protocol_parameters(self) -> frozenset[str]:
         """Names of the protocol's query parameters; all others are your application's.
 

@@ -87,10 +87,10 @@ def class_problem(view_class: Any, action: str | None) -> str | None:
 
 def _has_parts(view_class: Any, action: str | None) -> bool:
     """Whether the view, or this action of a view set, delivers parts."""
-    is_progressive = getattr(view_class, "is_progressive_action", None)
-    if is_progressive is not None:
-        return bool(is_progressive(action))
-    return hasattr(view_class, "build_part_list")
+    if not hasattr(view_class, "build_part_list"):
+        return False
+    handler = None if action is None else getattr(view_class, action, None)
+    return not issubclass(view_class, ViewSetMixin) or hasattr(handler, "progressive")
 
 
 # The URLs of a view

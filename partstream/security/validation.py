@@ -19,10 +19,12 @@ MAX_QUERY_LENGTH = 8192
 #: A part's name, and therefore a key.
 PART_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 
+#: A token: RFC 3986's unreserved characters. Every codec makes its tokens from these.
+TOKEN = r"[A-Za-z0-9._~-]+"
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _KEYS = re.compile(rf"{PART_NAME}(?:,{PART_NAME})*")
-#: RFC 3986's unreserved characters. Every codec makes its tokens from these.
-_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+_TOKEN = re.compile(TOKEN)
 
 
 def validate_query(request: HttpRequest, parameters: Container[str]) -> None:

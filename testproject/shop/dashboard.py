@@ -30,9 +30,11 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from partstream import PartError
+from partstream.schemas import returns
 
 from . import exchange_rates
 from .models import Customer, Order, OrderLine, Product, Stock
+from .serializers import ExchangeRatesSerializer, RestockSerializer, TopProductSerializer
 
 KEPT = [status for status in Order.Status if status != Order.Status.CANCELLED]
 SOLD = OrderLine.objects.exclude(order__status=Order.Status.CANCELLED)
@@ -133,6 +135,7 @@ def get_recent_orders(request: Request) -> QuerySet[Order]:
     )
 
 
+@returns(ExchangeRatesSerializer)
 def get_exchange_rates(request: Request) -> dict[str, Any]:
     """Today's exchange rates, from an external service."""
     return {"live": True, **exchange_rates.fetch()}
@@ -187,6 +190,7 @@ def get_revenue_by_month(request: Request) -> list[dict[str, Any]]:
     ]
 
 
+@returns(TopProductSerializer, many=True)
 def get_top_products(request: Request) -> list[dict[str, Any]]:
     """The eight products with the highest revenue in the last 90 days, with their shelf rank."""
     since = _days_before(get_now(), 90)
@@ -216,6 +220,7 @@ def get_top_products(request: Request) -> list[dict[str, Any]]:
     ]
 
 
+@returns(RestockSerializer, many=True)
 def get_restock(request: Request, top_products: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The number of days that the stock of the best sellers lasts, most urgent first.
 

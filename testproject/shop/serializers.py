@@ -18,3 +18,35 @@ class RecentOrderSerializer(serializers.ModelSerializer):
     class Meta:
         model = Order
         fields = ["id", "placed_at", "customer", "city", "status", "items", "total_cents"]
+
+
+# The following describe what loaders return, for the schema. They serialize nothing.
+
+
+class TopProductSerializer(serializers.Serializer):
+    """A product that sells well; see `dashboard.get_top_products`."""
+
+    product_id = serializers.IntegerField()
+    name = serializers.CharField()
+    category = serializers.CharField()
+    units = serializers.IntegerField()
+    revenue_cents = serializers.IntegerField()
+    shelf_rank = serializers.IntegerField()
+
+
+class RestockSerializer(serializers.Serializer):
+    """How long the stock of a product lasts; see `dashboard.get_restock`."""
+
+    product_id = serializers.IntegerField()
+    name = serializers.CharField()
+    on_hand = serializers.IntegerField()
+    sold_in_30_days = serializers.IntegerField()
+    days_left = serializers.IntegerField(allow_null=True)
+
+
+class ExchangeRatesSerializer(serializers.Serializer):
+    """Exchange rates; see `dashboard.get_exchange_rates`."""
+
+    live = serializers.BooleanField()
+    base = serializers.CharField()
+    rates = serializers.DictField(child=serializers.FloatField())

@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy, safe_call
+from partstream.schemas import returns
 
 from . import dashboard
-from .serializers import RecentOrderSerializer
+from .serializers import RecentOrderSerializer, RestockSerializer, TopProductSerializer
 
 
 class DashboardPage(TemplateView):
@@ -85,10 +86,12 @@ class ReportView(ProgressiveView):
         ("margins", lazy("get_margins", size="small", permission_classes=[IsAdminUser])),
     ]
 
+    @returns(TopProductSerializer, many=True)
     def get_top_products(self, request: Request) -> Any:
         """See `dashboard.get_top_products`."""
         return dashboard.get_top_products(request)
 
+    @returns(RestockSerializer, many=True)
     def get_restock(self, request: Request, top_products: Any) -> Any:
         """See `dashboard.get_restock`."""
         return dashboard.get_restock(request, top_products)

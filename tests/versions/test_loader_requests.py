@@ -68,7 +68,6 @@ class Links(HybridProgressiveView, generics.GenericAPIView):
     filter_backends = []
     pagination_class = Pages
     chunk_size = 1
-    get_serializer_class = generics.GenericAPIView.get_serializer_class
 
     parts = [
         ("first", 1),

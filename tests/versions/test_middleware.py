@@ -235,3 +235,16 @@ def test_atomic_requests__no_transaction_is_opened_for_what_is_refused(
         with override_settings(MIDDLEWARE=stack):
             assert Client().get("/board/?format=json&format=api").status_code == 400
         assert len(opened) == count
+
+
+class Methods:
+    def answer(self, request):
+        return HttpResponse("plain")
+
+
+def test_middleware__passes_views_by_that_take_no_attributes(client, mount, settings):
+    settings.MIDDLEWARE = [DELIVERY, SECURITY]
+    mount(path("method/", Methods().answer))
+    for _ in range(2):
+        response = client.get("/method/")
+        assert (response.content, "X-Request-ID" in response.headers) == (b"plain", False)

@@ -80,8 +80,9 @@ PRIVATE = {
     "_serializer": ("backends/cache_trials.py", "the same"),
 }
 
-#: What a base has its subclasses define: OpenTelemetry's instrumentor.
-INVITED = {"_instrument", "_uninstrument"}
+#: What subclasses define: of OpenTelemetry's instrumentor, as it asks them to, and of
+#: drf-spectacular's schema, where a view with a paginator would be taken for a list.
+INVITED = {"_instrument", "_uninstrument", "_is_list_view"}
 
 
 # The list

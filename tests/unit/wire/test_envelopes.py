@@ -147,6 +147,6 @@ def test_serializers__describe_what_is_sent():
     serializer = EnvelopeSerializer(data=json.loads(body))
     assert serializer.is_valid(), serializer.errors
     assert serializer.validated_data == json.loads(body)
-    body = manifest({"a": {"size": None, "lazy": True}}, {"walk": "/x/"})
+    body = manifest({"a": {"size": None, "dependencies": [], "lazy": True}}, {"walk": "/x/"})
     serializer = ManifestSerializer(data=json.loads(body))
     assert serializer.is_valid(), serializer.errors

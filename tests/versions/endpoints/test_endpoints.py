@@ -220,6 +220,11 @@ def test_action__knows_its_router(token):
     assert part_of(token) == part_of(token, name="q") == direct(token, "/api/notes/summary/")
 
 
+def test_action__of_a_view_set_that_has_parts_elsewhere(token, notes):
+    declare(endpoint("mixed-list"), endpoint(api.MixedViewSet, action="list"))
+    assert part_of(token) == part_of(token, name="q") == direct(token, "/api/mixed/")
+
+
 def test_function_view__is_an_endpoint_too(token):
     declare(endpoint("function"), endpoint(api.function_view))
     assert part_of(token) == part_of(token, name="q") == direct(token, "/api/function/")
@@ -630,6 +635,8 @@ def answer(request):
         ({"view": api.Where, "query": "a=1"}, "write a dictionary, or a function"),
         ({"view": api.Where, "kwargs": [1]}, "write a dictionary, or a function"),
         ({"view": api.Board}, "Board has parts itself"),
+        ({"view": api.MixedViewSet, "action": "overview"}, "MixedViewSet has parts itself"),
+        ({"view": api.MixedViewSet, "action": "overview_parts"}, "has parts itself"),
     ],
 )
 def test_endpoint__is_refused_where_it_is_declared(arguments, message):
@@ -645,6 +652,7 @@ def test_endpoint__is_refused_where_it_is_declared(arguments, message):
         ("no-drf", "plain_view is no view of Django REST Framework"),
         ("post-only", "PostOnly answers no GET"),
         ("board", "Board has parts itself"),
+        ("mixed-overview", "MixedViewSet has parts itself"),
         ("note-close", "answers no GET at this URL"),
         ("nowhere", "no URL is named 'nowhere'"),
     ],

@@ -40,6 +40,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
 from partstream import HybridProgressiveView
+from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 from tests.example.models import Note
 
 CALLS = []
@@ -300,7 +301,20 @@ ANSWERED = {
     "none": lambda: Response(None),
 }
 
+
+class MixedViewSet(Base, ProgressiveViewSetMixin, viewsets.ReadOnlyModelViewSet):
+    """A view set of which one action has parts."""
+
+    queryset = Note.objects.order_by("id")
+    serializer_class = NoteSerializer
+
+    @progressive_action(detail=False)
+    def overview(self):
+        return [("a", 1)]
+
+
 router = routers.DefaultRouter()
+router.register("mixed", MixedViewSet, "mixed")
 router.register("notes", NoteViewSet, "note")
 spaces = [
     path("space/", Where.as_view(versioning_class=versioning.NamespaceVersioning), name="space")

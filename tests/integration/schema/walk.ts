@@ -1,0 +1,76 @@
+// A walk through the demo shop's dashboard, with the types that its schema gives. It is checked, not run.
+import type { components, operations, paths } from "./shop";
+
+type Dashboard = paths["/api/dashboard/"]["get"];
+type Envelope = Dashboard["responses"][200]["content"]["application/json"];
+type Refusal = Dashboard["responses"][400]["content"]["application/json"];
+type Result = components["schemas"]["DashboardViewResult"];
+type Parts = components["schemas"]["DashboardViewParts"];
+type PartError = components["schemas"]["PartstreamPartError"];
+
+const collected: Partial<Parts> = {};
+const shown: string[] = [];
+
+function show(result: Result): void {
+  // The name of its one key tells the part, and then its type is known.
+  if ("recent_orders" in result) {
+    for (const order of result.recent_orders) shown.push(order.customer, order.city);
+  } else if ("exchange_rates" in result) {
+    shown.push(result.exchange_rates.live ? "live" : "as of yesterday");
+  } else if ("top_products" in result) {
+    shown.push(...result.top_products.map((product) => `${product.name}: ${product.units}`));
+  }
+  // @ts-expect-error: no part is called so
+  result.top_customers;
+  // @ts-expect-error: a result is one part, and nobody knows yet which
+  result.top_products;
+}
+
+function wait(error: PartError): number {
+  return error.retryable && error.retry_cursor !== undefined ? (error.retry_after ?? 0) : Infinity;
+}
+
+export async function walk(): Promise<number> {
+  let longest = 0;
+  let cursor: string | null = null;
+  do {
+    const query: NonNullable<Dashboard["parameters"]["query"]> = cursor === null ? {} : { cursor };
+    const response = await fetch(`/api/dashboard/?${new URLSearchParams(query)}`);
+    if (!response.ok) {
+      const refusal = (await response.json()) as Refusal;
+      throw new Error(refusal.code === "cursor_invalid" ? "Start again." : refusal.detail);
+    }
+    const envelope = (await response.json()) as Envelope;
+    envelope.results.forEach(show);
+    Object.assign(collected, ...envelope.results);
+    for (const error of envelope.errors ?? []) longest = Math.max(longest, wait(error));
+    cursor = envelope.cursor;
+  } while (cursor !== null);
+  return longest;
+}
+
+export async function fetchPart<Name extends keyof Parts>(name: Name): Promise<Parts[Name] | undefined> {
+  const query: operations["dashboard_parts_retrieve"]["parameters"]["query"] = { keys: [name] };
+  const response = await fetch(`/api/dashboard/parts/?keys=${query.keys.join(",")}`);
+  const { results } = (await response.json()) as Envelope;
+  const parts: Partial<Parts> = Object.assign({}, ...results);
+  return parts[name];
+}
+
+export async function skeletons(): Promise<string[]> {
+  const response = await fetch("/api/dashboard/manifest/");
+  type Answer = paths["/api/dashboard/manifest/"]["get"]["responses"][200];
+  const manifest = (await response.json()) as Answer["content"]["application/json"];
+  return Object.entries(manifest.parts).map(([name, part]) => (part.lazy ? name : ""));
+}
+
+export async function daysLeft(): Promise<number | null | undefined> {
+  const products = await fetchPart("top_products");
+  // @ts-expect-error: a product has no such field
+  products?.[0]?.colour;
+  // @ts-expect-error: no part is called so
+  await fetchPart("top_customers");
+  // @ts-expect-error: of this part nothing is known
+  (await fetchPart("meta"))?.shop;
+  return collected.restock?.[0]?.days_left;
+}
