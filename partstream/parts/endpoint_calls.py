@@ -153,6 +153,9 @@ def _negotiation(renderers: Sequence[BaseRenderer], view: Any) -> Callable[..., 
     negotiator, suffix = view.get_content_negotiator(), view.kwargs.get("format")
 
     def perform_content_negotiation(request: Request, force: bool = False) -> Any:
+        accept = request._request.META["HTTP_ACCEPT"]
+        if accept == known[0].media_type == _JSON and not suffix:
+            return known[0], _JSON  # DRF would come to the same, and parse all headers.
         try:
             return negotiator.select_renderer(request, known, suffix)
         except (NotAcceptable, Http404):

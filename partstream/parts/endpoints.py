@@ -6,31 +6,21 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from inspect import iscoroutine
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from django.db import connections, transaction
-from django.http import Http404
-from django.urls import (
-    NoReverseMatch,
-    Resolver404,
-    ResolverMatch,
-    get_resolver,
-    get_script_prefix,
-    get_urlconf,
-    resolve,
-)
+from django.urls import ResolverMatch, get_resolver, get_urlconf
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
-from rest_framework.reverse import reverse
-from rest_framework.settings import api_settings
 
 from partstream.backends.executors.coroutines import run_coroutine
 from partstream.caching.cache_keys import Caching
 from partstream.exceptions import Misuse
 from partstream.isolation.transactions import request_transactions
 
+from .endpoint_addresses import find_address
 from .endpoint_calls import accept_of, admits, data_of, failed, make_view, sub_request
-from .endpoint_routes import class_problem, name_of, name_problem, view_problem
+from .endpoint_routes import class_problem, name_of, name_problem
 from .loader import Loader
 
 Arguments = Mapping[str, Any] | Callable[..., Mapping[str, Any]] | None
@@ -109,37 +99,14 @@ class Endpoint:
         """The path, not escaped, the query, and the route."""
         kwargs = self._given("kwargs", self._kwargs, request, dependencies)
         query = self._given("query", self._query, request, dependencies)
-        name = self._name()
         try:
-            url = urlsplit(reverse(name, kwargs=dict(kwargs), request=request))
-        except NoReverseMatch as error:
-            if kwargs and name_problem(get_resolver(get_urlconf()), name) is None:
-                raise Http404(f"{name} takes no {kwargs!r:.200}") from error
-            raise Misuse(
-                f"{self.__qualname__}: {error}. Give the values of its route: kwargs={{...}}."
-            ) from error
-        path = unquote(url.path)
-        try:
-            match = resolve("/" + path.removeprefix(get_script_prefix()))
-        except Resolver404 as error:
-            raise Http404(f"{name} takes no {kwargs!r:.200}") from error
-        if match.url_name != name.rpartition(":")[2]:
-            # A value that looks like another route's address, such as "export" for a primary key.
-            if kwargs:
-                raise Http404(f"{name} takes no {kwargs!r:.200}")
-            raise Misuse(
-                f"{self.__qualname__}: another route, {match.view_name}, answers at {path}. Change "
-                "the order of your URL patterns."
-            )
-        problem = view_problem(match.func)
-        if problem is not None:
-            raise Misuse(f"{self.__qualname__}: {problem}")
-        own = [
-            (key, value)
-            for key, value in parse_qsl(url.query, keep_blank_values=True)
-            if key != api_settings.URL_FORMAT_OVERRIDE
-        ]
-        return path, urlencode([*own, *query.items()], doseq=True), match
+            address = find_address(self._name(), kwargs, request)
+        except Misuse as error:
+            raise Misuse(f"{self.__qualname__}: {error}") from error
+        if not query:
+            return address.path, address.query, address.match
+        own = parse_qsl(address.query, keep_blank_values=True)
+        return address.path, urlencode([*own, *query.items()], doseq=True), address.match
 
     def _given(
         self, name: str, value: Arguments, request: Request, dependencies: Mapping[str, Any]

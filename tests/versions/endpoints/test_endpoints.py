@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import AsyncClient, Client
 from django.urls import clear_script_prefix, include, path, re_path, set_script_prefix
 from rest_framework import permissions, versioning
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from partstream import HybridProgressiveView, cached_for, endpoint, lazy, safe_call
@@ -210,9 +211,34 @@ def test_detail__values_are_escaped_as_in_a_url(token, slug):
     assert found == direct(token, f"/api/slug/{quote(slug, safe='')}/")
 
 
-def test_detail__dots_lead_nowhere(token):
-    declare(endpoint("by-slug", kwargs={"slug": ".."}))
-    assert part_of(token)["code"] == "part_not_found"
+@pytest.mark.parametrize("url", ["/board/", "/v1/paths/"])
+@pytest.mark.parametrize("slug", [".", ".."])
+def test_detail__dots_lead_nowhere(token, url, slug):
+    declare(endpoint("by-slug", kwargs={"slug": slug}))
+    assert part_of(token, url)["code"] == "part_not_found"
+
+
+def test_detail__equal_values_of_different_types_are_different_addresses(token):
+    found = []
+    for value in (1, True, 1.0, "1"):
+        declare(endpoint("by-slug", kwargs={"slug": value}))
+        found.append(part_of(token)["kwargs"]["slug"])
+    assert found == ["1", "True", "1.0", "1"]
+
+
+def test_detail__a_value_that_cannot_be_hashed(token):
+    declare(endpoint("by-slug", kwargs={"slug": ["a"]}))
+    assert part_of(token)["kwargs"] == {"slug": "['a']"}
+
+
+def test_request__what_a_view_changes_in_its_route_is_not_kept(token, monkeypatch):
+    def get(self, request, **kwargs):
+        request.resolver_match.kwargs["slug"] = "changed"
+        return Response(kwargs["slug"])
+
+    monkeypatch.setattr(api.Where, "get", get)
+    declare(endpoint("by-slug", kwargs={"slug": "mine"}))
+    assert [part_of(token), part_of(token)] == ["mine", "mine"]
 
 
 def test_action__knows_its_router(token):
