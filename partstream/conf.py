@@ -103,6 +103,9 @@ class Settings:
     #: The dotted path of a function ``(request) -> str | None``. It adds a dimension, such as a
     #: tenant, to the identity that views determine. None: no such dimension.
     IDENTITY: str | None = _setting(None, FunctionPath())
+    #: The dotted path of a function ``(request) -> str | None`` that returns the id of a request,
+    #: which is Django's. None: the id is that of the header ``X-Request-ID``, or random.
+    REQUEST_ID: str | None = _setting(None, FunctionPath())
     #: Whether requests are counted and rate-limited.
     ENABLE_RATE_LIMITING: bool = _setting(True, SWITCH)
     #: Requests per client and minute, over all views; None: no such limit.

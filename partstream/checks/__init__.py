@@ -13,6 +13,7 @@ partstream.E009    Parts run in threads that do not know the request's tenant.
 partstream.E010    A coroutine loader in a process whose threads are patched.
 partstream.E011    The function that ``IDENTITY`` names cannot be used.
 partstream.E012    A store's keys depend on the current thread's tenant.
+partstream.E013    The function that ``REQUEST_ID`` names cannot be used.
 partstream.W001    ``DEFAULT_CHUNK_SIZE`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W002    A view's ``chunk_size`` is above ``MAX_PARTS_PER_REQUEST``.
 partstream.W003    An environment variable looks like a misspelt setting.
@@ -29,6 +30,7 @@ partstream.W013    Requests are admitted uncounted while the store is down (``ch
 partstream.W014    Refused requests leave no audit trail (``check --deploy``).
 partstream.W015    Cursors depend on a short ``SECRET_KEY`` (``check --deploy``).
 partstream.W016    Processes do not share their figures (``check --deploy``).
+partstream.W017    Middleware that may answer comes before ``ProgressiveDeliveryMiddleware``.
 =================  ================================================================
 """
 
@@ -37,7 +39,8 @@ from __future__ import annotations
 from django.core import checks
 
 from .backends import check_backends, check_backends_for_production
-from .guard import check_guard, check_guard_for_production, check_identity
+from .guard import check_guard, check_guard_for_production, check_identity, check_request_id
+from .middleware import check_middleware
 from .performance import check_monitoring
 from .settings import check_settings
 from .views import check_views
@@ -49,6 +52,8 @@ def register() -> None:
     checks.register(check_backends)
     checks.register(check_backends_for_production, deploy=True)
     checks.register(check_identity)
+    checks.register(check_request_id)
+    checks.register(check_middleware)
     checks.register(check_guard)
     checks.register(check_guard_for_production, deploy=True)
     checks.register(check_monitoring, deploy=True)

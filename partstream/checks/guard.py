@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from partstream.conf import get_problems, get_settings
 from partstream.exceptions import Misuse
 from partstream.identity import get_identity_function
+from partstream.request_ids import get_request_id_function
 from partstream.security.client_ip import UNIX, Network, unmapped_networks
 from partstream.setting_kinds import SHORTEST_SECRET
 
@@ -22,11 +24,22 @@ def check_identity(**_: Any) -> Messages:
     """Check that the ``IDENTITY`` function can be imported, and called with a request."""
     if get_problems() or get_settings().IDENTITY is None:
         return []
+    return _function_errors(get_identity_function, "partstream.E011")
+
+
+def check_request_id(**_: Any) -> Messages:
+    """Check that the ``REQUEST_ID`` function can be imported, and called with a request."""
+    if get_problems() or get_settings().REQUEST_ID is None:
+        return []
+    return _function_errors(get_request_id_function, "partstream.E013")
+
+
+def _function_errors(get_function: Callable[[], Any], identifier: str) -> Messages:
     try:
-        get_identity_function()
+        get_function()
     except Misuse as error:
         hint = "Write a function of (request) that returns a string or None."
-        return [checks.Error(str(error), hint=hint, id="partstream.E011")]
+        return [checks.Error(str(error), hint=hint, id=identifier)]
     return []
 
 
