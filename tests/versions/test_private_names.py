@@ -64,6 +64,10 @@ PRIVATE = {
     "_allowed_methods": ("mixins/drf_defaults.py", "tells whether a view overrides it"),
     "_wrapped": ("identity.py", "a user that nobody has loaded is not loaded for the log"),
     "_non_atomic_requests": ("checks/views.py", "what Django's non_atomic_requests() sets"),
+    "_from_testcase": (
+        "isolation/testcase_transactions.py",
+        "tells a test's transaction from others; without it, nothing warns",
+    ),
     "_pylibmc": ("backends/faults.py", "the module of pylibmc's exceptions"),
     "_options": ("backends/cache_trials.py", "tells whether a cache pickles"),
     "_cache": ("backends/cache_trials.py", "the same"),
