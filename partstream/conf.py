@@ -110,7 +110,7 @@ class Settings:
     ENABLE_RATE_LIMITING: bool = _setting(True, SWITCH)
     #: Requests per client and minute, over all views; None: no such limit.
     RATE_LIMIT: int | None = _setting(100, replace(LIMIT, optional=True))
-    #: New walks, requests by key and streams per client and ten seconds; None: no such limit.
+    #: New walks and streams per client and ten seconds; None: no such limit.
     BURST_LIMIT: int | None = _setting(10, replace(LIMIT, optional=True))
     #: Where requests are counted: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     RATE_LIMIT_STORE: str | Mapping[str, Any] = _setting(

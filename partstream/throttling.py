@@ -67,7 +67,7 @@ class ClientLimits(NamedTuple):
 class ClientThrottle(BaseThrottle):
     """Counts each request in its client's windows. It is the last throttle of every view.
 
-    Every request counts towards ``RATE_LIMIT``; requests that begin something also count towards
+    Every request counts towards ``RATE_LIMIT``; requests that begin a walk also count towards
     ``BURST_LIMIT``. A client is a user or a credential, after REST framework's authentication. A
     client without either is counted by address, with or without a session, since a client can make
     up any number of sessions. Views that set no limits of their own share their windows. Views that

@@ -87,8 +87,8 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         return names if by_key else names - {"keys"}
 
     def counts_as_burst(self, request: Request) -> bool:
-        """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""
-        return self.delivery != "manifest" and super().counts_as_burst(request)
+        """See `GuardMixin.counts_as_burst`; only the walk's route begins something."""
+        return self.delivery in (None, "walk") and super().counts_as_burst(request)
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """A chunk of the walk, the requested parts, or the manifest, depending on the route."""

@@ -16,6 +16,8 @@ from partstream.wire.responses import PartsResponse
 
 from .attributes import checked
 from .base import PartsMixin
+from .chunk import ChunkMixin
+from .cursor import CursorMixin
 
 
 class KeyAccessMixin(PartsMixin):
@@ -37,6 +39,20 @@ class KeyAccessMixin(PartsMixin):
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
         """See `GuardMixin.get_reserved_parameters`; adds ``keys``."""
         return super().get_reserved_parameters(initkwargs) | {"keys"}
+
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; a request by key begins no walk, so it does not count.
+
+        In a view that has walks, too, a request by key is one whose query has ``keys``.
+        """
+        if not isinstance(self, (CursorMixin, ChunkMixin)):
+            return False
+        query = request._request.META.get("QUERY_STRING") or ""
+        # The query of most requests to continue a walk is not parsed before the cursor is read.
+        has_keys = ("keys" in query or "%" in query) and "keys" in request.query_params
+        if has_keys and "keys" in self.get_protocol_parameters():
+            return False  # Even if it also has a cursor.
+        return super().counts_as_burst(request)
 
     def get_max_keys_per_request(self) -> int:
         """The maximum number of keys in one request."""
