@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import currentframe
 from typing import Any, ClassVar, Literal
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, include, path
 from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from partstream.exceptions import Misuse
 from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
 
 from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
@@ -42,6 +44,38 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
         return EnvelopeSerializer
 
 
+class _Routes(list[URLPattern]):
+    """The routes of a view, for ``include()``.
+
+    ``path("dashboard/", DashboardView.urls())`` would take three routes for what ``include()``
+    returns: a URLconf, ``app_name`` and a namespace. Django finds that later, and suspects a
+    circular import.
+    """
+
+    def __init__(self, routes: Iterable[URLPattern], view_class: type) -> None:
+        super().__init__(routes)
+        self._name = view_class.__name__
+
+    def __iter__(self) -> Iterator[URLPattern]:
+        """The routes.
+
+        Raises:
+            Misuse: When ``path()`` or ``re_path()`` asks for them.
+        """
+        frame = currentframe()
+        caller = None if frame is None else frame.f_back
+        if (
+            caller is not None
+            and caller.f_globals.get("__name__") == "django.urls.conf"
+            and caller.f_code is not include.__code__
+        ):
+            raise Misuse(
+                f"{self._name}.urls() stands in path() without include(). Write "
+                f"path(..., include({self._name}.urls(...)))."
+            )
+        return super().__iter__()
+
+
 class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
     """A view that clients can walk, query by key, and discover with a manifest.
 
@@ -69,8 +103,11 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         Args:
             name: The walk's route name; the others are ``<name>-parts`` and ``<name>-manifest``.
             initkwargs: Passed to ``as_view()``.
+
+        Raises:
+            Misuse: When the list is given to ``path()`` without ``include()``.
         """
-        return [
+        routes = [
             path(
                 route,
                 cls.as_view(delivery=delivery, **initkwargs),
@@ -78,6 +115,7 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
             )
             for delivery, route in cls._routes.items()
         ]
+        return _Routes(routes, cls)
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:

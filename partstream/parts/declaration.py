@@ -111,10 +111,22 @@ def lazy(
     if size is not None:
         part.size = size
     if serializer_class is not None:
+        if not callable(serializer_class):
+            raise Misuse(_not_a_serializer_class(serializer_class))
         part.serializer_class, part.many = serializer_class, many
     elif many:
         raise Misuse("lazy(many=True) needs a serializer_class.")
     return part
+
+
+def _not_a_serializer_class(given: Any) -> str:
+    """The error message for a serializer instance, or anything else that is not a class."""
+    one = getattr(given, "child", None)  # DRF makes a list of what has many=True.
+    name = type(given if one is None else one).__name__
+    many = "" if one is None else ", many=True"
+    if isinstance(given, str):
+        return f"lazy(serializer_class={given!r:.80}): write the class, not its name."
+    return f"lazy(serializer_class={name}(...)): write the class, serializer_class={name}{many}."
 
 
 def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes: Any) -> LazyPart:
@@ -186,7 +198,7 @@ class PartList:
         except (TypeError, ValueError, LookupError) as error:
             raise Misuse(f"{where}{_malformed(pairs) or error}") from error
         if isinstance(layout, str):
-            raise Misuse(where + layout)
+            raise Misuse(where + (_bare_callable(pairs, owner) or layout))
         self.layout: Layout = layout
         if owner is not None and (static or not layout.checked):
             unbound = _Unbound(owner)
@@ -300,6 +312,27 @@ def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
         )
     # A static list is copied, so that later changes to the original have no effect.
     return pairs if type(pairs) is list and not static else list(pairs)
+
+
+def _bare_callable(pairs: list[Any], owner: type | None) -> str | None:
+    """The error message for the first part that is a callable, with what to write instead."""
+    for name, value in pairs:
+        if isinstance(value, LazyPart) or not callable(value):
+            continue
+        if isinstance(value, type):
+            return (
+                f"part {name!r} is the class {value.__name__}. Write a value, or a loader: "
+                "lazy(...). A serializer is its argument: lazy(..., serializer_class=...)."
+            )
+        written = "..."
+        if inspect.ismethod(value):
+            written = f"self.{value.__name__}"
+        elif inspect.isfunction(value) and value.__name__.isidentifier():
+            own = owner is not None and vars(owner).get(value.__name__) is value
+            written = repr(value.__name__) if own else value.__name__
+        kind = type(value).__name__
+        return f"part {name!r} is a callable ({kind}). Wrap it: lazy({written})."
+    return None
 
 
 def _malformed(pairs: list[Any]) -> str | None:

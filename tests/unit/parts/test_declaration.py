@@ -178,7 +178,7 @@ def test_name__of_another_kind_is_refused(name):
         ([("a", 1), ("b", 2), ("a", 3)], "View: part 'a' is declared twice. Rename one of them."),
         (
             [("a", load)],
-            "part 'a' …function…Wrap it: lazy(...).",
+            "part 'a' …function…Wrap it: lazy(load).",
         ),
         (
             [("a", lambda request: 1)],
@@ -186,11 +186,15 @@ def test_name__of_another_kind_is_refused(name):
         ),
         (
             [("a", load_async)],
-            "part 'a' …function…Wrap it: lazy(...).",
+            "part 'a' …function…Wrap it: lazy(load_async).",
         ),
         (
             [("a", View().get)],
-            "part 'a' …method…Wrap it: lazy(...).",
+            "part 'a' …method…Wrap it: lazy(self.get).",
+        ),
+        (
+            [("a", View.get)],
+            "part 'a' …function…Wrap it: lazy('get').",
         ),
         (
             [("a", functools.partial(load))],
@@ -204,7 +208,7 @@ def test_name__of_another_kind_is_refused(name):
             [("a", Callable())],
             "part 'a' …Callable…Wrap it: lazy(...).",
         ),
-        ([("a", View)], "part 'a' …type…Wrap it: lazy(...)."),
+        ([("a", View)], "part 'a' is the class View.…lazy(..., serializer_class=...)."),
         ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
         ([("a", lazy(load_one, depends_on=["a"]))], "in a circle: a -> a. Remove one dependency"),
     ],
@@ -214,6 +218,35 @@ def test_part_list__misuse_names_view_part_and_fix(pairs, says):
         PartList(pairs, owner=View)
     assert all(piece in str(caught.value) for piece in says.split("…")), caught.value
     assert str(caught.value).startswith("View: ")
+
+
+class OrderSerializer(Serializer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            OrderSerializer(),
+            "lazy(serializer_class=OrderSerializer(...)): write the class, "
+            "serializer_class=OrderSerializer.",
+        ),
+        (
+            OrderSerializer(many=True),
+            "lazy(serializer_class=OrderSerializer(...)): write the class, "
+            "serializer_class=OrderSerializer, many=True.",
+        ),
+        (
+            "OrderSerializer",
+            "lazy(serializer_class='OrderSerializer'): write the class, not its name.",
+        ),
+    ],
+)
+def test_lazy__a_serializer_that_is_not_a_class_is_misuse(given, says):
+    with pytest.raises(Misuse) as caught:
+        lazy(load, serializer_class=given)
+    assert str(caught.value) == says
 
 
 def test_part_list__a_coroutine_is_refused():
