@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework.request import Request
@@ -10,6 +11,8 @@ from rest_framework.response import Response
 
 from partstream.conf import get_settings
 from partstream.exceptions import UnknownPart
+from partstream.logs import get_logger
+from partstream.parts.layout import Layout
 from partstream.security.validation import validate_keys
 from partstream.wire import envelopes
 from partstream.wire.responses import PartsResponse
@@ -18,6 +21,8 @@ from .attributes import checked
 from .base import PartsMixin
 from .chunk import ChunkMixin
 from .cursor import CursorMixin
+
+logger = get_logger("partstream.requests")
 
 
 class KeyAccessMixin(PartsMixin):
@@ -76,6 +81,7 @@ class KeyAccessMixin(PartsMixin):
         if is_known and layout.guarded:  # Else every declared part is visible.
             is_known = set(resolver.parts.visible).issuperset(positions)
         if not is_known:
+            self._tell_of_unknown(keys, layout)
             raise UnknownPart
         if request._request.method == "HEAD":
             return PartsResponse()
@@ -94,3 +100,13 @@ class KeyAccessMixin(PartsMixin):
         if shown is not None:
             self._add_server_timing(response, shown)
         return response
+
+    def _tell_of_unknown(self, keys: Sequence[str], layout: Layout) -> None:
+        """Name the keys in the log: the answer does not tell a hidden part from one that is not."""
+        if logger.isEnabledFor(logging.DEBUG):
+            name, asked = type(self).__name__, ", ".join(keys)
+            lost = ", ".join(key for key in keys if key not in layout.index)
+            if lost:
+                logger.debug("%s declares no part %s (asked for: %s).", name, lost, asked)
+            else:
+                logger.debug("%s hides a part from this user (asked for: %s).", name, asked)

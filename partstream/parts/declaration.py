@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from django.db.models import QuerySet
 
@@ -14,6 +14,7 @@ from partstream.exceptions import Misuse
 
 from .layout import Gates, Layout, Link, Names, find_layout
 from .loader import Loader, as_loader, checked_timeout
+from .mistakes import bare_callable, mismatch, not_a_serializer_class, unknown_argument
 from .signatures import signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
@@ -77,6 +78,7 @@ def lazy(
     serializer_class: type | None = None,
     many: bool = False,
     permission_classes: Iterable[Any] = _NO_LINKS,
+    **unknown: NoReturn,
 ) -> LazyPart:
     """A part whose loader runs only when the part is delivered or depended on.
 
@@ -92,6 +94,7 @@ def lazy(
         many: Whether the serializer gets a list of instances.
         permission_classes: DRF permissions. If they deny access, the part does not exist for this
             user.
+        unknown: No other argument exists; the message names the one that you may mean.
 
     Raises:
         Misuse: When an argument is invalid.
@@ -99,6 +102,8 @@ def lazy(
     Example:
         ``("orders", lazy(self.get_orders, depends_on=["meta"], size="medium"))``
     """
+    if unknown:
+        raise Misuse(unknown_argument(*unknown))
     if not callable(func) and not isinstance(func, str):
         as_loader(func, "lazy()")  # Raises Misuse, with the reason.
     if depends_on is _NO_LINKS and permission_classes is _NO_LINKS:
@@ -112,21 +117,11 @@ def lazy(
         part.size = size
     if serializer_class is not None:
         if not callable(serializer_class):
-            raise Misuse(_not_a_serializer_class(serializer_class))
+            raise Misuse(not_a_serializer_class(serializer_class))
         part.serializer_class, part.many = serializer_class, many
     elif many:
         raise Misuse("lazy(many=True) needs a serializer_class.")
     return part
-
-
-def _not_a_serializer_class(given: Any) -> str:
-    """The error message for a serializer instance, or anything else that is not a class."""
-    one = getattr(given, "child", None)  # DRF makes a list of what has many=True.
-    name = type(given if one is None else one).__name__
-    many = "" if one is None else ", many=True"
-    if isinstance(given, str):
-        return f"lazy(serializer_class={given!r:.80}): write the class, not its name."
-    return f"lazy(serializer_class={name}(...)): write the class, serializer_class={name}{many}."
 
 
 def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes: Any) -> LazyPart:
@@ -198,7 +193,7 @@ class PartList:
         except (TypeError, ValueError, LookupError) as error:
             raise Misuse(f"{where}{_malformed(pairs) or error}") from error
         if isinstance(layout, str):
-            raise Misuse(where + (_bare_callable(pairs, owner) or layout))
+            raise Misuse(where + (bare_callable(pairs, owner) or layout))
         self.layout: Layout = layout
         if owner is not None and (static or not layout.checked):
             unbound = _Unbound(owner)
@@ -263,7 +258,9 @@ class PartList:
             )
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
-            raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")
+            function, known = loader.function, self.layout.index
+            says = mismatch(name, part.depends_on, function, problem, known)
+            raise Misuse(f"{self._where}{says}")
         return loader
 
 
@@ -284,21 +281,6 @@ class _Unbound:
         return bind(self, self._owner) if bind is not None else found
 
 
-def _mismatch(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
-    """The error message for a loader that cannot be called with its arguments."""
-    function = loader.function
-    if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
-        return (
-            f"the loader of part {name!r} is a method that is not bound to a view. "
-            f"Write its name: lazy({function.__name__!r})."
-        )
-    wanted = ", ".join(("request", *part.depends_on))
-    return (
-        f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
-        f"Change its parameters to ({wanted}), or change depends_on."
-    )
-
-
 def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
     if isinstance(pairs, Mapping) or not isinstance(pairs, Iterable) or isinstance(pairs, str):
         got = "None" if pairs is None else f"a {type(pairs).__name__}"
@@ -312,27 +294,6 @@ def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
         )
     # A static list is copied, so that later changes to the original have no effect.
     return pairs if type(pairs) is list and not static else list(pairs)
-
-
-def _bare_callable(pairs: list[Any], owner: type | None) -> str | None:
-    """The error message for the first part that is a callable, with what to write instead."""
-    for name, value in pairs:
-        if isinstance(value, LazyPart) or not callable(value):
-            continue
-        if isinstance(value, type):
-            return (
-                f"part {name!r} is the class {value.__name__}. Write a value, or a loader: "
-                "lazy(...). A serializer is its argument: lazy(..., serializer_class=...)."
-            )
-        written = "..."
-        if inspect.ismethod(value):
-            written = f"self.{value.__name__}"
-        elif inspect.isfunction(value) and value.__name__.isidentifier():
-            own = owner is not None and vars(owner).get(value.__name__) is value
-            written = repr(value.__name__) if own else value.__name__
-        kind = type(value).__name__
-        return f"part {name!r} is a callable ({kind}). Wrap it: lazy({written})."
-    return None
 
 
 def _malformed(pairs: list[Any]) -> str | None:
