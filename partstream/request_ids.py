@@ -46,7 +46,7 @@ def request_id(request: HttpRequest) -> str:
     Raises:
         Misuse: When the function that ``REQUEST_ID`` names cannot be used.
     """
-    known: str | None = request.__dict__.get("_partstream_id")
+    known: str | None = getattr(request, "_partstream_id", None)
     if known is None:
         given = request.META.get(_META)
         known = given if given is not None and _ID.fullmatch(given) else urandom(16).hex()

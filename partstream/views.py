@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from inspect import currentframe
 from typing import Any, ClassVar, Literal
 
-from django.urls import URLPattern, include, path
+from django.urls import URLPattern, path
 from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -50,10 +50,15 @@ class _Routes(list[URLPattern]):
     ``path("dashboard/", DashboardView.urls())`` would take three routes for what ``include()``
     returns: a URLconf, ``app_name`` and a namespace. Django finds that later, and suspects a
     circular import.
+
+    Attributes:
+        urlpatterns: The routes, as a list of Django's kind: what ``include()`` resolves requests
+            with.
     """
 
-    def __init__(self, routes: Iterable[URLPattern], view_class: type) -> None:
+    def __init__(self, routes: list[URLPattern], view_class: type) -> None:
         super().__init__(routes)
+        self.urlpatterns = routes
         self._name = view_class.__name__
 
     def __iter__(self) -> Iterator[URLPattern]:
@@ -62,18 +67,26 @@ class _Routes(list[URLPattern]):
         Raises:
             Misuse: When ``path()`` or ``re_path()`` asks for them.
         """
-        frame = currentframe()
-        caller = None if frame is None else frame.f_back
-        if (
-            caller is not None
-            and caller.f_globals.get("__name__") == "django.urls.conf"
-            and caller.f_code is not include.__code__
-        ):
+        module, function = _caller_of_caller()
+        if module == "django.urls.conf" and function != "include":
             raise Misuse(
                 f"{self._name}.urls() stands in path() without include(). Write "
                 f"path(..., include({self._name}.urls(...)))."
             )
         return super().__iter__()
+
+
+def _caller_of_caller() -> tuple[object, str]:
+    """The module and the name of the function that called the caller."""
+    frame = currentframe()
+    try:
+        for _ in range(2):
+            frame = None if frame is None else frame.f_back
+        return (
+            ("", "") if frame is None else (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        )
+    finally:
+        del frame  # A frame that refers to itself would wait for the garbage collector.
 
 
 class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):

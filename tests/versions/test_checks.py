@@ -289,7 +289,10 @@ def test_urls__are_a_list_of_patterns(mount, client):
     assert client.get("/manifest/").status_code == 200
     mount(path("view/", include((Texts.urls(name="texts"), "shop"), namespace="shop")))
     assert reverse("shop:texts-manifest") == "/view/manifest/"
-    mount(*i18n_patterns(path("view/", include(Texts.urls(name="texts")))))
+    resolver = path("view/", include(Texts.urls(name="texts")))
+    # Django reads it for each request.
+    assert type(resolver.url_patterns) is list
+    mount(*i18n_patterns(resolver))
     assert reverse("texts") == "/en-us/view/"
 
 
