@@ -103,11 +103,14 @@ class Settings:
     #: The dotted path of a function ``(request) -> str | None``. It adds a dimension, such as a
     #: tenant, to the identity that views determine. None: no such dimension.
     IDENTITY: str | None = _setting(None, FunctionPath())
+    #: The dotted path of a function ``(request) -> str | None`` that returns the id of a request,
+    #: which is Django's. None: the id is that of the header ``X-Request-ID``, or random.
+    REQUEST_ID: str | None = _setting(None, FunctionPath())
     #: Whether requests are counted and rate-limited.
     ENABLE_RATE_LIMITING: bool = _setting(True, SWITCH)
     #: Requests per client and minute, over all views; None: no such limit.
     RATE_LIMIT: int | None = _setting(100, replace(LIMIT, optional=True))
-    #: New walks, requests by key and streams per client and ten seconds; None: no such limit.
+    #: New walks and streams per client and ten seconds; None: no such limit.
     BURST_LIMIT: int | None = _setting(10, replace(LIMIT, optional=True))
     #: Where requests are counted: a dotted path, or ``{"BACKEND": path, "OPTIONS": {...}}``.
     RATE_LIMIT_STORE: str | Mapping[str, Any] = _setting(

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from .request_ids import current_request_id
+from .current_request import current_request_id
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]

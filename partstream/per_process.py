@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, Protocol, TypeVar
 
 from django.core.signals import setting_changed
@@ -38,6 +38,35 @@ def _reset_all() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_all)
+
+
+class Once:
+    """Tells what happens for the first time in this process, for lines that are logged once.
+
+    Args:
+        names: Settings: after a change of one of them, everything is new again.
+        most: The number of keys that it remembers. Once it is full, nothing is first any more.
+
+    Example:
+        ``if told.is_first(part): logger.warning(...)``
+    """
+
+    def __init__(self, *names: str, most: int = 4096) -> None:
+        self._names = frozenset(names)
+        self._most = most
+        self._seen: dict[Hashable, object] = {}
+        setting_changed.connect(self._forget)
+
+    def is_first(self, key: Hashable = None) -> bool:
+        """Whether this is the first call with this key; of several threads, one is the first."""
+        if key in self._seen or len(self._seen) >= self._most:
+            return False
+        own = object()
+        return self._seen.setdefault(key, own) is own
+
+    def _forget(self, *, setting: str, **_: Any) -> None:
+        if setting in self._names:
+            self._seen.clear()
 
 
 class Kept(Generic[T]):

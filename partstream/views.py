@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from inspect import currentframe
 from typing import Any, ClassVar, Literal
 
 from django.urls import URLPattern, path
@@ -10,6 +11,8 @@ from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from partstream.exceptions import Misuse
 
 from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 
@@ -33,6 +36,51 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One chunk of the walk."""
         return self.walk_response(request)
+
+
+class _Routes(list[URLPattern]):
+    """The routes of a view, for ``include()``.
+
+    ``path("dashboard/", DashboardView.urls())`` would take three routes for what ``include()``
+    returns: a URLconf, ``app_name`` and a namespace. Django finds that later, and suspects a
+    circular import.
+
+    Attributes:
+        urlpatterns: The routes, as a list of Django's kind: what ``include()`` resolves requests
+            with.
+    """
+
+    def __init__(self, routes: list[URLPattern], view_class: type) -> None:
+        super().__init__(routes)
+        self.urlpatterns = routes
+        self._name = view_class.__name__
+
+    def __iter__(self) -> Iterator[URLPattern]:
+        """The routes.
+
+        Raises:
+            Misuse: When ``path()`` or ``re_path()`` asks for them.
+        """
+        module, function = _caller_of_caller()
+        if module == "django.urls.conf" and function != "include":
+            raise Misuse(
+                f"{self._name}.urls() stands in path() without include(). Write "
+                f"path(..., include({self._name}.urls(...)))."
+            )
+        return super().__iter__()
+
+
+def _caller_of_caller() -> tuple[object, str]:
+    """The module and the name of the function that called the caller."""
+    frame = currentframe()
+    try:
+        for _ in range(2):
+            frame = None if frame is None else frame.f_back
+        return (
+            ("", "") if frame is None else (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        )
+    finally:
+        del frame  # A frame that refers to itself would wait for the garbage collector.
 
 
 class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
@@ -62,8 +110,11 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         Args:
             name: The walk's route name; the others are ``<name>-parts`` and ``<name>-manifest``.
             initkwargs: Passed to ``as_view()``.
+
+        Raises:
+            Misuse: When the list is given to ``path()`` without ``include()``.
         """
-        return [
+        routes = [
             path(
                 route,
                 cls.as_view(delivery=delivery, **initkwargs),
@@ -71,6 +122,7 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
             )
             for delivery, route in cls._routes.items()
         ]
+        return _Routes(routes, cls)
 
     @classmethod
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
@@ -80,8 +132,8 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         return names if by_key else names - {"keys"}
 
     def counts_as_burst(self, request: Request) -> bool:
-        """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""
-        return self.delivery != "manifest" and super().counts_as_burst(request)
+        """See `GuardMixin.counts_as_burst`; only the walk's route begins something."""
+        return self.delivery in (None, "walk") and super().counts_as_burst(request)
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """A chunk of the walk, the requested parts, or the manifest, depending on the route."""

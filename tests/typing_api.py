@@ -102,6 +102,11 @@ class DashboardView(HybridProgressiveView):
         return User.objects.all()
 
 
+def misspelt() -> Any:
+    """An argument that does not exist is an error of the type checker, too."""
+    return lazy(get_rates, serializer=UserSerializer)  # type: ignore[arg-type]
+
+
 class ComposedView(ManifestMixin, KeyAccessMixin, ChunkMixin, CursorMixin, APIView):
     parts = [("one", 1)]
 

@@ -15,7 +15,8 @@ from partstream.backends.loader import (
     get_executor,
     get_rate_limit_store,
 )
-from partstream.conf import get_problems, get_settings
+from partstream.backends.rate_limits.base import RateLimitStore
+from partstream.conf import get_problems, get_settings, get_values
 
 Messages = list[checks.CheckMessage]
 
@@ -24,13 +25,23 @@ def check_backends(**_: Any) -> Messages:
     """Check that each backend can be made, and run its own checks."""
     backends, messages = _backends()
     for backend in backends:
-        messages += backend.check()
+        messages += [message for message in backend.check() if not _is_for_production(message)]
     return messages
 
 
 def check_backends_for_production(**_: Any) -> Messages:
     """Run the checks of backends that matter in production only."""
-    return [message for backend in _backends()[0] for message in backend.check_deploy()]
+    messages: Messages = []
+    for backend in _backends()[0]:
+        if isinstance(backend, RateLimitStore):
+            messages += filter(_is_for_production, backend.check())
+        messages += backend.check_deploy()
+    return messages
+
+
+def _is_for_production(message: checks.CheckMessage) -> bool:
+    """Whether it is about the cache of a new project, where nobody has chosen a store yet."""
+    return message.id == "partstream.W009" and get_values()["RATE_LIMIT_STORE"][1] == "default"
 
 
 def _backends() -> tuple[list[Backend], Messages]:

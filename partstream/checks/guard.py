@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from partstream.conf import get_problems, get_settings
 from partstream.exceptions import Misuse
 from partstream.identity import get_identity_function
+from partstream.request_ids import get_request_id_function
+from partstream.security import audit
 from partstream.security.client_ip import UNIX, Network, unmapped_networks
 from partstream.setting_kinds import SHORTEST_SECRET
 
@@ -22,11 +25,22 @@ def check_identity(**_: Any) -> Messages:
     """Check that the ``IDENTITY`` function can be imported, and called with a request."""
     if get_problems() or get_settings().IDENTITY is None:
         return []
+    return _function_errors(get_identity_function, "partstream.E011")
+
+
+def check_request_id(**_: Any) -> Messages:
+    """Check that the ``REQUEST_ID`` function can be imported, and called with a request."""
+    if get_problems() or get_settings().REQUEST_ID is None:
+        return []
+    return _function_errors(get_request_id_function, "partstream.E013")
+
+
+def _function_errors(get_function: Callable[[], Any], identifier: str) -> Messages:
     try:
-        get_identity_function()
+        get_function()
     except Misuse as error:
         hint = "Write a function of (request) that returns a string or None."
-        return [checks.Error(str(error), hint=hint, id="partstream.E011")]
+        return [checks.Error(str(error), hint=hint, id=identifier)]
     return []
 
 
@@ -56,11 +70,13 @@ def check_guard_for_production(**_: Any) -> Messages:
     if get_problems():
         return []
     settings = get_settings()
-    unlimited = settings.RATE_LIMIT is None and settings.BURST_LIMIT is None
+    unlimited = not settings.ENABLE_RATE_LIMITING or (
+        settings.RATE_LIMIT is None and settings.BURST_LIMIT is None
+    )
     shortest = min(map(len, _secrets()), default=SHORTEST_SECRET)
     doubts = [
         (
-            unlimited or not settings.ENABLE_RATE_LIMITING,
+            unlimited,
             "Requests are not limited at all.",
             "Set ENABLE_RATE_LIMITING to True, and set RATE_LIMIT or BURST_LIMIT.",
             "partstream.W012",
@@ -76,6 +92,20 @@ def check_guard_for_production(**_: Any) -> Messages:
             "Refused requests leave no audit trail.",
             "Set ENABLE_AUDIT_LOGGING to True, and configure a handler for partstream.audit.",
             "partstream.W014",
+        ),
+        (
+            settings.ENABLE_AUDIT_LOGGING and not audit.has_handler(),
+            "Refused requests leave no audit trail: the logger partstream.audit has no handler.",
+            "Configure a handler for partstream.audit in LOGGING, at level WARNING.",
+            "partstream.W014",
+        ),
+        (
+            not unlimited and not settings.TRUSTED_PROXIES,
+            "TRUSTED_PROXIES is empty, so clients without a login are counted by the address of "
+            "their connection. Behind a proxy that is the proxy's: all of them share one limit.",
+            "List the addresses of your proxies in TRUSTED_PROXIES. If clients connect to Django "
+            "directly, silence this check.",
+            "partstream.W020",
         ),
         (
             shortest < SHORTEST_SECRET,

@@ -26,6 +26,7 @@ from partstream.parts.endpoints import Endpoint
 from partstream.parts.loader import Loader
 
 from .executors import executor_messages
+from .parts import check_parts_exist, part_messages, sharing_messages_of_parts
 
 Messages = list[checks.CheckMessage]
 
@@ -35,9 +36,36 @@ _ATTRIBUTES = ("parts", "cursor_query_param", "executor", *KINDS)
 
 def check_views(**_: Any) -> Messages:
     """Check the attributes of each mounted view, including its static ``parts``."""
-    if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
-        return []
     messages: Messages = []
+    for view_class, callback, fixed in _examined():
+        try:
+            _check_view(view_class, fixed)
+            check_parts_exist(view_class, callback, fixed)
+            messages += _view_messages(view_class, fixed)
+            messages += _transaction_messages(view_class, fixed, callback)
+            messages += executor_messages(view_class, fixed)
+            messages += part_messages(view_class, fixed)
+        except Misuse as error:
+            messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
+    return _once(messages)
+
+
+def check_views_for_production(**_: Any) -> Messages:
+    """Check what mounted views need of stores that several processes share."""
+    messages: Messages = []
+    for view_class, _callback, fixed in _examined():
+        try:
+            messages += _sharing_messages(view_class, fixed)
+            messages += sharing_messages_of_parts(view_class, fixed)
+        except (Misuse, ImproperlyConfigured):
+            continue  # Another check reports it.
+    return _once(messages)
+
+
+def _examined() -> Iterator[tuple[type[PartsMixin], Any, dict[str, Any]]]:
+    """Each mounted view, with its callback and those attributes that its class determines."""
+    if get_problems() or not getattr(django_settings, "ROOT_URLCONF", None):
+        return
     for view_class, callback in _mounted(get_resolver().url_patterns):
         initkwargs = getattr(callback, "initkwargs", {})
         # The attributes of an instance, as far as its class determines them: checks make none.
@@ -47,13 +75,10 @@ def check_views(**_: Any) -> Messages:
         }
         # The value of a property is known on an instance only.
         fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
-        try:
-            _check_view(view_class, fixed)
-            messages += _view_messages(view_class, fixed)
-            messages += _transaction_messages(view_class, fixed, callback)
-            messages += executor_messages(view_class, fixed)
-        except Misuse as error:
-            messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
+        yield view_class, callback, fixed
+
+
+def _once(messages: Messages) -> Messages:
     # A view with three routes would report each message three times.
     return [message for place, message in enumerate(messages) if message not in messages[:place]]
 
@@ -77,9 +102,8 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
         if fixed.get("executor") is not None:
             yield checks.Error(str(error), obj=view_class, id="partstream.E003")
         return  # Another check reports errors of the settings' own backends.
-    budget = fixed.get("time_budget")
-    budget = settings.CHUNK_TIME_BUDGET if budget is None else budget
-    if budget is None or not issubclass(view_class, ChunkMixin):
+    budget = _budget(view_class, fixed)
+    if budget is None:
         return
     caching = fixed.get("enable_caching")
     caching = settings.ENABLE_CACHING if caching is None else caching
@@ -90,7 +114,20 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
             obj=view_class,
             id="partstream.E005",
         )
-    elif not store.shared:
+
+
+def _budget(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> float | None:
+    """The time budget of a view's chunks; None: it has none."""
+    budget: float | None = fixed.get("time_budget")
+    if budget is None:
+        budget = get_settings().CHUNK_TIME_BUDGET
+    return budget if issubclass(view_class, ChunkMixin) else None
+
+
+def _sharing_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
+    """Warn about a view with a time budget over a store that processes do not share."""
+    store = get_cache_store()
+    if store.keeps and not store.shared and _budget(view_class, fixed) is not None:
         yield checks.Warning(
             f"{view_class.__name__} has a time budget, but {type(store).__name__} is not shared: "
             "a part that moves to the next chunk runs again if another process answers it.",

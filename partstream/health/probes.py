@@ -18,6 +18,7 @@ from partstream.backends.loader import (
 from partstream.conf import get_problems, get_settings, get_values
 from partstream.exceptions import ProbeFailed
 from partstream.identity import get_identity_function
+from partstream.request_ids import get_request_id_function
 
 
 class ProbeResult(NamedTuple):
@@ -76,6 +77,8 @@ def _try_settings() -> str:
         raise ProbeFailed(f"wrong: {wrong}; `manage.py check` says why")
     if get_settings().IDENTITY is not None:
         get_identity_function()
+    if get_settings().REQUEST_ID is not None:
+        get_request_id_function()
     return "no problems"
 
 

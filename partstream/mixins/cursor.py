@@ -78,11 +78,7 @@ class CursorMixin(PartsMixin):
         """See `GuardMixin.counts_as_burst`; a request that continues a walk does not count."""
         if not super().counts_as_burst(request):
             return False
-        query = self._get_query(request)
-        has_keys = query.has_others and "keys" in request.query_params
-        if query.is_empty or (has_keys and "keys" in self.get_protocol_parameters()):
-            return True  # A request by key counts even if it also has a cursor.
-        return not self._get_walk(request).goes_on
+        return self._get_query(request).is_empty or not self._get_walk(request).goes_on
 
     def read_cursor(self, request: Request) -> Cursor | None:
         """The cursor of this request; None at the beginning of a walk.

@@ -75,8 +75,8 @@ class GuardMixin(_Base):
     #: Requests per client and minute, for this view alone; None: ``RATE_LIMIT``, shared with all
     #: views that set no limit of their own.
     rate_limit: int | None = None
-    #: Walks and requests by key that a client may begin in ten seconds, for this view alone;
-    #: None: ``BURST_LIMIT``.
+    #: Walks and streams that a client may begin in ten seconds, for this view alone; None:
+    #: ``BURST_LIMIT``.
     burst_limit: int | None = None
 
     _state: RequestState | None = None
@@ -101,13 +101,13 @@ class GuardMixin(_Base):
         return self.rate_limit
 
     def get_burst_limit(self) -> int | None:
-        """What a client may begin in ten seconds; None: no limit."""
+        """Walks and streams that a client may begin in ten seconds; None: no limit."""
         if self.burst_limit is None:
             return get_settings().BURST_LIMIT
         return self.burst_limit
 
     def counts_as_burst(self, request: Request) -> bool:
-        """Whether a request begins something, and so counts towards the burst limit, too."""
+        """Whether a request begins a walk, and so counts towards the burst limit, too."""
         return request._request.method != "OPTIONS"
 
     @classmethod

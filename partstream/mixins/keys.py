@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rest_framework.request import Request
@@ -10,6 +11,8 @@ from rest_framework.response import Response
 
 from partstream.conf import get_settings
 from partstream.exceptions import UnknownPart
+from partstream.logs import get_logger
+from partstream.parts.layout import Layout
 from partstream.parts.outcome import Failure, Outcome
 from partstream.security.validation import validate_keys
 from partstream.wire import envelopes
@@ -17,6 +20,10 @@ from partstream.wire.responses import PartsResponse
 
 from .attributes import checked
 from .base import PartsMixin
+from .chunk import ChunkMixin
+from .cursor import CursorMixin
+
+logger = get_logger("partstream.requests")
 
 _UNKNOWN: Final = Failure("part_unknown", retryable=False)
 
@@ -42,6 +49,20 @@ class KeyAccessMixin(PartsMixin):
     def get_reserved_parameters(cls, initkwargs: Mapping[str, Any]) -> frozenset[str]:
         """See `GuardMixin.get_reserved_parameters`; adds ``keys``."""
         return super().get_reserved_parameters(initkwargs) | {"keys"}
+
+    def counts_as_burst(self, request: Request) -> bool:
+        """See `GuardMixin.counts_as_burst`; a request by key begins no walk, so it does not count.
+
+        In a view that has walks, too, a request by key is one whose query has ``keys``.
+        """
+        if not isinstance(self, (CursorMixin, ChunkMixin)):
+            return False
+        query = request._request.META.get("QUERY_STRING") or ""
+        # The query of most requests to continue a walk is not parsed before the cursor is read.
+        has_keys = ("keys" in query or "%" in query) and "keys" in request.query_params
+        if has_keys and "keys" in self.get_protocol_parameters():
+            return False  # Even if it also has a cursor.
+        return super().counts_as_burst(request)
 
     def get_max_keys_per_request(self) -> int:
         """The maximum number of keys in one request."""
@@ -73,6 +94,7 @@ class KeyAccessMixin(PartsMixin):
             is_known = set(resolver.parts.visible).issuperset(positions)
         unknown: list[Outcome] = []
         if not is_known:
+            self._tell_of_unknown(keys, layout)
             if not self.get_lenient_keys():
                 raise UnknownPart
             visible = set(resolver.parts.visible)
@@ -100,3 +122,13 @@ class KeyAccessMixin(PartsMixin):
         if shown is not None:
             self._add_server_timing(response, shown)
         return response
+
+    def _tell_of_unknown(self, keys: Sequence[str], layout: Layout) -> None:
+        """Name the keys in the log: the answer does not tell a hidden part from one that is not."""
+        if logger.isEnabledFor(logging.DEBUG):
+            name, asked = type(self).__name__, ", ".join(keys)
+            lost = ", ".join(key for key in keys if key not in layout.index)
+            if lost:
+                logger.debug("%s declares no part %s (asked for: %s).", name, lost, asked)
+            else:
+                logger.debug("%s hides a part from this user (asked for: %s).", name, asked)

@@ -16,7 +16,6 @@ from partstream.wire.responses import PartsResponse, conditional
 from .base import PartsMixin
 from .chunk import ChunkMixin
 from .cursor import CursorMixin
-from .keys import KeyAccessMixin
 
 
 class ManifestMixin(PartsMixin):
@@ -33,8 +32,8 @@ class ManifestMixin(PartsMixin):
 
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""
-        alone = not isinstance(self, (CursorMixin, ChunkMixin, KeyAccessMixin))
-        return not alone and super().counts_as_burst(request)
+        has_walks = isinstance(self, (CursorMixin, ChunkMixin))
+        return has_walks and super().counts_as_burst(request)
 
     def manifest_response(self, request: Request) -> HttpResponseBase:
         """The manifest, or 304 if the client has the same manifest already.

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from django.db.models import QuerySet
 
@@ -15,6 +15,7 @@ from partstream.exceptions import Misuse
 from .endpoints import Endpoint
 from .layout import Gates, Layout, Link, Names, find_layout
 from .loader import Loader, as_loader, checked_timeout
+from .mistakes import bare_callable, mismatch, not_a_serializer_class, unknown_argument
 from .signatures import signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
@@ -78,6 +79,7 @@ def lazy(
     serializer_class: type | None = None,
     many: bool = False,
     permission_classes: Iterable[Any] = _NO_LINKS,
+    **unknown: NoReturn,
 ) -> LazyPart:
     """A part whose loader runs only when the part is delivered or depended on.
 
@@ -93,6 +95,7 @@ def lazy(
         many: Whether the serializer gets a list of instances.
         permission_classes: DRF permissions. If they deny access, the part does not exist for this
             user.
+        unknown: No other argument exists; the message names the one that you may mean.
 
     Raises:
         Misuse: When an argument is invalid.
@@ -100,6 +103,8 @@ def lazy(
     Example:
         ``("orders", lazy(self.get_orders, depends_on=["meta"], size="medium"))``
     """
+    if unknown:
+        raise Misuse(unknown_argument(*unknown))
     if not callable(func) and not isinstance(func, str):
         as_loader(func, "lazy()")  # Raises Misuse, with the reason.
     if depends_on is _NO_LINKS and permission_classes is _NO_LINKS:
@@ -112,6 +117,8 @@ def lazy(
     if size is not None:
         part.size = size
     if serializer_class is not None:
+        if not callable(serializer_class):
+            raise Misuse(not_a_serializer_class(serializer_class))
         part.serializer_class, part.many = serializer_class, many
     elif many:
         raise Misuse("lazy(many=True) needs a serializer_class.")
@@ -187,7 +194,7 @@ class PartList:
         except (TypeError, ValueError, LookupError) as error:
             raise Misuse(f"{where}{_malformed(pairs) or error}") from error
         if isinstance(layout, str):
-            raise Misuse(where + layout)
+            raise Misuse(where + (bare_callable(pairs, owner) or layout))
         self.layout: Layout = layout
         if owner is not None and (static or not layout.checked):
             unbound = _Unbound(owner)
@@ -252,7 +259,9 @@ class PartList:
             )
         problem = signature_problem(loader.function, part.depends_on)
         if problem:
-            raise Misuse(f"{self._where}{_mismatch(name, part, loader, problem)}")
+            function, known = loader.function, self.layout.index
+            says = mismatch(name, part.depends_on, function, problem, known)
+            raise Misuse(f"{self._where}{says}")
         if type(loader.function) is Endpoint:
             self._check_endpoint(name, part, loader.function)
         return loader
@@ -283,21 +292,6 @@ class _Unbound:
         found = inspect.getattr_static(self._owner, name)
         bind = getattr(found, "__get__", None)
         return bind(self, self._owner) if bind is not None else found
-
-
-def _mismatch(name: str, part: LazyPart, loader: Loader, problem: str) -> str:
-    """The error message for a loader that cannot be called with its arguments."""
-    function = loader.function
-    if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
-        return (
-            f"the loader of part {name!r} is a method that is not bound to a view. "
-            f"Write its name: lazy({function.__name__!r})."
-        )
-    wanted = ", ".join(("request", *part.depends_on))
-    return (
-        f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
-        f"Change its parameters to ({wanted}), or change depends_on."
-    )
 
 
 def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:

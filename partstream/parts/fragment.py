@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
+from django.db.models import Model, QuerySet
 from rest_framework.renderers import JSONRenderer
 
 from partstream.json_encoders import keep
+
+#: Values of a part in which a model instance is looked for.
+_LOOKED_AT_AT_MOST: Final = 1000
+_OF_MODELS: Final = (
+    " (a model instance). Write lazy(..., serializer_class=...), with many=True for a list or a "
+    "QuerySet, or return plain data, such as values()"
+)
 
 
 class NotSerializable(Exception):
@@ -36,14 +45,40 @@ def encode(data: Any) -> bytes:
     """
     to_text = _encoder(JSONRenderer.ensure_ascii, JSONRenderer.strict)
     try:
-        text = to_text(data)
+        try:
+            text = to_text(data)
+        except TypeError as error:
+            advice = _OF_MODELS if _has_model(data, str(error)) else ""
+            raise NotSerializable(f"{error}{advice}") from error
         del data  # It may be several times as large as its JSON.
         # As DRF does: these two characters end a line in JavaScript, but not in JSON.
         if "\u2028" in text or "\u2029" in text:
             text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
         return text.encode()
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise NotSerializable(str(error)) from error
+
+
+def _has_model(data: Any, message: str) -> bool:
+    """Whether what the encoder's message is about is an instance of a model.
+
+    Args:
+        data: The data. At most a thousand values of it are looked at.
+        message: It names the type.
+    """
+    waiting, looked_at = [data], 0
+    while waiting and looked_at < _LOOKED_AT_AT_MOST:
+        value = waiting.pop()
+        looked_at += 1
+        if isinstance(value, (Model, QuerySet)):
+            model = value.model if isinstance(value, QuerySet) else type(value)
+            if f" {model.__name__} " in message:
+                return True
+        elif isinstance(value, dict):
+            waiting += islice(value.values(), _LOOKED_AT_AT_MOST)
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            waiting += islice(value, _LOOKED_AT_AT_MOST)
+    return False
 
 
 #: JSON bytes -> the data that a client would see.

@@ -228,7 +228,7 @@ def _name_problem(name: object) -> str | None:
 
 def _value_problem(name: str, kind: type) -> str | None:
     if any("__call__" in base.__dict__ for base in kind.__mro__):
-        return f"part {name!r} is a callable ({kind.__name__}). Wrap it: lazy(...)."
+        return f"part {name!r} is a callable ({kind.__name__}). Wrap a loader: lazy(...)."
     if hasattr(kind, "__await__"):
         return f"part {name!r} is a coroutine. Pass the function without calling it: lazy(...)."
     return None

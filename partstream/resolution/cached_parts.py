@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+
+from django.conf import settings as django_settings
 
 from partstream.caching.cache_keys import Caching
 from partstream.caching.single_flight import get_single_flight
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart
+from partstream.per_process import Once
 
 from .request_parts import RequestParts
 
 logger = get_logger("partstream.cache")
+
+#: Views and parts of which the log has said, under ``DEBUG``, that they run uncached.
+_told = Once("DEBUG")
 
 
 class CachedParts:
@@ -83,13 +90,23 @@ class CachedParts:
             logger.exception("The cache key of part %r of %s failed; it runs uncached.", name, view)
             return None
         if key is None:
-            logger.info(
-                "Part %r of %s is cached_for() and runs uncached: this request has no identity. "
-                "Where the data is the same for everybody, write cached_for(..., shared=True).",
-                name,
-                view,
-            )
+            self._tell_of_no_identity(name)
         return key
+
+    def _tell_of_no_identity(self, name: str) -> None:
+        """Log that a part is not cached: each time, or under ``DEBUG`` once, where it is seen."""
+        view, level = type(self._parts.view), logging.INFO
+        if django_settings.DEBUG:
+            level = logging.WARNING
+            if not _told.is_first((view.__module__, view.__qualname__, name)):
+                return
+        logger.log(
+            level,
+            "Part %r of %s is cached_for() and runs uncached: this request has no identity. "
+            "Where the data is the same for everybody, write cached_for(..., shared=True).",
+            name,
+            view.__name__,
+        )
 
 
 def _label(serializer: type | None, many: bool) -> str | None:

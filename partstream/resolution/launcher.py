@@ -17,6 +17,7 @@ from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
+from partstream.isolation.testcase_transactions import warn_outside_of_test
 from partstream.isolation.transactions import atomic_aliases
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
@@ -90,6 +91,8 @@ class Launcher:
             refuse_green_threads(f"{view}: the loader of part {name!r}")
             if not concurrent and not self.atomic:
                 return job
+        if concurrent:
+            warn_outside_of_test(self._parts.view, name)
         try:
             if loader.is_async and concurrent:
                 return self._submit_coroutine(job)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from django.conf import settings as django_settings
 from django.http import HttpRequest
 
 from partstream import signals
@@ -140,6 +141,17 @@ class AuditLogger:
         #: Event -> the minute of its last line, the lines written in it, the lines suppressed.
         self._counts: dict[str, tuple[int, int, int]] = {}
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a line would be written anywhere.
+
+        Under ``DEBUG`` only handlers of this logger or of its parents count, and not those of the
+        root logger: a developer's console shows no audit trail unless the project asks for it.
+        """
+        if not self._logger.isEnabledFor(logging.WARNING):
+            return False
+        return not django_settings.DEBUG or has_handler(self._logger, but_root=True)
+
     def write(
         self, event: str, request: HttpRequest | None = None, **fields: str | int | None
     ) -> bool:
@@ -152,7 +164,7 @@ class AuditLogger:
             fields: Further values, named as in `FIELDS`; None omits a field.
 
         Returns:
-            Whether the line was written, not suppressed.
+            Whether the line was written: neither suppressed, nor kept out of the console.
 
         Raises:
             Misuse: When a field is not one of `FIELDS`.
@@ -163,7 +175,7 @@ class AuditLogger:
                 f"{', '.join(sorted(unknown))}: not a field of the audit trail. The fields are "
                 f"{', '.join(FIELDS)}."
             )
-        if not self._logger.isEnabledFor(logging.WARNING):
+        if not self.is_heard:
             return False
         now = self._clock()
         suppressed = self._admit(event, now)
@@ -202,6 +214,26 @@ class AuditLogger:
                 return None
             self._counts[event] = (minute, written + 1, 0)
             return suppressed
+
+
+def has_handler(logger: logging.Logger | None = None, *, but_root: bool = False) -> bool:
+    """Whether a logger passes lines at level WARNING to a handler of its own or of a parent.
+
+    Python's handler of last resort does not count, and neither does a ``NullHandler``.
+
+    Args:
+        logger: The logger; None: that of the audit trail.
+        but_root: Whether the handlers of the root logger do not count.
+    """
+    current = logging.getLogger(LOGGER) if logger is None else logger
+    if not current.isEnabledFor(logging.WARNING):
+        return False
+    found: logging.Logger | None = current
+    while found is not None and not (but_root and found.parent is None):
+        if any(not isinstance(handler, logging.NullHandler) for handler in found.handlers):
+            return True
+        found = found.parent if found.propagate else None
+    return False
 
 
 def fingerprint(text: str) -> str:

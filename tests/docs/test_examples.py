@@ -14,6 +14,8 @@ from urllib.error import HTTPError
 import pytest
 from rest_framework.throttling import BaseThrottle
 
+from tests.support.marks import leaves_transaction
+
 from .markdown import DOCS, PAGES, README, TREE, blocks
 from .runner import (
     NEEDS,
@@ -49,6 +51,7 @@ def open_page(tmp_path, monkeypatch, db, django_user_model):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 @pytest.mark.database
+@leaves_transaction
 def test_page__says_what_is_so(open_page, path):
     open_page(path).run()
 

@@ -7,3 +7,8 @@ import pytest
 #: Of a test that gives a real thread or server a fraction of a second. It is run again where it
 #: fails, twice at most: a busy machine may stop a thread for longer, but not each time.
 timed = pytest.mark.flaky(reruns=2)
+
+#: Of a test inside a transaction whose parts run in threads, and query nothing.
+leaves_transaction = pytest.mark.filterwarnings(
+    "ignore:Part '.*' of .* runs in another thread:RuntimeWarning"
+)

@@ -40,6 +40,7 @@ def test_settings__have_defaults(monkeypatch, settings):
         MAX_FRAGMENT_SIZE=1_048_576,
         CACHE_STORE="partstream.backends.caches.django_cache.DjangoCacheStore",
         IDENTITY=None,
+        REQUEST_ID=None,
         ENABLE_RATE_LIMITING=True,
         RATE_LIMIT=100,
         BURST_LIMIT=10,
@@ -92,6 +93,8 @@ def test_settings__are_frozen_and_kept():
         ("CACHE_STORE", {"BACKEND": "some.path.Store", "OPTIONS": {"alias": "other"}}),
         ("IDENTITY", None),
         ("IDENTITY", "some.path.function"),
+        ("REQUEST_ID", None),
+        ("REQUEST_ID", "some.path.function"),
     ],
 )
 def test_settings__are_overridden_and_restored(name, value):
@@ -183,6 +186,7 @@ def test_settings__an_inner_override_replaces_the_outer_one():
         ("CACHE_STORE", "default", "must be a dotted path, or"),
         ("CACHE_STORE", {"BACKEND": "a.B", "LOCATION": "x"}, "must be a dotted path, or"),
         ("IDENTITY", "nodots", "must be a dotted path, or None."),
+        ("REQUEST_ID", "nodots", "must be a dotted path, or None."),
         ("IDENTITY", ".relative", "must be a dotted path, or None."),
         ("IDENTITY", len, "must be a dotted path, or None."),
         ("IDENTITY", {"BACKEND": "a.b"}, "must be a dotted path, or None."),

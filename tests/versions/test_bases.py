@@ -37,7 +37,7 @@ async def coroutine(request):
     [
         ({"a": 1}, "the parts are a dict. Return a list of (name, value) pairs"),
         ([("a", 1), ("a", 2)], "part 'a' is declared twice. Rename one of them."),
-        ([("a", load)], "part 'a' …function…Wrap it: lazy(...)."),
+        ([("a", load)], "part 'a' …function…Wrap it: lazy(load)."),
         (
             [("a", safe_call(load, 1))],
             "part 'a' …Loader…Wrap it: lazy(...).",

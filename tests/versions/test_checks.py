@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import transaction
 from django.test import override_settings
-from django.urls import include, path
+from django.urls import URLPattern, include, path, re_path, reverse
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from partstream import HybridProgressiveView, ProgressiveView, conf, lazy
+from partstream import HybridProgressiveView, ProgressiveView, cached_for, conf, lazy, with_timeout
 from partstream.backends import loader
 from partstream.backends.caches.django_cache import DjangoCacheStore
 from partstream.backends.cursors.signed import SignedCursorCodec
@@ -202,8 +205,95 @@ def test_e004__of_a_viewset(mount):
 
 
 def test_e004__is_silent_of_views_that_override_get_parts(mount):
-    mount(path("view/", Dynamic.as_view()), path("other/", ProgressiveView.as_view()))
+    mount(path("view/", Dynamic.as_view()))
     assert found() == {}
+
+
+class Given(ProgressiveView):
+    """Declares nothing itself."""
+
+
+def test_e004__a_view_without_parts(mount):
+    mount(path("view/", Given.as_view()))
+    message = found()["partstream.E004"]
+    assert message.msg == (
+        "Given declares no parts. Set the attribute parts = [...], or define get_parts(self)."
+    )
+    assert message.obj is Given
+
+
+class Computed(ProgressiveView):
+    @property
+    def parts(self):
+        return [("a", 1)]
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        Given.as_view(parts=[("a", 1)]),
+        Given.as_view(get_parts=lambda: [("a", 1)]),
+        Computed.as_view(),
+        Given.as_view(parts=[]),
+    ],
+    ids=["parts", "get_parts", "property", "empty"],
+)
+def test_e004__parts_that_come_from_elsewhere_are_no_fault(mount, callback):
+    mount(path("view/", callback))
+    assert found() == {}
+
+
+class Texts(HybridProgressiveView):
+    parts = [("orders", "get_orders"), ("stock", "get_stock"), ("meta", {"a": "get_orders"})]
+
+    def get_orders(self, request):
+        return []
+
+    @cached_for(60)
+    def get_stock(self, request):
+        return []
+
+
+def test_w018__a_text_that_is_the_name_of_a_method(mount):
+    mount(path("view/", include(Texts.urls())))
+    messages = [message for message in run_checks() if message.id == "partstream.W018"]
+    assert [message.msg for message in messages] == [
+        f"Texts: part {name!r} is the text 'get_{name}', which is the name of a method, too."
+        for name in ("orders", "stock")
+    ]
+    assert messages[0].hint.startswith("Write lazy('get_orders') to deliver what the method ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "get", "GET orders", "dispatch", "get_parts", "walk_response", "lost", "chunk_size"],
+)
+def test_w018__other_texts_are_data(mount, text):
+    view = type("Data", (HybridProgressiveView,), {"parts": [("a", text)], "get": Texts.get})
+    mount(path("view/", view.as_view()))
+    assert found() == {}
+
+
+@pytest.mark.parametrize("function", [path, re_path])
+def test_urls__without_include_is_misuse_at_once(function):
+    says = r"Texts\.urls\(\) stands in path\(\) without include\(\)\. Write path\(\.\.\., include\("
+    with pytest.raises(Misuse, match=says):
+        function("view/", Texts.urls(name="texts"))
+
+
+def test_urls__are_a_list_of_patterns(mount, client):
+    routes = Texts.urls(name="texts")
+    assert [type(pattern) for pattern in routes + routes] == [URLPattern] * 6
+    mount(*routes)
+    assert (reverse("texts"), reverse("texts-parts")) == ("/", "/parts/")
+    assert client.get("/manifest/").status_code == 200
+    mount(path("view/", include((Texts.urls(name="texts"), "shop"), namespace="shop")))
+    assert reverse("shop:texts-manifest") == "/view/manifest/"
+    resolver = path("view/", include(Texts.urls(name="texts")))
+    # Django reads it for each request.
+    assert type(resolver.url_patterns) is list
+    mount(*i18n_patterns(resolver))
+    assert reverse("texts") == "/en-us/view/"
 
 
 def test_w001__chunks_larger_than_the_most(settings):
@@ -463,9 +553,8 @@ def test_e003__an_executor_of_another_kind(mount, client, executor):
 def test_w006__a_budget_over_a_store_that_is_not_shared(mount):
     view = budgeted()
     mount(path("view/", include(view.urls())))
-    messages = found()
-    assert list(messages) == ["partstream.W006"]
-    message = messages["partstream.W006"]
+    assert found() == {}
+    message = found_deployed()["partstream.W006"]
     assert message.msg == (
         "Budgeted has a time budget, but DjangoCacheStore is not shared: a part that moves to the "
         "next chunk runs again if another process answers it."
@@ -542,6 +631,9 @@ def found_deployed():
         ("partstream.W012", {"RATE_LIMIT": None, "BURST_LIMIT": None, "RATE_LIMIT_STORE": MEMORY}),
         ("partstream.W013", {"RATE_LIMIT_ON_STORE_ERROR": "open"}),
         ("partstream.W014", {"ENABLE_AUDIT_LOGGING": False}),
+        ("partstream.W020", {}),
+        ("partstream.W020", {"RATE_LIMIT": None}),
+        ("partstream.W020", {"BURST_LIMIT": None}),
     ],
 )
 def test_deploy__says_what_of_the_guard_is_off(settings, identifier, configured):
@@ -550,6 +642,113 @@ def test_deploy__says_what_of_the_guard_is_off(settings, identifier, configured)
     assert message.hint
     assert not message.is_serious()
     assert identifier not in found()
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        {"TRUSTED_PROXIES": ["10.0.0.0/8"]},
+        {"TRUSTED_PROXIES": ["unix"]},
+        {"ENABLE_RATE_LIMITING": False},
+        {"RATE_LIMIT": None, "BURST_LIMIT": None},
+    ],
+)
+def test_w020__is_silent_where_no_proxy_can_be_missing(settings, configured):
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, **configured}
+    assert "partstream.W020" not in found_deployed()
+
+
+@pytest.fixture
+def audit_logger():
+    """The logger of the audit trail, which is as it was after the test."""
+    logger = logging.getLogger("partstream.audit")
+    yield logger
+    logger.propagate, logger.disabled = True, False
+    logger.handlers.clear()
+
+
+def test_w014__a_logger_without_a_handler(settings, audit_logger):
+    settings.DJANGO_PARTSTREAM = PRODUCTION
+    audit_logger.propagate = False  # Not before: pytest adds handlers where it is so.
+    message = found_deployed()["partstream.W014"]
+    assert "the logger partstream.audit has no handler" in message.msg
+    assert "partstream.W014" not in found()
+    audit_logger.addHandler(logging.NullHandler())
+    assert "partstream.W014" in found_deployed()
+    audit_logger.addHandler(logging.StreamHandler())
+    assert "partstream.W014" not in found_deployed()
+    audit_logger.disabled = True
+    assert "partstream.W014" in found_deployed()
+
+
+def test_w014__a_handler_of_the_root_is_one(settings):
+    settings.DJANGO_PARTSTREAM = PRODUCTION
+    assert logging.getLogger("partstream.audit").propagate
+    assert "partstream.W014" not in found_deployed()  # pytest's own
+
+
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+DEFAULT_LIMITS = "partstream.backends.rate_limits.django_cache.DjangoCacheRateLimitStore"
+
+
+def test_w009__of_the_default_store_is_for_a_deployment(settings):
+    settings.DJANGO_PARTSTREAM = PRODUCTION
+    assert "partstream.W009" not in found()
+    assert "partstream.W009" in found_deployed()
+
+
+def test_w009__of_a_store_that_was_chosen_is_for_everyone(settings):
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "RATE_LIMIT_STORE": DEFAULT_LIMITS}
+    assert "partstream.W009" in found()
+    assert [each.id for each in run_checks(include_deployment_checks=True)].count(
+        "partstream.W009"
+    ) == 1
+
+
+def load(request):
+    return 1
+
+
+class Caching(HybridProgressiveView):
+    parts = [
+        ("wrapped", lazy(cached_for(60)(load))),
+        ("timed", lazy(with_timeout(cached_for(60)(load), 5))),
+        ("method", lazy("get_method")),
+        ("plain", lazy(load)),
+        ("called", lazy("get_called")),
+        ("now", 1),
+    ]
+
+    @cached_for(60)
+    def get_method(self, request):
+        return 1
+
+    def get_called(self, request):
+        return 1
+
+
+def test_w019__parts_cached_in_each_process(mount, settings):
+    mount(path("view/", include(Caching.urls())))
+    assert found() == {}
+    message = found_deployed()["partstream.W019"]
+    assert message.msg.startswith(
+        "Caching: each process caches wrapped, timed, method for itself, since DjangoCacheStore"
+    )
+    assert "partstream.backends.caches.redis.RedisCacheStore" in message.hint
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": NULL_STORE}
+    assert "partstream.W019" not in found_deployed()
+
+
+def test_w019__a_shared_store_is_silent(mount, shared_store):
+    mount(path("view/", include(Caching.urls())))
+    assert "partstream.W019" not in found_deployed()
+
+
+def test_w019__a_view_that_cannot_work_is_left_to_others(mount, settings):
+    mount(path("view/", type("Twice", (Given,), {"parts": [("a", 1)] * 2}).as_view()))
+    assert "partstream.E004" in found_deployed()
+    settings.DJANGO_PARTSTREAM = {"CACHE_STORE": "partstream.nowhere.Store"}
+    assert "partstream.E003" in found_deployed()
 
 
 def test_deploy__of_a_short_secret(settings):
@@ -631,8 +830,9 @@ def test_w016__leaves_a_faulty_store_to_others(settings):
 
 
 def test_deploy__of_a_sound_guard_is_silent(settings):
-    settings.DJANGO_PARTSTREAM = {**PRODUCTION, "RATE_LIMIT": None}
-    guard = {f"partstream.W0{number}" for number in range(11, 16)}
+    proxies = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
+    settings.DJANGO_PARTSTREAM = {**PRODUCTION, **proxies, "RATE_LIMIT": None}
+    guard = {f"partstream.W0{number}" for number in (*range(11, 16), 20)}
     assert not guard & found_deployed().keys()
 
 

@@ -17,6 +17,7 @@ from partstream.exceptions import PartError
 from partstream.resolution import observation
 from partstream.wire.responses import LONGEST_LINK
 from tests.support.log_messages import message
+from tests.support.marks import leaves_transaction
 from tests.support.walk_client import at, get_json, names
 
 pytestmark = pytest.mark.django_db
@@ -166,6 +167,7 @@ def test_debug__secrets_of_a_failed_part_stay_secret(url, staff_client):
     assert response.json()["meta"]["debug"]["rates"]["source"] == "loader"
 
 
+@leaves_transaction
 def test_debug__pending_parts(serve, settings, staff_client, held, threads, empty_cache):
     settings.DJANGO_PARTSTREAM = LOGGED
     slow = held("late")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import permutations
 
 import pytest
 from django.test import Client
 from django.urls import path
 from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import BasePermission
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
@@ -17,6 +19,7 @@ from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.exceptions import Misuse
 from partstream.keys import KeyRing
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+from tests.support.log_messages import message
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 
 PARTS = [("first", 1), ("second", lazy("get_second")), ("third", 3)]
@@ -154,6 +157,31 @@ def test_key_access_mixin__alone(get, client):
     }
     assert client.get("/view/?keys=nothing").json()["code"] == "part_unknown"
     assert client.get("/view/").json()["code"] == "keys_invalid"
+
+
+class Nobody(BasePermission):
+    def has_permission(self, request, view):
+        return False
+
+
+def test_key_access_mixin__the_debug_log_names_an_unknown_key_and_the_answer_does_not(
+    get, client, caplog
+):
+    hidden = [("a", 1), ("secret", lazy(lambda request: 2, permission_classes=[Nobody]))]
+    get(Pieces, "?keys=a", parts=hidden)
+    answers = []
+    for level in (logging.INFO, logging.DEBUG):
+        caplog.set_level(level, "partstream.requests")
+        caplog.clear()
+        for keys in ("a,lost", "a,secret", "secret,lost"):
+            answers.append(client.get(f"/view/?keys={keys}"))
+    assert len({(answer.status_code, answer.content) for answer in answers}) == 1
+    found = [message(each) for each in caplog.records if each.name == "partstream.requests"]
+    assert found == [
+        "Pieces declares no part lost (asked for: a, lost).",
+        "Pieces hides a part from this user (asked for: a, secret).",
+        "Pieces declares no part lost (asked for: secret, lost).",
+    ]
 
 
 def test_manifest_mixin__alone(get):

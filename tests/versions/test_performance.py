@@ -30,6 +30,7 @@ from partstream.performance.publication import publisher
 from partstream.performance.queries import current
 from partstream.performance.recorder import recorder
 from tests.example.models import Note
+from tests.support.marks import leaves_transaction
 from tests.support.walk_client import at, get_json, walk
 
 MIDDLEWARE = "partstream.middleware.PerformanceMiddleware"
@@ -315,6 +316,7 @@ def test_monitor__cache_hit_rate(measured, mount, client, empty_cache):
     assert math.isnan(monitor.get_cache_hit_rate("cached/", "anonymous"))
 
 
+@leaves_transaction
 def test_monitor__pending_and_joined_parts(measured, mount, client, held, threads, empty_cache):
     slow = held("late")
 

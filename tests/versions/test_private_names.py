@@ -74,6 +74,10 @@ PRIVATE = {
             "the client's body is not the endpoint's, and nothing public takes it away",
         ),
     ),
+    "_from_testcase": (
+        "isolation/testcase_transactions.py",
+        "tells a test's transaction from others; without it, nothing warns",
+    ),
     "_pylibmc": ("backends/faults.py", "the module of pylibmc's exceptions"),
     "_options": ("backends/cache_trials.py", "tells whether a cache pickles"),
     "_cache": ("backends/cache_trials.py", "the same"),

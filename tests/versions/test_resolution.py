@@ -674,6 +674,17 @@ def test_serializer__that_fails_fails_the_part_alone(error_of):
     assert error == {"code": "part_failed", "detail": FAILED, "retryable": True}
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_serializer__that_is_missing_is_named_in_the_log(error_of, caplog, settings, debug):
+    settings.DEBUG = debug
+    error = error_of(lazy(lambda request: [Note(text="a")]))
+    assert error["code"] == "not_serializable"
+    says = "Object of type Note is not JSON serializable (a model instance). Write lazy(..., ser"
+    assert says in caplog.text
+    assert ("exception" in error) is debug
+    assert not debug or says in error["exception"]
+
+
 # Permissions of parts
 
 

@@ -102,7 +102,7 @@ def test_client__that_is_refused_again_and_again_is_suspected(
     settings.DJANGO_PARTSTREAM = LIMITS
     url = serve(ServedView) + path
     if status == 429:
-        settings.DJANGO_PARTSTREAM = {**LIMITS, "BURST_LIMIT": 1}
+        settings.DJANGO_PARTSTREAM = {**LIMITS, "BURST_LIMIT": 1, "RATE_LIMIT": 1}
         refuse(url, 1, status=200)
     refuse(url, THRESHOLD - 1, status=status, **options)
     assert (suspected, lines()) == ([], [])

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event, get_ident
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.test import TestCase
-from django.urls import include, path
+from django.db import transaction
+from django.test import Client, TestCase, TransactionTestCase
+from django.urls import get_resolver, include, path
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APITestCase
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from partstream import (
@@ -20,7 +25,8 @@ from partstream import (
     with_timeout,
 )
 from partstream.backends.executors.threads import ThreadExecutor
-from partstream.testing import collect, inline
+from partstream.backends.loader import get_rate_limit_store
+from partstream.testing import close_connections, collect, inline
 from tests.example.models import Note
 
 
@@ -161,6 +167,65 @@ def test_collect__a_faulty_answer_fails_the_test(client, monkeypatch, fault, say
     monkeypatch.setattr("partstream.testing._MOST_REQUESTS", 20)
     with pytest.raises(AssertionError, match=says):
         collect(client, f"/faulty/?fault={fault}")
+
+
+# Limits
+
+MEMORY = "partstream.backends.rate_limits.memory.MemoryRateLimitStore"
+
+
+@pytest.fixture
+def limited(settings):
+    """Two walks in ten seconds, and three requests in a minute."""
+    settings.DJANGO_PARTSTREAM = {
+        "ENABLE_RATE_LIMITING": True,
+        "BURST_LIMIT": 2,
+        "RATE_LIMIT": 3,
+        "RATE_LIMIT_STORE": MEMORY,
+    }
+    get_rate_limit_store()._clock = lambda: 0
+
+
+@pytest.mark.usefixtures("limited")
+def test_collect__is_neither_limited_nor_counted(client, serve, mode):
+    url = serve(HybridProgressiveView, parts=GOOD, chunk_size=1)
+    for _ in range(4):
+        assert len(collect(client, url, mode=mode)) == 3
+    assert [client.get(url).status_code for _ in range(3)] == [200, 200, 429]
+    # It is exempt for itself, not for its client.
+    assert len(collect(client, url, mode=mode)) == 3
+    assert client.get(url).status_code == 429
+
+
+@pytest.mark.usefixtures("limited")
+def test_collect__that_fails_exempts_nothing_more(client, serve, mode):
+    url = serve(HybridProgressiveView, parts=BAD)
+    with pytest.raises(AssertionError, match="warehouse_closed"):
+        collect(client, url, mode=mode)
+    assert [client.get(url).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.usefixtures("limited")
+def test_collect__exempts_no_request_of_another_thread(client, serve):
+    def ask_beside(request):
+        with ThreadPoolExecutor(1) as pool:
+            return list(pool.map(lambda _: Client().get(url).status_code, range(3)))
+
+    url = serve(parts=[("a", lazy(lambda request: 1))])
+    other = path("collected/", ProgressiveView.as_view(parts=[("beside", lazy(ask_beside))]))
+    get_resolver().url_patterns.append(other)
+    assert collect(client, "/collected/")["beside"] == [200, 200, 429]
+
+
+class Never(BaseThrottle):
+    def allow_request(self, request, view):
+        return False
+
+
+@pytest.mark.usefixtures("limited")
+def test_collect__throttles_of_the_project_count_it(client, serve):
+    with pytest.raises(AssertionError, match="answered 429"):
+        collect(client, serve(parts=GOOD, throttle_classes=[Never]))
 
 
 class NotesView(HybridProgressiveView):
@@ -315,6 +380,66 @@ def test_inline__runs_them_in_declared_order(client, threaded, serve, calls):
     assert calls == list("abcd")
 
 
+# Outside of the test's transaction
+
+LEAVES = r"Part '\w+' of Threaded runs in another thread, .* partstream\.testing\.inline\(\)"
+
+
+class Threaded(ProgressiveView):
+    executor = THREADS
+    chunk_size = 3
+    parts = [("now", 1), ("plain", lazy(whereabouts)), ("later", lazy(whereabouts_later))]
+
+
+class Timed(ProgressiveView):
+    """Inside a transaction, it stays in the request's thread."""
+
+    parts = [("timed", lazy(whereabouts, timeout=30))]
+
+
+@pytest.mark.urls(__name__)
+class WarningInTestCase(TestCase):
+    def test_threads__a_warning_names_inline(self):
+        with pytest.warns(RuntimeWarning, match=LEAVES) as caught:
+            collect(self.client, "/leaving/")
+        assert [str(each.message).split()[1] for each in caught] == ["'plain'", "'later'"]
+
+    def test_threads__python_shows_the_warning_once(self):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            for _ in range(3):
+                collect(self.client, "/leaving/")
+        assert len(caught) == 2
+
+    def test_threads__inline_warns_of_nothing(self):
+        with inline():
+            assert set(collect(self.client, "/leaving/").values()) == {1, get_ident()}
+
+    def test_threads__a_job_that_stays_warns_of_nothing(self):
+        assert collect(self.client, "/timed/") == {"timed": get_ident()}
+
+    def test_threads__an_inner_block_is_of_the_test_still(self):
+        with transaction.atomic(), pytest.warns(RuntimeWarning, match=LEAVES):
+            collect(self.client, "/leaving/")
+
+
+@pytest.mark.urls(__name__)
+class SilenceInTransactionTestCase(TransactionTestCase):
+    def test_threads__without_a_transaction_nothing_warns(self):
+        assert len(collect(self.client, "/leaving/")) == 3
+
+    def test_threads__a_block_that_is_not_the_tests_warns_of_nothing(self):
+        with transaction.atomic():
+            assert len(collect(self.client, "/leaving/")) == 3
+        close_connections()
+
+
+def test_threads__a_server_has_no_test(client, serve, threaded, monkeypatch, db):
+    """Without Django's module of tests, as in a server, no connection is looked at."""
+    monkeypatch.delitem(sys.modules, "django.test.testcases")
+    assert here(client, threaded) == set()
+
+
 class ThreadedNotes(NotesView):
     executor = THREADS
     time_budget = 30
@@ -346,6 +471,8 @@ class InlineInTestCase(TestCase):
 
 
 urlpatterns = [
+    path("leaving/", Threaded.as_view()),
+    path("timed/", Timed.as_view()),
     path("threaded/", include(ThreadedNotes.urls())),
     path("notes/", include(NotesView.urls())),
     path("faulty/", Faulty.as_view()),

@@ -19,6 +19,7 @@ from partstream import HybridProgressiveView, PartError, ProgressiveView, cached
 from partstream.management.commands import partstream_walk
 from partstream.resolution.observers import get_observers
 from tests.support.concurrency import wait_until
+from tests.support.marks import leaves_transaction
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +164,7 @@ def test_walk__shows_caches_and_joined_runs(mount, empty_cache):
     assert "█" not in again
 
 
+@leaves_transaction
 def test_walk__parts_that_are_left_to_a_later_chunk(mount, held, threads, empty_cache):
     slow = held("late")
 
@@ -211,6 +213,7 @@ def test_walk__shows_progress_on_a_terminal_alone():
     assert file.getvalue() == ""
 
 
+@leaves_transaction
 def test_walk__shows_nothing_after_its_end(mount, held, threads):
     """A loader that went on after its timeout ends when the prompt has returned."""
     slow, terminal = held(), Terminal()

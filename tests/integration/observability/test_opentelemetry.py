@@ -9,10 +9,11 @@ from django.urls import path
 from partstream import ProgressiveView, cached_for, lazy, safe_call
 from partstream.resolution.observers import get_observers
 from tests.support.concurrency import HeldCoroutine, wait_until
+from tests.support.marks import leaves_transaction
 from tests.support.requirements import demand
 from tests.support.walk_client import at, get_json
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, leaves_transaction]
 
 
 class Exported:

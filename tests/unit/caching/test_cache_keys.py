@@ -495,6 +495,24 @@ def test_views__without_an_identity_nothing_is_kept_and_the_log_says_so_once_a_p
     ]
 
 
+def test_views__under_debug_the_log_says_so_once_in_a_process(client, serve, caplog, settings):
+    caplog.set_level(logging.DEBUG, "partstream.cache")
+    settings.DEBUG = True
+    parts = [(name, lazy(cached_for(60)(lambda request: 1))) for name in ("a", "b")]
+    url = serve(parts=parts, authentication_classes=())
+    for _ in range(3):
+        everything(client, url)
+    assert [(record.levelname, message(record)[:8]) for record in caplog.records] == [
+        ("WARNING", "Part 'a'"),
+        ("WARNING", "Part 'b'"),
+    ]
+    settings.DEBUG = False
+    caplog.clear()
+    everything(client, url)
+    everything(client, url)
+    assert [record.levelname for record in caplog.records] == ["INFO"] * 4
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_views__a_key_that_fails_is_logged_and_the_part_runs_uncached(client, serve, caplog, count):
     asked_keys = []

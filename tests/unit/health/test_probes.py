@@ -66,6 +66,7 @@ def test_probes__try_what_a_project_uses_that_sets_nothing():
         ({"ENABLE_CACHING": False, "CACHE_STORE": NULL}, without("cache_store")),
         ({"CURSOR_CODEC": SIGNED}, {**ALL, "cursor_codec": "SignedCursorCodec"}),
         ({"IDENTITY": "tests.unit.health.test_probes.get_tenant"}, ALL),
+        ({"REQUEST_ID": "tests.unit.health.test_probes.get_tenant"}, ALL),
     ],
 )
 def test_probes__try_nothing_else(settings, configured, expected):

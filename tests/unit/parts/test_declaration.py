@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import inspect
 import itertools
 import weakref
 
@@ -12,6 +13,7 @@ from rest_framework.serializers import Serializer
 
 from partstream import PartList, ProgressiveView, lazy, safe_call
 from partstream.exceptions import Misuse
+from partstream.parts import mistakes
 from partstream.parts.declaration import LazyPart, LinkedPart
 from partstream.parts.layout import _make_layout
 
@@ -178,7 +180,7 @@ def test_name__of_another_kind_is_refused(name):
         ([("a", 1), ("b", 2), ("a", 3)], "View: part 'a' is declared twice. Rename one of them."),
         (
             [("a", load)],
-            "part 'a' …function…Wrap it: lazy(...).",
+            "part 'a' …function…Wrap it: lazy(load).",
         ),
         (
             [("a", lambda request: 1)],
@@ -186,11 +188,15 @@ def test_name__of_another_kind_is_refused(name):
         ),
         (
             [("a", load_async)],
-            "part 'a' …function…Wrap it: lazy(...).",
+            "part 'a' …function…Wrap it: lazy(load_async).",
         ),
         (
             [("a", View().get)],
-            "part 'a' …method…Wrap it: lazy(...).",
+            "part 'a' …method…Wrap it: lazy(self.get).",
+        ),
+        (
+            [("a", View.get)],
+            "part 'a' …function…Wrap it: lazy('get').",
         ),
         (
             [("a", functools.partial(load))],
@@ -204,7 +210,7 @@ def test_name__of_another_kind_is_refused(name):
             [("a", Callable())],
             "part 'a' …Callable…Wrap it: lazy(...).",
         ),
-        ([("a", View)], "part 'a' …type…Wrap it: lazy(...)."),
+        ([("a", View)], "part 'a' is the class View.…lazy(..., serializer_class=...)."),
         ([("a", lazy(load_one, depends_on=["b"]))], "part 'a' depends on 'b', which is not a"),
         ([("a", lazy(load_one, depends_on=["a"]))], "in a circle: a -> a. Remove one dependency"),
     ],
@@ -214,6 +220,82 @@ def test_part_list__misuse_names_view_part_and_fix(pairs, says):
         PartList(pairs, owner=View)
     assert all(piece in str(caught.value) for piece in says.split("…")), caught.value
     assert str(caught.value).startswith("View: ")
+
+
+class OrderSerializer(Serializer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            OrderSerializer(),
+            "lazy(serializer_class=OrderSerializer(...)): write the class, "
+            "serializer_class=OrderSerializer.",
+        ),
+        (
+            OrderSerializer(many=True),
+            "lazy(serializer_class=OrderSerializer(...)): write the class, "
+            "serializer_class=OrderSerializer, many=True.",
+        ),
+        (
+            "OrderSerializer",
+            "lazy(serializer_class='OrderSerializer'): write the class, not its name.",
+        ),
+    ],
+)
+def test_lazy__a_serializer_that_is_not_a_class_is_misuse(given, says):
+    with pytest.raises(Misuse) as caught:
+        lazy(load, serializer_class=given)
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("serializer", "serializer_class=."),
+        ("serialiser_class", "serializer_class=."),
+        ("permissions", "permission_classes=[...]."),
+        ("permission_class", "permission_classes=[...]."),
+        ("depends", "depends_on=[...]."),
+        ("dependencies", "depends_on=[...]."),
+        ("depend_on", "depends_on=."),
+        ("fallback", "lazy(safe_call(loader, fallback=...))."),
+        ("ttl", "lazy(cached_for(60)(loader))."),
+        ("pigeons", f"one of {', '.join(mistakes._ARGUMENTS)}."),
+    ],
+)
+def test_lazy__an_argument_that_it_does_not_have_names_the_right_one(name, instead):
+    with pytest.raises(Misuse) as caught:
+        lazy(load, **{name: 1})
+    assert str(caught.value) == f"lazy() has no argument {name!r}. Write {instead}"
+
+
+def test_lazy__messages_name_every_argument():
+    parameters = inspect.signature(lazy).parameters.values()
+    assert (
+        tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+        == mistakes._ARGUMENTS
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda request, pk: 1,
+        lambda request, a=1, *, pk: 1,
+        functools.partial(lambda request, one, pk: 1, one=1),
+    ],
+    ids=itertools.count(),
+)
+def test_signature__that_wants_the_urls_arguments_points_to_kwargs(function):
+    with pytest.raises(Misuse) as caught:
+        PartList([("a", 1), ("b", lazy(function))], owner=type("Own", (View,), {}))
+    assert str(caught.value).endswith(
+        "Change its parameters to (request), and read the URL's arguments from the view: "
+        "self.kwargs['pk']."
+    )
 
 
 def test_part_list__a_coroutine_is_refused():

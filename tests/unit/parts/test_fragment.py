@@ -11,6 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from partstream.parts.fragment import NotSerializable, decode, encode
+from tests.example.models import Note
 
 
 class Plain:
@@ -118,3 +119,50 @@ def test_encode__follows_strict_json(monkeypatch):
 @pytest.mark.parametrize("data", [None, 0, "é", [1, {"a": None}], {"a": [1.5]}])
 def test_decode__is_the_way_back(data):
     assert decode(encode(data)) == data
+
+
+# Model instances
+
+NOTE = Note(text="one")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        NOTE,
+        [NOTE],
+        (1, {"a": [{"b": NOTE}]}),
+        {"note": NOTE, "other": 1},
+    ],
+    ids=itertools.count(),
+)
+def test_encode__of_a_model_instance_names_the_serializer(data):
+    with pytest.raises(NotSerializable) as caught:
+        encode(data)
+    assert str(caught.value) == (
+        "Object of type Note is not JSON serializable (a model instance). Write "
+        "lazy(..., serializer_class=...), with many=True for a list or a QuerySet, or return plain "
+        "data, such as values()"
+    )
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("nested", [False, True])
+def test_encode__of_a_query_set_of_instances_names_the_serializer(nested):
+    Note.objects.create(text="one")
+    notes = Note.objects.all()
+    with pytest.raises(NotSerializable, match=r"type Note .* serializer_class="):
+        encode({"notes": notes} if nested else notes)
+    assert encode(Note.objects.values("text")) == b'[{"text":"one"}]'
+
+
+def test_encode__another_object_beside_an_instance_is_said_alone():
+    # The encoder meets the other one first.
+    with pytest.raises(NotSerializable, match=r"type Plain is not JSON serializable$"):
+        encode([Plain(), NOTE])
+
+
+def test_encode__looks_at_a_bounded_number_of_values():
+    with pytest.raises(NotSerializable, match=r"type Note is not JSON serializable$"):
+        encode([[NOTE], *range(2000)])

@@ -16,6 +16,7 @@ from partstream import ProgressiveView, lazy
 from partstream.exceptions import Misuse
 from partstream.security import AuditLogger
 from partstream.security.audit import FIELDS, MAX_EVENTS, MAX_LINE, fingerprint
+from partstream.signals import cursor_rejected
 from tests.support.walk_client import first_cursor
 
 NASTY = '\r\n{"forged":1}\x1b[31m\x00\x7f\u2028\u2029\u202e\u2066\ufeff\U000e0041\ud800é'
@@ -55,6 +56,50 @@ def is_sound(line):
     event = json.loads(line)
     assert [name for name in FIELDS if name in event] == list(event)
     return True
+
+
+# Under DEBUG
+
+
+@pytest.fixture
+def console(settings):
+    """What reaches the root's handler, where the project debugs."""
+    settings.DEBUG = True
+    console = Handler()
+    logging.getLogger().addHandler(console)
+    yield console
+    logging.getLogger().removeHandler(console)
+
+
+def test_debug__the_console_shows_no_audit_trail(console, settings):
+    assert AuditLogger().write("authz_fail") is False
+    assert console.lines == []
+    settings.DEBUG = False
+    assert AuditLogger().write("authz_fail") is True
+    assert len(console.lines) == 1
+
+
+def test_debug__a_handler_that_the_project_asks_for_has_it(console, handler):
+    assert AuditLogger().write("authz_fail") is True
+    assert len(handler.lines) == len(console.lines) == 1
+
+
+def test_debug__a_handler_of_partstream_counts(console):
+    logger, own = logging.getLogger("partstream"), Handler()
+    logger.addHandler(own)
+    try:
+        assert AuditLogger().write("authz_fail") is True
+    finally:
+        logger.removeHandler(own)
+    assert len(own.lines) == 1
+
+
+def test_debug__signals_are_sent_still(console, client, serve):
+    sent = []
+    cursor_rejected.connect(lambda **arguments: sent.append(arguments["code"]), weak=False)
+    client.get(serve(parts=[("a", 1)]), {"cursor": "x"})
+    assert sent == ["cursor_invalid"]
+    assert [line for line in console.lines if line.startswith("{")] == []
 
 
 def test_write__is_one_line_of_json(handler):
