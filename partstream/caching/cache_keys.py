@@ -5,7 +5,8 @@ that differ in any of them never share an entry::
 
     across walks  format version, API version, language, time zone, view class, scheme, host, path
                   of the walk, the application's query, part or loader, serializer, owner (see
-                  `Caching.owner_of`), values of the ``vary`` headers, data of the dependencies
+                  `Caching.owner_of`), version, values of the ``vary`` headers, data of the
+                  dependencies
     of a walk     format version, API version, language, time zone, identity, the walk's random id;
                   its cursors are bound to view, host, path and query
 """
@@ -35,12 +36,14 @@ class Caching:
         shared: Whether all identities share the entries.
         vary: Names of request headers that an entry depends on.
         key: Returns a string to use in place of the identity, or None: do not cache this request.
+        version: Returns a string that changes when the data does, or None: the same.
     """
 
     ttl: int
     shared: bool = False
     vary: tuple[str, ...] = ()
     key: Callable[[Any], str | None] | None = None
+    version: Callable[[Any], str | None] | None = None
 
     def owner_of(self, request: Any, identity: str | None) -> str | None:
         """The owner of the entry, as a string; None: do not cache this request.
@@ -52,10 +55,25 @@ class Caching:
             return "shared"
         if self.key is None:
             return None if identity is None else f"identity:{identity}"
-        own = self.key(request)
-        if own is not None and not isinstance(own, str):
-            raise TypeError(f"cached_for(key=...) returned {own!r:.80}. Return a string, or None.")
+        own = _text("key", self.key(request))
         return None if own is None else f"key:{own}"
+
+    def version_of(self, request: Any) -> str | None:
+        """The data's version, as a string; None: do not cache this request.
+
+        Raises:
+            TypeError: When ``version`` returned neither a string nor None.
+        """
+        if self.version is None:
+            return ""
+        own = _text("version", self.version(request))
+        return None if own is None else f"version:{own}"
+
+
+def _text(argument: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"cached_for({argument}=...) returned {value!r:.80}. Return a string, or None.")
 
 
 class Scope:
@@ -133,13 +151,16 @@ class Scope:
             dependencies: The name and fragment of each dependency.
         """
         owner = caching.owner_of(self.request, self.identity)
-        if owner is None:
+        version = None if owner is None else caching.version_of(self.request)
+        if version is None:
             return None
         meta = self._django_request.META
         headers = (meta.get(_meta_name(header)) for header in caching.vary)
         digest = sha256(self._common)
         digest.update(
-            joined(("part", subject, serializer, owner, str(len(caching.vary)), *caching.vary))
+            joined(
+                ("part", subject, serializer, owner, version, str(len(caching.vary)), *caching.vary)
+            )
         )
         digest.update(joined(headers))
         for name, fragment in dependencies:

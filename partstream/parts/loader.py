@@ -234,6 +234,7 @@ def cached_for(
     shared: bool = False,
     vary: tuple[str, ...] | list[str] = (),
     key: Callable[[Any], str | None] | None = None,
+    version: Callable[[Any], str | None] | None = None,
 ) -> Callable[[Callable[..., Any] | str], Loader]:
     """A decorator: the loader's data is kept across walks, and computed by one caller at a time.
 
@@ -248,6 +249,10 @@ def cached_for(
         vary: Names of request headers that the data depends on.
         key: A function of the request that returns a string to use in place of the identity, for
             example a tenant's id. If it returns None, the data is not kept.
+        version: A function of the request that returns a string, for example the time of the last
+            change. Entries of another version are not used, so a client that writes and then reads
+            sees its change. It is called for each request, so it must be quick. If it returns
+            None, the data is not kept.
 
     Raises:
         Misuse: When an argument is invalid, or the loader is cached already.
@@ -267,7 +272,9 @@ def cached_for(
         raise Misuse(f"cached_for(vary={vary!r:.80}): write a list of headers, ['X-Tenant'].")
     if key is not None and not callable(key):
         raise Misuse(f"cached_for(key={key!r:.80}): write a function of (request).")
-    caching = Caching(ttl, shared, tuple(vary), key)
+    if version is not None and not callable(version):
+        raise Misuse(f"cached_for(version={version!r:.80}): write a function of (request).")
+    caching = Caching(ttl, shared, tuple(vary), key, version)
     return lambda func: as_loader(func, "cached_for()").wrapped(caching=caching)
 
 

@@ -89,7 +89,7 @@ class CachedParts:
             # The project's key function failed. The loader can run without it.
             logger.exception("The cache key of part %r of %s failed; it runs uncached.", name, view)
             return None
-        if key is None:
+        if key is None and caching.version is None:
             self._tell_of_no_identity(name)
         return key
 

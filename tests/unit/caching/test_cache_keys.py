@@ -294,6 +294,22 @@ def test_owner__a_key_is_a_text(junk):
         Caching(60, key=lambda request: junk).owner_of(None, "7")
 
 
+def test_version__without_a_function_is_one_for_all():
+    assert Caching(60).version_of(None) == ""
+
+
+def test_version__no_two_meet():
+    versions = [Caching(60, version=lambda request, n=name: n).version_of(None) for name in " -7"]
+    assert len({*versions, Caching(60).version_of(None)}) == 4
+    assert Caching(60, version=lambda request: None).version_of(None) is None
+
+
+@pytest.mark.parametrize("junk", [7, b"1", ["1"], True, 0.5, object()], ids=type)
+def test_version__is_a_text(junk):
+    with pytest.raises(TypeError, match=r"cached_for\(version=...\) returned .* Return a string"):
+        Caching(60, version=lambda request: junk).version_of(None)
+
+
 # In views
 
 
@@ -543,6 +559,31 @@ def test_views__a_key_is_asked_once_a_part_and_request(client, serve):
         asked_keys.clear()
         everything(client, url)
         assert len(asked_keys) == 2
+
+
+@pytest.mark.parametrize("options", [{"shared": True}, {"key": lambda request: "tenant"}])
+def test_views__a_write_then_a_read(client, serve, options):
+    stored = {"version": "1", "numbers": itertools.count()}
+
+    def version(request):
+        return stored["version"]
+
+    loader = cached_for(60, version=version, **options)(lambda request: next(stored["numbers"]))
+    url = serve(parts=[("part", lazy(loader))])
+    assert [everything(client, url)["part"] for _ in range(2)] == [0, 0]
+    stored["version"] = "2"
+    assert [everything(client, url)["part"] for _ in range(2)] == [1, 1]
+    stored["version"] = None
+    assert [everything(client, url)["part"] for _ in range(2)] == [2, 3]
+    stored["version"] = "1"
+    assert everything(client, url)["part"] == 0
+
+
+def test_views__a_version_that_is_none_says_nothing_of_an_identity(client, serve, caplog, settings):
+    settings.DEBUG = True
+    loader = cached_for(60, shared=True, version=lambda request: None)(lambda request: 1)
+    everything(client, serve(parts=[("part", lazy(loader))]))
+    assert [record for record in caplog.records if "identity" in record.getMessage()] == []
 
 
 @pytest.mark.parametrize("name", ["shared", "identity:ada", "user:auth.user:7"])

@@ -566,6 +566,7 @@ def test_cached_for__takes_whole_seconds(ttl):
         ({"vary": {"X-Tenant"}}, "write a list of headers, ['X-Tenant']."),
         ({"key": "tenant"}, "write a function of (request)."),
         ({"key": 7}, "write a function of (request)."),
+        ({"version": "1"}, "write a function of (request)."),
     ],
     ids=itertools.count(),
 )
