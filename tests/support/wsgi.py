@@ -24,7 +24,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(application, path, *, host="localhost", cookie=""):
+def ask(application, path, *, host="localhost", cookie="", token=""):
     """The answer to a GET; its end is the request's end."""
     path, _, query = path.partition("?")
     environ = {
@@ -38,6 +38,7 @@ def ask(application, path, *, host="localhost", cookie=""):
         "REMOTE_ADDR": "127.0.0.1",
         "HTTP_HOST": host,
         "HTTP_COOKIE": cookie,
+        **({"HTTP_AUTHORIZATION": f"Token {token}"} if token else {}),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(),
