@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from django.db import connections, transaction
 from django.urls import ResolverMatch, get_resolver, get_urlconf
+from django.utils.datastructures import MultiValueDict
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
@@ -106,7 +107,9 @@ class Endpoint:
         if not query:
             return address.path, address.query, address.match
         own = parse_qsl(address.query, keep_blank_values=True)
-        return address.path, urlencode([*own, *query.items()], doseq=True), address.match
+        # The items of a QueryDict are only the last value of each parameter.
+        given = query.lists() if isinstance(query, MultiValueDict) else query.items()
+        return address.path, urlencode([*own, *given], doseq=True), address.match
 
     def _given(
         self, name: str, value: Arguments, request: Request, dependencies: Mapping[str, Any]

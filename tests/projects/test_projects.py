@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 NEEDED = {
     "repairs": ["djangorestframework_camel_case"],
-    # "library": ["django_filters", "drf_spectacular", "rest_framework_simplejwt", "adrf"],
+    "library": ["django_filters", "drf_spectacular", "rest_framework_simplejwt", "adrf"],
 }
 #: Not `python -m pytest`: that would put this tree before an installed partstream.
 CODE = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"

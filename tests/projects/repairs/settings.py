@@ -61,6 +61,12 @@ REST_FRAMEWORK = {
 }
 
 # What the team adds for partstream.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"partstream.audit": {"handlers": ["console"], "level": "WARNING"}},
+}
 HOOKS = {
     "before_call": "tests.projects.repairs.tenants.before_call",
     "after_call": "tests.projects.repairs.tenants.after_call",

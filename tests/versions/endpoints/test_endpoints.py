@@ -302,6 +302,15 @@ def test_arguments__depend_on_other_parts(token):
     assert part_of(token)["query"] == {"status": ["open"]}
 
 
+def test_arguments__the_clients_whole_query_keeps_each_value(token):
+    declare(endpoint("where", query=lambda request: request.query_params))
+    assert part_of(token, "/board/?a=1&b=2&a=3&c=")["query"] == {
+        "a": ["1", "3"],
+        "b": ["2"],
+        "c": [""],
+    }
+
+
 @pytest.mark.parametrize(
     ("url", "name", "version", "extra"),
     [

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.urls import include, path
+
+from partstream import HybridProgressiveView, endpoint, lazy
+from tests.projects.library import dashboards, urls
+
+from .base import make_library, with_session
+
+
+def ids(messages):
+    return {message.id for message in messages if not message.is_silenced()}
+
+
+def test_check__finds_nothing(db):
+    assert run_checks(databases=["default"]) == []
+
+
+def test_check__of_a_deployment_finds_the_cache_of_one_process(db):
+    said = ids(run_checks(include_deployment_checks=True))
+    assert said == {"partstream.W009", "partstream.W019"}
+
+
+def test_migrations__are_those_of_the_models(db):
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+class AtomicThreads(dashboards.Desk):
+    """Without the decorator that takes it out of the request's transaction."""
+
+    executor = dashboards.BusyDesk.executor
+
+
+class AsyncDesk(HybridProgressiveView):
+    parts = [("news", lazy(endpoint("news")))]
+
+
+class URLconf:
+    def __init__(self, *added):
+        added_api = [*urls.api, *added]
+        self.urlpatterns = [path("v1/", include((added_api, "library"), namespace="v1"))]
+        self.urlpatterns += urls.urlpatterns[1:]
+
+
+def test_check__names_threads_inside_the_transaction(settings):
+    settings.ROOT_URLCONF = URLconf(path("x/", include(AtomicThreads.urls())))
+    [message] = run_checks()
+    assert message.id == "partstream.W007"
+    assert "AtomicThreads" in message.msg
+
+
+def test_async_endpoint__is_refused_by_check_and_at_its_first_use(settings, db, caplog):
+    settings.ROOT_URLCONF = URLconf(path("x/", include(AsyncDesk.urls(name="x"))))
+    [message] = run_checks()
+    text = "NewsView is asynchronous. Write an async def loader that calls its code."
+    assert message.id == "partstream.E004"
+    assert text in message.msg
+    make_library()
+    [error] = with_session("ada").get("/v1/x/").json()["errors"]
+    assert error["code"] == "part_failed"
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_schema__of_the_whole_project_has_no_warning(tmp_path, version):
+    file = tmp_path / "schema.yaml"
+    call_command(
+        "spectacular", fail_on_warn=True, validate=True, file=str(file), api_version=version
+    )
+    schema = yaml.safe_load(file.read_text(encoding="utf-8"))
+    paths = schema["paths"]
+    assert {f"/{version}/desk/{each}" for each in ("", "parts/", "manifest/")} <= paths.keys()
+    page = paths[f"/{version}/books/{{slug}}/page/"]["get"]
+    assert page["description"] == "The page of a book."
+    parts = schema["components"]["schemas"]["DeskParts"]["properties"]
+    assert list(parts) == [name for name, _ in dashboards.Desk.parts]
+    operations = [each["get"]["operationId"] for each in paths.values() if "get" in each]
+    assert len(set(operations)) == len(operations)
+
+
+def test_schema__is_served(client, db):
+    assert client.get("/schema/?version=v2").status_code == 200
