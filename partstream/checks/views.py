@@ -21,7 +21,7 @@ from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.mixins.attributes import KINDS, budget_problem, checked, cursor_parameter
 from partstream.mixins.base import PartsMixin
 
-from .executors import executor_messages
+from .executors import are_parts_known, executor_messages, executors_in_use
 
 Messages = list[checks.CheckMessage]
 
@@ -73,13 +73,20 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
         if fixed.get("executor") is not None:
             yield checks.Error(str(error), obj=view_class, id="partstream.E003")
         return  # Another check reports errors of the settings' own backends.
+    try:
+        executors = [executor, *executors_in_use(view_class, fixed)]
+    except ImproperlyConfigured as error:
+        yield checks.Error(str(error), obj=view_class, id="partstream.E003")
+        return
+    if not executor.concurrent and not are_parts_known(view_class, fixed):
+        executors = []
     budget = fixed.get("time_budget")
     budget = settings.CHUNK_TIME_BUDGET if budget is None else budget
     if budget is None or not issubclass(view_class, ChunkMixin):
         return
     caching = fixed.get("enable_caching")
     caching = settings.ENABLE_CACHING if caching is None else caching
-    problem = budget_problem(executor, caching, store)
+    problem = budget_problem(executors, caching, store)
     if problem is not None:
         yield checks.Error(
             f"{view_class.__name__} has a time budget of {budget} s, but {problem}",
@@ -102,7 +109,7 @@ def _transaction_messages(
 ) -> Iterator[Any]:
     """Warn about a view that runs its parts in threads but is inside a transaction."""
     try:
-        executor = get_executor(fixed.get("executor"))
+        executors = executors_in_use(view_class, fixed)
     except ImproperlyConfigured:
         return
     exempt = getattr(callback, "_non_atomic_requests", ())
@@ -111,9 +118,9 @@ def _transaction_messages(
         for alias, database in django_settings.DATABASES.items()
         if database.get("ATOMIC_REQUESTS") and alias not in exempt
     ]
-    if executor.concurrent and atomic:
+    if atomic and any(executor.concurrent for executor in executors):
         yield checks.Warning(
-            f"{view_class.__name__} runs its parts in threads, which cannot see the request's "
+            f"{view_class.__name__} runs parts in threads, which cannot see the request's "
             "transaction, but ATOMIC_REQUESTS opens one for each request.",
             hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
             'name="dispatch"), or use the InlineExecutor.',

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
 
+from partstream.backends.executors.base import Executor
 from partstream.exceptions import Misuse
+from partstream.setting_kinds import BackendPath
 
 from .layout import Gates, Layout, Link, Names, find_layout
 from .loader import Loader, as_loader, checked_timeout
@@ -31,6 +33,9 @@ class LazyPart:
     serializer_class: type | None = None
     many: bool = False
     permission_classes: tuple[Any, ...] = ()
+    executor: str | Mapping[str, Any] | Executor | None = None
+    #: Whether parts of this class have an executor of their own.
+    has_executor: ClassVar[bool] = False
 
     def __init__(self, loader: Callable[..., Any] | str) -> None:
         self.loader = loader
@@ -64,6 +69,15 @@ class LinkedPart(LazyPart):
         self.permission_classes = permission_classes
 
 
+class PlacedPart(LinkedPart):
+    """A lazy part with an executor of its own."""
+
+    has_executor: ClassVar[bool] = True
+
+
+#: The classes of parts that can have dependencies or permissions.
+_LINKED: Final = frozenset({LinkedPart, PlacedPart})
+
 #: Tells that an argument of `lazy` was not given, which is the case for most parts.
 _NO_LINKS: Final = ()
 
@@ -77,6 +91,7 @@ def lazy(
     serializer_class: type | None = None,
     many: bool = False,
     permission_classes: Iterable[Any] = _NO_LINKS,
+    executor: str | Mapping[str, Any] | Executor | None = None,
 ) -> LazyPart:
     """A part whose loader runs only when the part is delivered or depended on.
 
@@ -92,6 +107,9 @@ def lazy(
         many: Whether the serializer gets a list of instances.
         permission_classes: DRF permissions. If they deny access, the part does not exist for this
             user.
+        executor: Where this part runs: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an
+            executor; None: where the view's other parts run. An executor that you create here must
+            live as long as the process, since it has threads.
 
     Raises:
         Misuse: When an argument is invalid.
@@ -105,6 +123,9 @@ def lazy(
         part = LazyPart(func)
     else:
         part = _linked(func, depends_on, permission_classes)
+    if executor is not None:
+        part = PlacedPart(func, part.depends_on, part.permission_classes)
+        part.executor = _checked_executor(executor)
     if timeout is not None:
         seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
         part.loader = as_loader(func, "lazy()").wrapped(timeout=seconds)
@@ -139,6 +160,25 @@ def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes:
     if not depends_on and not permission_classes:
         return LazyPart(func)
     return LinkedPart(func, tuple(depends_on), tuple(permission_classes))
+
+
+def _checked_executor(executor: Any) -> Any:
+    """The executor of a part, as given.
+
+    Raises:
+        Misuse: When it is none of the three things that name one.
+    """
+    # Strings first: the other check asks an ABC, which takes longer.
+    if isinstance(executor, str) or not isinstance(executor, Executor):
+        try:
+            BackendPath().take(executor)
+        except ValueError as error:
+            raise Misuse(
+                f"lazy(executor={executor!r:.80}): write a dotted path, for example "
+                '"partstream.backends.executors.threads.ThreadExecutor", or {"BACKEND": path, '
+                '"OPTIONS": {...}}, or an instance of an executor.'
+            ) from error
+    return executor
 
 
 class PartList:
@@ -218,7 +258,7 @@ class PartList:
         return [
             (position, part.depends_on, part.permission_classes)
             for position, (_, part) in enumerate(self._pairs)
-            if type(part) is LinkedPart
+            if type(part) in _LINKED
         ]
 
     def loader_of(self, name: str, part: LazyPart, view: Any) -> Loader:

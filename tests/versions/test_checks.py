@@ -344,7 +344,7 @@ def test_budget__that_has_what_it_needs_is_silent(mount, shared_store):
     [
         (
             {"executor": INLINE},
-            f'InlineExecutor runs parts one after another. Set executor = "{THREADS}".',
+            f'InlineExecutor runs parts one after another. Set executor = "{THREADS}", or write ',
         ),
         ({"executor": None}, "InlineExecutor runs parts one after another."),
         (
@@ -487,7 +487,7 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
     monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
     message = found()["partstream.W007"]
     assert message.msg == (
-        "Threaded runs its parts in threads, which cannot see the request's transaction, but "
+        "Threaded runs parts in threads, which cannot see the request's transaction, but "
         "ATOMIC_REQUESTS opens one for each request."
     )
     assert "non_atomic_requests" in message.hint
