@@ -93,7 +93,7 @@ class Waiting:
         A part that an earlier request of the walk has left running in this process counts, too.
         """
         most = executor.max_per_request
-        if most is None or not executor.concurrent:
+        if most is None:
             return True
         running = sum(
             1

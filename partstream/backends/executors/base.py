@@ -54,8 +54,7 @@ class Executor(Backend, ABC):
     concurrent: ClassVar[bool] = False
     #: Whether timeouts and time budgets apply. They always do, except in tests.
     watches_time: ClassVar[bool] = True
-    #: How many parts of one request run here at the same time; None: no limit. It has an effect
-    #: on a concurrent executor only.
+    #: How many parts of one request run side by side here; None: no limit.
     max_per_request: int | None = None
 
     def __init__(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import contextmanager
 from threading import Event, Lock
 
 import pytest
+from django.test import Client
 
 from partstream import HybridProgressiveView, cached_for, lazy, safe_call
 from partstream.backends.executors.threads import ThreadExecutor
@@ -15,8 +15,10 @@ from partstream.caching.flight import LOST
 from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import Misuse
 from partstream.resolution import schedule as schedule_module
+from partstream.resolution.cached_parts import CachedParts
+from partstream.resolution.pending import Pending
 from partstream.resolution.waiting import Waiting
-from tests.support.concurrency import PATIENCE, in_background, in_threads, wait_until
+from tests.support.concurrency import PATIENCE, SOON, in_background, in_threads
 from tests.support.time_budgets import AMPLE, BUDGET
 from tests.support.walk_client import get_json, merged, walk
 
@@ -98,6 +100,19 @@ def serve_limited(serve, empty_cache):
     return serve_limited
 
 
+@pytest.fixture
+def polls(monkeypatch):
+    """Whether each wait was a short one, for what nothing announces."""
+    found, original = [], Waiting.polls
+
+    def note(waiting):
+        found.append(original(waiting))
+        return found[-1]
+
+    monkeypatch.setattr(Waiting, "polls", note)
+    return found
+
+
 @pytest.mark.parametrize("budget", [None, AMPLE])
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_limit__is_reached_and_never_exceeded(serve_limited, client, limited, most, budget):
@@ -140,8 +155,6 @@ def test_limit__is_that_of_each_request(serve_limited, client, limited):
     counter = Counter(2, 4)
     executor = limited(1)
     url = serve_limited(executor, *((f"p{n}", lazy(counter.loader())) for n in range(2)))
-    from django.test import Client
-
     found = in_threads(2, lambda _: get_json(Client(), url))
     assert all(len(envelope["results"]) == 2 for envelope in found)
     assert counter.most == 2
@@ -213,25 +226,33 @@ def test_limit__starts_the_timeout_of_a_part_with_the_part(
     assert deadlines[0] is None
 
 
-def test_limit__is_kept_across_the_requests_of_a_walk(serve_limited, client, limited, held):
+def test_limit__is_kept_across_the_requests_of_a_walk(
+    serve_limited, client, limited, held, monkeypatch
+):
     """What an earlier request has left running counts, until it ends."""
-    lock, running, most = Lock(), [0], [0]
+    loaders = [held(number) for number in range(5)]
+    parts = [("now", 1), *((f"p{number}", lazy(loader)) for number, loader in enumerate(loaders))]
+    url = serve_limited(limited(2), *parts, time_budget=BUDGET)
+    first = get_json(client, url)
+    assert merged([first]) == {"now": 1}
+    waits, in_progress = Event(), []
+    original = Pending.wait
 
-    def load(request):
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        time.sleep(2 * BUDGET)
-        with lock:
-            running[0] -= 1
-        return 1
+    def wait(pending, until):
+        if not waits.is_set():
+            in_progress.extend(entry.name for entry in pending)
+            waits.set()
+        original(pending, until)
 
-    parts = [("now", 1), *((f"p{number}", lazy(load)) for number in range(6))]
-    url = serve_limited(limited(2), *parts, time_budget=BUDGET / 10)
-    envelopes = walk(client, url)
-    assert len(envelopes) > 1
-    assert list(merged(envelopes)) == [name for name, _ in parts]
-    assert most == [2]
+    monkeypatch.setattr(Pending, "wait", wait)
+    with in_background(walk, client, url, first["cursor"]) as answer:
+        assert waits.wait(PATIENCE)
+        assert sorted(in_progress) == ["p0", "p1"]
+        assert [loader.runs for loader in loaders[2:]] == [0, 0, 0]
+        for loader in loaders:
+            loader.release()
+        assert merged(answer()) == {f"p{number}": number for number in range(5)}
+    assert [loader.runs for loader in loaders] == [1] * 5
 
 
 def test_limit__delivers_what_is_cached_without_room(serve_limited, client, limited, held):
@@ -255,66 +276,92 @@ def test_limit__delivers_what_is_cached_without_room(serve_limited, client, limi
     assert list(merged(walk(client, url, first["cursor"]))) == ["busy", "missing"]
 
 
-def test_limit__after_another_callers_run_was_lost(serve_limited, client, limited, held):
+def test_limit__looks_only_once_for_what_waits_for_room(
+    serve_limited, client, limited, monkeypatch
+):
+    """And once more when it begins: another process may have made it by then."""
+    looks = []
+    original = CachedParts.find
+
+    def find(cached, name, *args):
+        looks.append(name)
+        return original(cached, name, *args)
+
+    monkeypatch.setattr(CachedParts, "find", find)
+    parts = [(f"p{number}", lazy(lambda request: 1)) for number in range(4)]
+    missing = ("missing", lazy(cached_for(60, shared=True)(lambda request: 1)))
+    assert len(merged([get_json(client, serve_limited(limited(1), *parts, missing))])) == 5
+    assert looks == ["missing", "missing"]
+
+
+@pytest.fixture
+def other_caller(serve_limited, client, monkeypatch):
+    """Another caller of a cached part, which is computing it: the value is its flight."""
+
+    def other_caller(part):
+        flights, keys = get_single_flight(), []
+        join = flights.join
+
+        def note(key, **options):
+            keys.append(key)
+            return join(key, **options)
+
+        with monkeypatch.context() as patches:
+            patches.setattr(flights, "join", note)
+            get_json(client, serve_limited(None, part))
+        flights.store.delete(keys[0])
+        flight, is_own = join(keys[0], ttl=60)
+        assert is_own
+        return flight
+
+    return other_caller
+
+
+def test_limit__after_another_callers_run_was_lost(
+    serve_limited, client, limited, held, other_caller, monkeypatch
+):
     """A part that joined another caller's run has to run here; it waits for room, too."""
-    counter = Counter(1, 2)
-    busy = held("busy")
+    busy, is_held, original = held("busy"), Event(), Waiting.hold
+    joins = ("joins", lazy(cached_for(60, shared=True)(lambda request: busy.gate.is_set())))
+    flight = other_caller(joins)
 
-    def load(request):
-        with counter.counted():
-            return 1
+    def hold(waiting, name):
+        original(waiting, name)
+        is_held.set()
 
-    parts = [
-        ("joins", lazy(cached_for(60, shared=True)(load))),
-        ("busy", lazy(busy)),
-    ]
-    url = serve_limited(limited(1), *parts)
-    flights = get_single_flight()
-    keys = []
-    join = flights.join
-
-    def note(key, **options):
-        keys.append(key)
-        return join(key, **options)
-
-    flights.join = note
-    try:
-        get_json_first = serve_limited(limited(1), ("joins", parts[0][1]))
-        get_json(client, get_json_first)
-    finally:
-        del flights.join
-    (key,) = keys
-    flights.store.delete(key)
-    flight, own = flights.join(key, ttl=60)
-    assert own
-    url = serve_limited(limited(1), *parts)
+    monkeypatch.setattr(Waiting, "hold", hold)
+    url = serve_limited(limited(1), joins, ("busy", lazy(busy)))
     with in_background(get_json, client, url) as answer:
         busy.wait_until_begun()
-        # The other caller stops; there is no room yet.
-        flights.end(flight, LOST, failed=True)
+        flight.finish(LOST, failed=True)
+        assert is_held.wait(SOON)
         busy.release()
-        assert merged([answer()]) == {"joins": 1, "busy": "busy"}
-    wait_until(lambda: not flights._flights)
+        assert merged([answer()]) == {"joins": True, "busy": "busy"}
 
 
-def test_limit__waits_for_an_end_and_does_not_poll(serve_limited, client, limited, held):
-    slow, waits = held("slow"), []
+def test_limit__of_a_part_that_joins_leaves_its_thread_to_others(
+    serve_limited, client, limited, other_caller, polls
+):
+    """In the request's own thread: while a part waits for another caller, the next one runs."""
+    has_run = Event()
+    joins = ("joins", lazy(cached_for(60, shared=True)(lambda request: 1), executor=INLINE))
+    flight = other_caller(joins)
+    following = ("following", lazy(lambda request: has_run.set(), executor=INLINE))
+    with in_background(get_json, client, serve_limited(limited(1), joins, following)) as answer:
+        assert has_run.wait(SOON)
+        assert not any(polls)
+        flight.finish(LOST, failed=True)
+        assert merged([answer()]) == {"joins": 1, "following": None}
+
+
+def test_limit__waits_for_an_end_and_does_not_poll(serve_limited, client, limited, held, polls):
+    slow = held("slow")
     parts = [("slow", lazy(slow)), ("next", lazy(lambda request: 1))]
-    original = Waiting.polls
-
-    def polls(waiting):
-        waits.append(original(waiting))
-        return waits[-1]
-
-    Waiting.polls = polls
-    try:
-        with in_background(get_json, client, serve_limited(limited(1), *parts)) as answer:
-            slow.wait_until_begun()
-            slow.release()
-            answer()
-    finally:
-        Waiting.polls = original
-    assert waits == [False, False]
+    with in_background(get_json, client, serve_limited(limited(1), *parts)) as answer:
+        slow.wait_until_begun()
+        slow.release()
+        answer()
+    assert polls == [False, False]
 
 
 def test_limit__with_a_full_pool(serve_limited, client, limited, held):

@@ -8,12 +8,15 @@ import time
 from threading import Event, current_thread, get_ident
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
 
 from partstream import HybridProgressiveView, cached_for, lazy, safe_call, with_timeout
 from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import Misuse
 from partstream.resolution import resolver
+from partstream.resolution.waiting import Waiting
 from partstream.testing import inline
 from tests.support.concurrency import (
     PATIENCE,
@@ -312,9 +315,16 @@ def test_timeout__of_each_kind_of_part(serve_placed, client, held):
 
 
 def test_timeout__of_a_part_in_this_threads_stead_lets_no_other_run_meanwhile(
-    serve_placed, client, held, calls
+    serve_placed, client, held, calls, monkeypatch
 ):
     alone, dependent = held(1), held(2)
+    polls, original = [], Waiting.polls
+
+    def note(waiting):
+        polls.append(original(waiting))
+        return polls[-1]
+
+    monkeypatch.setattr(Waiting, "polls", note)
     url = serve_placed(
         lambda elsewhere, here: [
             ("alone", lazy(alone, timeout=PATIENCE, **here)),
@@ -331,6 +341,8 @@ def test_timeout__of_a_part_in_this_threads_stead_lets_no_other_run_meanwhile(
         alone.release()
         assert len(answer()["results"]) == 4
     assert calls == ["next"]
+    # The end of the part is announced.
+    assert not any(polls)
 
 
 def test_timeout__of_the_settings_holds_for_each_part(serve_placed, client, settings, held):
@@ -348,14 +360,10 @@ def test_timeout__of_the_settings_holds_for_each_part(serve_placed, client, sett
 
 @pytest.mark.django_db
 def test_transaction__is_not_that_of_a_part_in_a_thread(serve_placed, client):
-    from django.db import connection
-
     def is_atomic(request):
         return connection.in_atomic_block
 
     async def is_atomic_async(request):
-        from asgiref.sync import sync_to_async
-
         return await sync_to_async(is_atomic)(request)
 
     found = merged(
@@ -465,7 +473,6 @@ def test_budget__is_looked_at_between_parts_of_the_requests_thread(
 def test_budget__that_is_spent_waits_for_the_first_part(serve_placed, client, clock, held):
     """Nothing is ready when the budget is spent: the chunk is not empty."""
     slow = held("slow")
-    clock.offset = 0.0
 
     def here(request):
         return "here"
@@ -500,13 +507,17 @@ def test_budget__moves_a_part_that_runs_in_this_threads_stead(serve_placed, clie
             ("alone", lazy(alone, timeout=PATIENCE, **here)),
             ("there", lazy(wait_and_spend, **elsewhere)),
             ("last", lazy(one, **here)),
+            ("value", 7),
         ],
         time_budget=AMPLE,
     )
     first = get_json(client, url)
-    assert first["results"] == [{"there": "spent"}]
+    assert first["results"] == [{"there": "spent"}, {"value": 7}]
     alone.release()
-    assert get_json(client, at(url, first["cursor"]))["results"] == [{"alone": "alone"}, {"last": 1}]
+    assert get_json(client, at(url, first["cursor"]))["results"] == [
+        {"alone": "alone"},
+        {"last": 1},
+    ]
     assert alone.runs == 1
 
 
@@ -519,7 +530,17 @@ def test_budget__is_misuse_where_all_parts_run_in_the_requests_thread(serve, cli
     assert names(get_json(client, serve(parts=parts, time_budget=AMPLE))) == ["a", "b"]
 
 
-# Ends of the process, and tests
+# Connections, the end of the process, and tests
+
+
+def test_connections__are_given_back_before_a_wait_only(serve, client, monkeypatch, threads):
+    waits = []
+    monkeypatch.setattr(resolver, "give_back_pooled", waits.append)
+    own = [(f"p{number}", lazy(one, executor=INLINE)) for number in range(3)]
+    get_json(client, serve(parts=own))
+    assert waits == []
+    get_json(client, serve(parts=[*own, ("there", lazy(one, executor=threads, timeout=PATIENCE))]))
+    assert len(waits) <= 1
 
 
 def test_request__that_is_ended_by_a_part_of_its_own_thread_cancels_the_others(
