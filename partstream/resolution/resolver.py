@@ -115,6 +115,8 @@ class Resolver:
         atomic = None if elsewhere else atomic_aliases()
         launcher = Launcher(parts, self.boundary, self.hooks, atomic)
         rest: Sequence[str] = ()
+        if layout.has_executors:
+            rest, order = order, ()  # Before any value, start what runs elsewhere.
         for position, name in enumerate(order):
             part = declared[name]
             if not isinstance(part, LazyPart):

@@ -106,6 +106,8 @@ class Schedule:
                     self._begin(name)
                 else:
                     waiting.add(name)
+            if self._mixed:
+                here.sort(key=waiting.is_lazy)  # Values are ready before any loader runs.
             for position, name in enumerate(here):
                 if name in self._outcomes or name in self.pending:
                     continue  # A coroutine, which began with another one.

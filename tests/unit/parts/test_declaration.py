@@ -530,7 +530,7 @@ def test_lazy__keeps_its_executor(executor, links):
 
 @pytest.mark.parametrize(
     "executor",
-    ["", "nodots", 7, True, ThreadExecutor, [THREADS], {"OPTIONS": {}}, {"BACKEND": 1}, object()],
+    ["", "nodots", 7, True, ThreadExecutor, [THREADS], {"OPTIONS": {}}, {"BACKEND": 1}, ...],
     ids=repr,
 )
 def test_lazy__refuses_what_names_no_executor(executor):

@@ -183,6 +183,34 @@ def test_start__of_what_runs_in_threads_comes_first(serve_placed, client, held_o
     assert get_json(client, url)["results"] == [{"here": "here"}, {"slow": "slow"}]
 
 
+class Encoded:
+    """A value that takes a while to encode."""
+
+    def __init__(self, encode):
+        self.encode = encode
+
+    def tolist(self):
+        return self.encode()
+
+
+def test_start__of_what_runs_in_threads_comes_before_values(serve_placed, client, held):
+    slow = held("slow")
+
+    def encode():
+        slow.wait_until_begun()
+        slow.release()
+        return [1]
+
+    url = serve_placed(
+        lambda elsewhere, here: [
+            ("value", Encoded(encode)),
+            ("slow", lazy(slow, **elsewhere)),
+            ("here", lazy(one, **here)),
+        ]
+    )
+    assert get_json(client, url)["results"] == [{"value": [1]}, {"slow": "slow"}, {"here": 1}]
+
+
 def test_start__of_the_others_is_in_declared_order(serve_placed, client, calls):
     url = serve_placed(
         lambda elsewhere, here: [
@@ -493,6 +521,23 @@ def test_budget__that_is_spent_waits_for_the_first_part(serve_placed, client, cl
         "here": "here",
         "later": "here",
     }
+
+
+def test_budget__that_is_spent_sends_the_values(serve_placed, client, held, calls):
+    slow = held("slow")
+    url = serve_placed(
+        lambda elsewhere, own: [
+            ("here", lazy(calls.loader("here"), **own)),
+            ("slow", lazy(slow, **elsewhere)),
+            ("value", 1),
+        ],
+        time_budget=1e-9,
+    )
+    first = get_json(client, url)
+    assert first["results"] == [{"value": 1}]
+    assert calls == []
+    slow.release()
+    assert len(merged(walk(client, url, first["cursor"]))) == 2
 
 
 def test_budget__moves_a_part_that_runs_in_this_threads_stead(serve_placed, client, held, clock):
