@@ -166,7 +166,9 @@ def test_part_permission__equals_one_of_the_same_view():
 
 
 @pytest.mark.parametrize(
-    "view", ["orders", 7, SimpleNamespace(), dict, NoteViewSet.as_view({"get": "list"})], ids=str
+    "view",
+    ["orders", 7, SimpleNamespace(), dict, NoteViewSet.as_view({"get": "list"})],
+    ids=["name", "number", "object", "class", "function"],
 )
 def test_permission_view__another_value_is_refused(view):
     with pytest.raises(Misuse, match="write the class of a view"):
