@@ -128,6 +128,32 @@ def walk_rows(where, walks, counts):
     )
 
 
+def computing():
+    """Ten parts that compute in Python: when the first of them is delivered, and the last."""
+    names = {
+        "on threads": "Computing",
+        "on threads, max_per_request=2": "ComputingByTwo",
+        "quick ones in the request's thread, slow ones on threads": "ComputingQuickInline",
+        "in the request's thread, one a chunk": "ComputingInline",
+    }
+    views = {label: subjects.make_view(name) for label, name in names.items()}
+    walks = {label: [] for label in names}
+    for number in range(ROUNDS + 1):
+        for label, get in views.items():
+            walked = subjects.walk(get)
+            if number:  # The first one warms up.
+                walks[label].append(walked)
+    firsts = {label: median(walk[0] for walk in found) for label, found in walks.items()}
+    for label, found in walks.items():
+        first, whole = firsts[label], median(walk[1] for walk in found)
+        yield (
+            f"ten parts that compute for 10 to 100 ms, {label}: first data",
+            "" if label == "on threads" else "< 1 x",
+            f"{first / firsts['on threads']:.2f} x ({first * 1000:.0f} ms; all: "
+            f"{whole * 1000:.0f} ms)",
+        )
+
+
 def hop(blocks):
     """A part on a thread, and the least that another thread costs."""
     names = {"inline": "One", "thread": "OneOnAThread", "handed over": "OneHandedOver"}
@@ -266,6 +292,7 @@ def rows(blocks):
     with redis.server(binary) as server:
         yield from side_by_side()
         yield from in_time(server.url)
+        yield from computing()
         yield from hop(blocks)
         yield from cached(blocks, server.url)
         yield from single_flight(server.url)

@@ -24,6 +24,8 @@ THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 REDIS_STORE = "partstream.backends.caches.redis.RedisCacheStore"
 #: Milliseconds that each of the eight parts sleeps.
 SLEEPS = (0, 50, 100, 150, 250, 350, 500, 600)
+#: Milliseconds that each of ten parts computes.
+COMPUTES = (*[10] * 8, 100, 100)
 #: Threads of a process that call at the same time.
 CALLERS = 16
 
@@ -118,6 +120,40 @@ def make_view(name: str):
     class Two(EightInTime):
         chunk_size = 2
         parts = [("instant", sleeping(0)), ("slow", sleeping(3000))]
+
+    def computing(milliseconds, **options):
+        def load(request):
+            # The thread's own processor time: waiting for the interpreter does not count.
+            ends = time.thread_time() + milliseconds / 1000
+            while time.thread_time() < ends:
+                pass
+            return milliseconds
+
+        return lazy(load, **options)
+
+    def all_computing(slow_options):
+        return [
+            (f"p{number}", computing(each, **(slow_options if each > min(COMPUTES) else {})))
+            for number, each in enumerate(COMPUTES)
+        ]
+
+    class Computing(ProgressiveView):
+        executor = THREADS
+        chunk_size = len(COMPUTES)
+        # So short that the first chunk is sent with the first part that is ready.
+        time_budget = 0.001
+        parts = all_computing({})
+
+    class ComputingByTwo(Computing):
+        executor = {"BACKEND": THREADS, "OPTIONS": {"max_per_request": 2}}
+
+    class ComputingQuickInline(Computing):
+        executor = None
+        parts = all_computing({"executor": THREADS})
+
+    class ComputingInline(ProgressiveView):
+        chunk_size = 1
+        parts = all_computing({})
 
     class One(ProgressiveView):
         parts = [("one", lazy(lambda request: 1))]

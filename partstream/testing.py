@@ -161,7 +161,7 @@ class _CallerExecutor(InlineExecutor):
 
 @contextmanager
 def inline() -> Iterator[None]:
-    """Run every loader in the caller's thread, whatever the views and settings say.
+    """Run every loader in the caller's thread, whatever views, parts and settings say.
 
     Other threads cannot see a test's transaction, so a view that uses the ``ThreadExecutor``, or a
     loader with a timeout, would not find the rows of a ``TestCase``. Within this block, or in a

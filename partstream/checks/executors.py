@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import getattr_static
 from typing import Any, Final
 
@@ -32,14 +32,41 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
         fixed: Those of its attributes that its class determines.
     """
     try:
-        executor = get_executor(fixed.get("executor"))
+        executors = executors_in_use(view_class, fixed)
     except ImproperlyConfigured:
         return  # Another check reports it.
     loaders = _loaders(view_class, fixed)
     package = _tenant_package()
-    if package is not None and not executor.sets_state and _may_use_threads(executor, loaders):
+    if package is not None and any(
+        not executor.sets_state and _may_use_threads(executor, names, loaders)
+        for executor, names in executors.items()
+    ):
         yield _tenant_error(view_class, package)
     yield from _green_thread_errors(view_class, loaders)
+
+
+def executors_in_use(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any]
+) -> dict[Executor, list[str]]:
+    """The executors that run parts of a view, with the names of their static lazy parts.
+
+    If ``get_parts()`` determines the parts, or if none is lazy, it is the view's executor.
+
+    Raises:
+        Misuse: When one cannot be made.
+    """
+    own = get_executor(fixed.get("executor"), f"{view_class.__name__}.executor")
+    found: dict[Executor, list[str]] = {}
+    for name, part in (_lazy_parts(view_class, fixed) or {}).items():
+        where = f"{view_class.__name__}: the executor of part {name!r}"
+        executor = own if part.executor is None else get_executor(part.executor, where)
+        found.setdefault(executor, []).append(name)
+    return found or {own: []}
+
+
+def are_parts_known(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> bool:
+    """Whether the parts are static: ``get_parts()`` may give a part an executor of its own."""
+    return _lazy_parts(view_class, fixed) is not None
 
 
 def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
@@ -51,7 +78,8 @@ def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
     return checks.Error(
         f"{package} keeps the tenant on the database connection of the request's thread, but parts "
         f"of {view_class.__name__} may run in other threads, where they would read another schema.",
-        hint=f"Set {functions} in the OPTIONS of PART_EXECUTOR, or of the view's executor.",
+        hint=f"Set {functions} in the OPTIONS of PART_EXECUTOR, or of the view's or the part's "
+        "executor.",
         obj=view_class,
         id="partstream.E009",
     )
@@ -67,12 +95,14 @@ def _tenant_package() -> str | None:
     return None
 
 
-def _may_use_threads(executor: Executor, loaders: Mapping[str, Loader] | None) -> bool:
+def _may_use_threads(
+    executor: Executor, names: Iterable[str], loaders: Mapping[str, Loader] | None
+) -> bool:
     if not executor.watches_time:
         return False
     if executor.concurrent or get_settings().PART_TIMEOUT is not None or loaders is None:
         return True
-    return any(loader.timeout is not None for loader in loaders.values())
+    return any(loaders[name].timeout is not None for name in names)
 
 
 def _green_thread_errors(
@@ -95,15 +125,20 @@ def _green_thread_errors(
 
 def _loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str, Loader] | None:
     """The loaders of a view's static parts, by name; None: ``get_parts()`` determines them."""
+    parts = _lazy_parts(view_class, fixed)
+    if parts is None:
+        return None
+    return {name: _of_class(view_class, part) for name, part in parts.items()}
+
+
+def _lazy_parts(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any]
+) -> dict[str, LazyPart] | None:
+    """A view's static lazy parts, by name; None: ``get_parts()`` determines them."""
     if fixed.get("parts") is None or view_class.get_parts is not PartsMixin.get_parts:
         return None
     part_list = view_class.build_part_list(fixed["parts"])
-    found = {}
-    for name in part_list.layout.names:
-        part = part_list[name]
-        if isinstance(part, LazyPart):
-            found[name] = _of_class(view_class, part)
-    return found
+    return {name: part for name, part in part_list if isinstance(part, LazyPart)}
 
 
 def _of_class(view_class: type, part: LazyPart) -> Loader:

@@ -25,7 +25,7 @@ from partstream.parts.declaration import LazyPart, PartList
 from partstream.parts.endpoints import Endpoint
 from partstream.parts.loader import Loader
 
-from .executors import executor_messages
+from .executors import are_parts_known, executor_messages, executors_in_use
 from .parts import check_parts_exist, part_messages, sharing_messages_of_parts
 
 Messages = list[checks.CheckMessage]
@@ -102,12 +102,19 @@ def _view_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> It
         if fixed.get("executor") is not None:
             yield checks.Error(str(error), obj=view_class, id="partstream.E003")
         return  # Another check reports errors of the settings' own backends.
+    try:
+        executors = [executor, *executors_in_use(view_class, fixed)]
+    except ImproperlyConfigured as error:
+        yield checks.Error(str(error), obj=view_class, id="partstream.E003")
+        return
+    if not executor.concurrent and not are_parts_known(view_class, fixed):
+        executors = []
     budget = _budget(view_class, fixed)
     if budget is None:
         return
     caching = fixed.get("enable_caching")
     caching = settings.ENABLE_CACHING if caching is None else caching
-    problem = budget_problem(executor, caching, store)
+    problem = budget_problem(executors, caching, store)
     if problem is not None:
         yield checks.Error(
             f"{view_class.__name__} has a time budget of {budget} s, but {problem}",
@@ -143,12 +150,13 @@ def _transaction_messages(
 ) -> Iterator[Any]:
     """Warn about a view that runs its parts in threads but is inside a transaction."""
     try:
-        executor = get_executor(fixed.get("executor"))
+        executors = executors_in_use(view_class, fixed)
     except ImproperlyConfigured:
         return
-    if executor.concurrent and request_transactions(callback):
+    in_threads = any(executor.concurrent for executor in executors)
+    if in_threads and request_transactions(callback):
         yield checks.Warning(
-            f"{view_class.__name__} runs its parts in threads, which cannot see the request's "
+            f"{view_class.__name__} runs parts in threads, which cannot see the request's "
             "transaction, but ATOMIC_REQUESTS opens one for each request.",
             hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
             'name="dispatch"), or use the InlineExecutor.',

@@ -126,6 +126,7 @@ OPTIONS: Final[Mapping[Any, Callable[[Any], Any]]] = {
     "max_abandoned": _number,
     "max_coroutines": _number,
     "max_keys": _number,
+    "max_per_request": _number,
     "max_queued": _number,
     "max_workers": _number,
     "retry_after": _number,

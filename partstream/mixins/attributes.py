@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -68,12 +68,21 @@ def protocol_parameters(format_parameter: str | None) -> frozenset[str]:
     return frozenset((format_parameter,) if format_parameter else ())
 
 
-def budget_problem(executor: Executor, caching: bool, store: CacheStore) -> str | None:
-    """What a time budget is missing, as the end of a sentence; None: nothing."""
-    if not executor.concurrent:
+def budget_problem(executors: Iterable[Executor], caching: bool, store: CacheStore) -> str | None:
+    """What a time budget is missing, as the end of a sentence; None: nothing.
+
+    Args:
+        executors: The view's executor, then those of its parts; empty: they are not known.
+        caching: Whether the view has a walk cache.
+        store: The cache store.
+    """
+    others = iter(executors)
+    first = next(others, None)
+    if first and not first.concurrent and not any(other.concurrent for other in others):
         return (
-            f"{type(executor).__name__} runs parts one after another. Set executor = "
-            '"partstream.backends.executors.threads.ThreadExecutor".'
+            f"{type(first).__name__} runs parts one after another. Set executor = "
+            '"partstream.backends.executors.threads.ThreadExecutor", or write '
+            "lazy(..., executor=...) for the parts that should run there."
         )
     if not caching:
         return "no walk cache to keep the parts that move on. Set enable_caching = True."

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from partstream.backends.executors.base import Executor
 from partstream.backends.loader import get_cache_store
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
 from partstream.parts.layout import Layout
 from partstream.parts.outcome import Outcome
+from partstream.resolution.request_parts import RequestParts
 from partstream.resolution.resolver import Resolver
 from partstream.walks.chunk import Chunk
 from partstream.walks.walk import Walk
@@ -42,7 +42,8 @@ class ChunkMixin(PartsMixin):
     #: Parts in one response; None: ``DEFAULT_CHUNK_SIZE``. At most ``MAX_PARTS_PER_REQUEST``.
     chunk_size: int | None = None
     #: Seconds after which a chunk is sent with the parts that are ready; the others move to the
-    #: next chunk. None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side.
+    #: next chunk. None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side, for
+    #: the view or for one of its parts.
     time_budget: float | None = None
     #: Whether a walk caches parts that it may need again; None: ``ENABLE_CACHING``.
     enable_caching: bool | None = None
@@ -83,7 +84,7 @@ class ChunkMixin(PartsMixin):
         visible = resolver.parts.visible if layout.guarded else None
         chunk = Chunk(layout, cursor, self.get_chunk_size(), visible)
         caching = self.get_enable_caching()
-        budget = self._checked_budget(resolver.executor, caching)
+        budget = self._checked_budget(resolver.parts, caching)
         if request._request.method == "HEAD":
             return PartsResponse()
 
@@ -137,12 +138,12 @@ class ChunkMixin(PartsMixin):
             or type(self).get_time_budget is not ChunkMixin.get_time_budget
         )
 
-    def _checked_budget(self, executor: Executor, caching: bool) -> float | None:
+    def _checked_budget(self, parts: RequestParts, caching: bool) -> float | None:
         """The time budget, after checking that the view can keep it."""
         budget = self.get_time_budget()
-        if budget is None or not executor.watches_time:
+        if budget is None or not parts.executor.watches_time:
             return None
-        missing = budget_problem(executor, caching, get_cache_store())
+        missing = budget_problem(parts.executors(), caching, get_cache_store())
         if missing:
             raise Misuse(f"{type(self).__name__} has a time budget of {budget} s, but {missing}")
         return budget

@@ -6,16 +6,19 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from django.db.models import QuerySet
 
+from partstream.backends.executors.base import Executor
 from partstream.exceptions import Misuse
+from partstream.setting_kinds import BackendPath
 
 from .endpoints import Endpoint
 from .layout import Gates, Layout, Link, Names, find_layout
 from .loader import Loader, as_loader, checked_timeout
 from .mistakes import bare_callable, mismatch, not_a_serializer_class, unknown_argument
+from .permissions import part_permissions
 from .signatures import signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
@@ -33,6 +36,9 @@ class LazyPart:
     serializer_class: type | None = None
     many: bool = False
     permission_classes: tuple[Any, ...] = ()
+    executor: str | Mapping[str, Any] | Executor | None = None
+    #: Whether parts of this class have an executor of their own.
+    has_executor: ClassVar[bool] = False
 
     def __init__(self, loader: Callable[..., Any] | str) -> None:
         self.loader = loader
@@ -66,6 +72,15 @@ class LinkedPart(LazyPart):
         self.permission_classes = permission_classes
 
 
+class PlacedPart(LinkedPart):
+    """A lazy part with an executor of its own."""
+
+    has_executor: ClassVar[bool] = True
+
+
+#: The classes of parts that can have dependencies or permissions.
+_LINKED: Final = frozenset({LinkedPart, PlacedPart})
+
 #: Tells that an argument of `lazy` was not given, which is the case for most parts.
 _NO_LINKS: Final = ()
 
@@ -79,6 +94,8 @@ def lazy(
     serializer_class: type | None = None,
     many: bool = False,
     permission_classes: Iterable[Any] = _NO_LINKS,
+    permission_view: Any = None,
+    executor: str | Mapping[str, Any] | Executor | None = None,
     **unknown: NoReturn,
 ) -> LazyPart:
     """A part whose loader runs only when the part is delivered or depended on.
@@ -95,6 +112,12 @@ def lazy(
         many: Whether the serializer gets a list of instances.
         permission_classes: DRF permissions. If they deny access, the part does not exist for this
             user.
+        permission_view: What these permissions look at as ``view``: the class of a view, or an
+            object with a ``queryset``, which ``DjangoModelPermissions`` and its kind need. None:
+            the view that declares the part.
+        executor: Where this part runs: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an
+            executor; None: where the view's other parts run. An executor that you create here must
+            live as long as the process, since it has threads.
         unknown: No other argument exists; the message names the one that you may mean.
 
     Raises:
@@ -111,6 +134,12 @@ def lazy(
         part = LazyPart(func)
     else:
         part = _linked(func, depends_on, permission_classes)
+    if permission_view is not None:
+        permissions = part_permissions(part.permission_classes, permission_view)
+        part = LinkedPart(func, part.depends_on, permissions)
+    if executor is not None:
+        part = PlacedPart(func, part.depends_on, part.permission_classes)
+        part.executor = _checked_executor(executor)
     if timeout is not None:
         seconds = checked_timeout(timeout, f"lazy(timeout={timeout!r})")
         part.loader = as_loader(func, "lazy()").wrapped(timeout=seconds)
@@ -146,7 +175,26 @@ def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes:
             )
     if not depends_on and not permission_classes:
         return LazyPart(func)
-    return LinkedPart(func, tuple(depends_on), tuple(permission_classes))
+    return LinkedPart(func, tuple(depends_on), part_permissions(tuple(permission_classes), None))
+
+
+def _checked_executor(executor: Any) -> Any:
+    """The executor of a part, as given.
+
+    Raises:
+        Misuse: When it is none of the three things that name one.
+    """
+    # Strings first: the other check asks an ABC, which takes longer.
+    if isinstance(executor, str) or not isinstance(executor, Executor):
+        try:
+            BackendPath().take(executor)
+        except ValueError as error:
+            raise Misuse(
+                f"lazy(executor={executor!r:.80}): write a dotted path, for example "
+                '"partstream.backends.executors.threads.ThreadExecutor", or {"BACKEND": path, '
+                '"OPTIONS": {...}}, or an instance of an executor.'
+            ) from error
+    return executor
 
 
 class PartList:
@@ -226,7 +274,7 @@ class PartList:
         return [
             (position, part.depends_on, part.permission_classes)
             for position, (_, part) in enumerate(self._pairs)
-            if type(part) is LinkedPart
+            if type(part) in _LINKED
         ]
 
     def loader_of(self, name: str, part: LazyPart, view: Any) -> Loader:

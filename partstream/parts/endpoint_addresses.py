@@ -63,7 +63,7 @@ def find_address(name: str, kwargs: Mapping[str, Any], request: Request) -> Addr
         except TypeError:  # A value that cannot be hashed.
             pass
         else:
-            return kept._replace(match=_copied(kept.match))
+            return Address(kept.path, kept.query, _copied(kept.match))
     try:
         url = reverse(name, kwargs=dict(kwargs), request=request)
     except NoReverseMatch as error:

@@ -44,6 +44,7 @@ class Layout:
         order: Positions, sorted so that each part comes after its dependencies.
         gated: Whether any part has dependencies.
         guarded: Whether any part has permissions.
+        has_executors: Whether any part has an executor of its own.
         checked: Whether the loaders have been checked.
         slow: Which of the parts have been slow in this process.
         fits: The codec and ``MAX_CURSOR_SIZE`` for which the longest token is known to fit.
@@ -56,6 +57,7 @@ class Layout:
     order: tuple[int, ...]
     gated: bool
     guarded: bool
+    has_executors: bool
     checked: bool = False
     slow: SlowParts = field(default_factory=SlowParts)
     fits: tuple[Any, int] | None = None
@@ -212,7 +214,16 @@ def _make_layout(
     except CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
         return f"parts depend on each other in a circle: {circle}. Remove one dependency."
-    return Layout(names, index, tuple(own), tuple(permissions), order, any(own), any(permissions))
+    return Layout(
+        names,
+        index,
+        tuple(own),
+        tuple(permissions),
+        order,
+        gated=any(own),
+        guarded=any(permissions),
+        has_executors=any(getattr(kind, "has_executor", False) for kind in kinds),
+    )
 
 
 def _name_problem(name: object) -> str | None:

@@ -16,6 +16,8 @@ _ARGUMENTS: Final = (
     "serializer_class",
     "many",
     "permission_classes",
+    "permission_view",
+    "executor",
 )
 #: What `lazy` is given by mistake, and what to write.
 _INSTEAD: Final = {

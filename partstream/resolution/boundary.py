@@ -18,7 +18,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from partstream.backends.executors.coroutines import run_coroutine
-from partstream.backends.executors.hooks import CallHooks
 from partstream.exceptions import EndpointFailed, HookFailed, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
@@ -207,23 +206,23 @@ class Boundary:
 
 
 class HookedBoundary(Boundary):
-    """Calls an executor's hooks around each part, in every thread except the request's own.
+    """Calls the hooks of a part's executor around it, in every thread except the request's own.
 
     The project's middleware has set up that thread already. The boundary is created in it.
     """
 
-    def __init__(self, view: APIView, request: Request, hooks: CallHooks) -> None:
+    def __init__(self, view: APIView, request: Request) -> None:
         super().__init__(view, request)
-        self._hooks = hooks
         self._thread = get_ident()
 
     def settle(self, job: Job) -> Outcome:
         """See `Boundary.settle`."""
-        if get_ident() == self._thread:
+        hooks = job.hooks
+        if hooks is None or get_ident() == self._thread:
             return super().settle(job)
         settle = super().settle
         try:
-            return self._hooks.around(lambda: settle(job))
+            return hooks.around(lambda: settle(job))
         except HookFailed as error:
             failure = self._failure_of(job.name, error)
             forget_tracebacks(error)

@@ -49,7 +49,7 @@ class CachedParts:
                 keys[name] = key
         if len(keys) > 1 and not self.fresh:
             values = get_single_flight().store.get_many(keys.values())
-            self._found = {name: values.get(key) for name, key in keys.items()}
+            self._found.update((name, values.get(key)) for name, key in keys.items())
 
     @property
     def names(self) -> list[str]:

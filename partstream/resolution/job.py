@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from rest_framework.request import Request
 
+from partstream.backends.executors.base import Executor
+from partstream.backends.executors.hooks import CallHooks
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
@@ -20,12 +22,14 @@ NO_DEPENDENCIES: Final[Mapping[str, Any]] = {}
 class Job:
     """One loader to run: a callable without arguments that returns the part's `Outcome`.
 
-    It is created before the launcher chooses where it runs; the attributes from ``timeout`` on
+    It is created before the launcher chooses where it runs; the attributes from ``executor`` on
     describe that choice.
 
     Attributes:
         function: Called with the request and the dependencies; returns the data.
         dependencies: The function's keyword arguments.
+        executor: The executor of the part, unless it runs in the request's thread at once.
+        hooks: The hooks to call around it in another thread; None: there are none.
         timeout: Seconds that the part may take; None: it has no timeout.
         atomic: Aliases of databases in an atomic block: each attempt gets a savepoint there.
         deadline: In a worker: when its timeout ends, on the monotonic clock.
@@ -33,6 +37,8 @@ class Job:
         spent: Seconds spent on the part before the job runs.
     """
 
+    executor: Executor
+    hooks: CallHooks | None = None
     timeout: float | None = None
     atomic: Sequence[str] = ()
     deadline: float | None = None

@@ -32,6 +32,7 @@ class Launcher:
     """Starts jobs: in the request's thread, in the pool or in the loop thread.
 
     Args:
+        hooks: The hooks of the view's executor, if it has any.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: not yet
             known.
     """
@@ -40,14 +41,12 @@ class Launcher:
         self,
         parts: RequestParts,
         boundary: Boundary,
-        executor: Executor,
         hooks: CallHooks | None,
         atomic: list[str] | None,
     ) -> None:
         self._parts = parts
         self._boundary = boundary
         self._settle = boundary.settle
-        self._executor = executor
         self._hooks = hooks
         self._atomic = atomic
         self._context = SavedContext()
@@ -82,10 +81,13 @@ class Launcher:
             NoCapacity: When the pool is full and the request is ``patient``: it waits for room
                 instead of running the job in its own thread.
         """
-        job, concurrent = self._prepare(name, part, loader), self._executor.concurrent
+        job = self._prepare(name, part, loader)
         if isinstance(job, Outcome):
             return job
-        job.timeout = self._parts.timeout_of(loader)
+        executor = job.executor = self._parts.executor_of(name)
+        concurrent = executor.concurrent
+        job.hooks = self._hooks_of(executor)
+        job.timeout = self._parts.timeout_of(name, loader)
         if loader.is_async:
             view = type(self._parts.view).__name__
             refuse_green_threads(f"{view}: the loader of part {name!r}")
@@ -100,7 +102,7 @@ class Launcher:
         except NoCapacity as error:
             if job.timeout is not None:
                 return self._boundary.fail(name, loader, error)
-            may_wait = patient and not self._executor.pool.is_own_thread()
+            may_wait = patient and not executor.pool.is_own_thread()
             # There will be room, unless the pool has no thread at all.
             if may_wait and not isinstance(error, NoThread):
                 raise
@@ -108,6 +110,11 @@ class Launcher:
         if not isinstance(outcome, Call):
             self._context.restore()
         return outcome
+
+    def _hooks_of(self, executor: Executor) -> CallHooks | None:
+        if executor is self._parts.executor:
+            return self._hooks
+        return CallHooks(executor, self._parts.request) if executor.has_hooks else None
 
     def _prepare(self, name: str, part: LazyPart, loader: Loader) -> Job | Outcome:
         """The job of a part, or its failure."""
@@ -129,11 +136,11 @@ class Launcher:
         return outcome
 
     def _submit(self, job: Job) -> Outcome | Call:
-        timeout = job.timeout
-        if self._executor.concurrent or (timeout is not None and not self.atomic):
+        executor, timeout = job.executor, job.timeout
+        if executor.concurrent or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
             job.deadline = None if timeout is None else monotonic() + timeout
-            return self._executor.submit(job, timeout=timeout)
+            return executor.submit(job, timeout=timeout)
         # A job in a transaction stays in its thread, and only the database can end it.
         job.atomic, job.limit = self.atomic, timeout
         if job.loader.is_async:
@@ -141,16 +148,16 @@ class Launcher:
             job.function = async_to_sync(partial(_timed_call, job.function, timeout))
             # The timeout cancels it where it awaits. The database ends its queries.
             job.limit = timeout if any(map(can_stop_statements, self.atomic)) else None
-        return self._executor.submit(job)
+        return executor.submit(job)
 
     def _submit_coroutine(self, job: Job) -> Call:
         now, timeout = monotonic(), job.timeout
         job.deadline = None if timeout is None else now + timeout
-        return self._executor.submit_coroutine(
+        return job.executor.submit_coroutine(
             self._boundary.start_of(job),
             partial(job.finish, now),
             timeout=timeout,
-            hooks=self._hooks,
+            hooks=job.hooks,
         )
 
     def gather(self, jobs: Sequence[Job]) -> list[Outcome | Call]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from partstream.backends.executors.base import Executor
+from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Scope
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart, PartList
@@ -25,10 +27,11 @@ class RequestParts:
     """The parts of one request. Each permission is checked at most once.
 
     Args:
+        executor: The executor of the view, for parts without one of their own.
         timeout: Seconds for loaders without a timeout of their own; None: no limit.
-        watches_time: Whether timeouts apply at all.
 
     Attributes:
+        executor: As given.
         outcomes: Name -> outcome, in order of completion.
     """
 
@@ -40,18 +43,18 @@ class RequestParts:
         described: Mapping[str, Mapping[str, Any]],
         *,
         get_scope: Callable[[Request], Scope],
+        executor: Executor,
         timeout: float | None = None,
-        watches_time: bool = True,
     ) -> None:
         self.view = view
         self.request = request
         self.declared = declared
         self.described = described
         self.layout: Layout = declared.layout
-        self.timeout = timeout if watches_time else None
+        self.executor = executor
+        self.timeout = timeout if executor.watches_time else None
         self.outcomes: dict[str, Outcome] = {}
         self._get_scope = get_scope
-        self._watches_time = watches_time
 
     def __len__(self) -> int:
         return len(self.declared)
@@ -93,11 +96,47 @@ class RequestParts:
         except Exception as error:
             if not is_refusal(error):
                 logger.exception(
-                    "A permission of part %r of %s failed; the part is hidden.",
+                    "A permission of part %r of %s failed; the part is hidden. If it looks at the "
+                    "view's queryset, write lazy(..., permission_view=...).",
                     name,
                     type(self.view).__name__,
                 )
             return False
+
+    # Where loaders run
+
+    def executor_of(self, name: str) -> Executor:
+        """The executor of a part: its own, or the view's.
+
+        Raises:
+            Misuse: When it cannot be made.
+        """
+        if not self.layout.has_executors:
+            return self.executor
+        executor = self._executors.get(name)
+        if executor is None:
+            configured = getattr(self.declared[name], "executor", None)
+            executor = self._executors[name] = (
+                self.executor
+                if configured is None
+                else get_executor(
+                    configured, f"{type(self.view).__name__}: the executor of part {name!r}"
+                )
+            )
+        return executor
+
+    @cached_property
+    def _executors(self) -> dict[str, Executor]:
+        """Name -> executor, of a view where they differ."""
+        return {}
+
+    def executors(self) -> Iterator[Executor]:
+        """The view's executor, then those of its lazy parts; one may come several times."""
+        yield self.executor
+        if self.layout.has_executors:
+            for name in self.layout.names:
+                if isinstance(self.declared[name], LazyPart):
+                    yield self.executor_of(name)
 
     # Input of loaders
 
@@ -105,11 +144,11 @@ class RequestParts:
         """The loader of a part, bound to the view."""
         return self.declared.loader_of(name, part, self.view)
 
-    def timeout_of(self, loader: Loader) -> float | None:
-        """Seconds that a loader may take: its own timeout, or the setting's."""
-        if loader.timeout is None or not self._watches_time:
-            return self.timeout
-        return loader.timeout
+    def timeout_of(self, name: str, loader: Loader) -> float | None:
+        """Seconds that a part's loader may take: its own timeout, or the setting's."""
+        if not self.executor_of(name).watches_time:
+            return None
+        return self.timeout if loader.timeout is None else loader.timeout
 
     def data_of(self, names: Iterable[str]) -> dict[str, Any]:
         """The data of settled parts, decoded for each caller, so that callers share nothing."""

@@ -27,7 +27,7 @@ from .launcher import Launcher
 from .observation import Observation, ObservedBoundary
 from .observers import tolerate
 from .request_parts import RequestParts
-from .schedule import Schedule
+from .schedule import AT_ONCE, Schedule
 
 
 class Resolver:
@@ -61,16 +61,18 @@ class Resolver:
             declared,
             described,
             get_scope=get_scope,
+            executor=executor,
             timeout=get_settings().PART_TIMEOUT,
-            watches_time=executor.watches_time,
         )
         self._fresh = fresh
         #: The number of outcomes that observers know.
         self._told = 0
-        #: The executor's hooks, to be called around a part in another thread.
+        #: The hooks of the view's executor, to be called around a part in another thread.
         self.hooks = hooks = CallHooks(executor, request) if executor.has_hooks else None
         self.boundary = (
-            Boundary(view, request) if hooks is None else HookedBoundary(view, request, hooks)
+            Boundary(view, request)
+            if hooks is None and not declared.layout.has_executors
+            else HookedBoundary(view, request)
         )
         self.observation = observation
         if self.observation is not None and self.observation.sees_runs:
@@ -90,11 +92,11 @@ class Resolver:
         """The outcomes of these parts, in this order; their dependencies are resolved, too.
 
         With a budget, in seconds, it returns the outcomes so far when that is spent, as soon as
-        there is one. The other parts run on, and a later chunk of the walk joins them: that needs
-        a walk cache and a concurrent executor.
+        there is one. Parts that have begun run on, and a later chunk of the walk joins them: that
+        needs a walk cache and a concurrent executor. A later chunk begins the others.
         """
-        parts, outcomes, layout = self.parts, self.parts.outcomes, self.parts.layout
-        declared = parts.declared
+        parts = self.parts
+        outcomes, layout, declared = parts.outcomes, parts.layout, parts.declared
         if walk is None or not self.executor.watches_time:
             budget = None
         running: list[str] = []
@@ -105,10 +107,17 @@ class Resolver:
             # A part that an earlier chunk left running no longer needs its dependencies.
             others = [name for name in names if name not in running]
             order = layout.closure(others, outcomes.keys() | running)
-        elsewhere = self.executor.concurrent or parts.timeout is not None or bool(running)
+        elsewhere = (
+            layout.has_executors
+            or self.executor.concurrent
+            or parts.timeout is not None
+            or bool(running)
+        )
         atomic = None if elsewhere else atomic_aliases()
-        launcher = Launcher(parts, self.boundary, self.executor, self.hooks, atomic)
+        launcher = Launcher(parts, self.boundary, self.hooks, atomic)
         rest: Sequence[str] = ()
+        if layout.has_executors:
+            rest, order = order, ()  # Before any value, start what runs elsewhere.
         for position, name in enumerate(order):
             part = declared[name]
             if not isinstance(part, LazyPart):
@@ -122,9 +131,8 @@ class Resolver:
             if not (layout.gated and parts.depends_on_failure(name)):
                 outcomes[name] = launcher.run(name, part, loader)
         if rest or running:
-            boundary, executor, cached = self.boundary, self.executor, self._cached
             moving = None if budget is None else walk
-            schedule = Schedule(parts, boundary, executor, launcher, cached, rest, moving)
+            schedule = Schedule(parts, self.boundary, launcher, self._cached, rest, moving)
             schedule.join_running(running)
             self._drive(schedule, frozenset(names), budget)
         if self.observation is not None:
@@ -146,7 +154,8 @@ class Resolver:
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent. It waits in this thread."""
         ends = None if budget is None else monotonic() + budget
-        renew = None if self.hooks is None else self.hooks.before
+        hooks = self._renewing_hooks()
+        renew = None if hooks is None else hooks.before
         can_be_sent = False
         try:
             for until in schedule.steps():
@@ -158,11 +167,25 @@ class Resolver:
                             schedule.leave()
                             return
                         until = ends if until is None else min(until, ends)
+                if until == AT_ONCE:
+                    continue
                 give_back_pooled(renew)  # The workers may need one.
                 schedule.pending.wait(until)
         except BaseException:
             schedule.drop()
             raise
+
+    def _renewing_hooks(self) -> CallHooks | None:
+        """The hooks that set up a connection which the request's own thread opens after a wait.
+
+        They are those of the view's executor; if it has none, those of its first part that has.
+        """
+        if self.hooks is not None or not self.parts.layout.has_executors:
+            return self.hooks
+        for executor in self.parts.executors():
+            if executor.has_hooks:
+                return CallHooks(executor, self.request)
+        return None
 
     def _read(self, walk: WalkCache, names: Iterable[str], *, moves: bool) -> list[str]:
         """Take the walk's cached outcomes; returns the parts that an earlier chunk left running."""

@@ -7,11 +7,10 @@ yields until when nothing can happen; its driver waits, in a thread or in an eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
-from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
 from partstream.caching.protocol import Found, Joined, Run, Wait, obtain, proceed
@@ -28,6 +27,10 @@ from .job import Job
 from .launcher import Launcher
 from .pending import Entry, Pending
 from .request_parts import RequestParts
+from .waiting import Waiting
+
+#: Yielded by `Schedule.steps`: go on at once.
+AT_ONCE: Final = 0.0
 
 
 class Schedule:
@@ -46,7 +49,6 @@ class Schedule:
         self,
         parts: RequestParts,
         boundary: Boundary,
-        executor: Executor,
         launcher: Launcher,
         cached: CachedParts,
         order: Iterable[str],
@@ -55,13 +57,13 @@ class Schedule:
         self.pending = Pending()
         self._parts = parts
         self._outcomes = parts.outcomes
-        self._layout = parts.layout
         self._boundary = boundary
-        self._executor = executor
         self._launcher = launcher
         self._cached = cached
         self._walk = walk
-        self._waiting = list(order)
+        #: Whether parts that run in this thread alternate with parts that run elsewhere.
+        self._mixed = parts.layout.has_executors
+        self._waiting = Waiting(parts, self.pending, order)
         self._batch: list[tuple[Job, Entry]] = []
         self._polled_at = 0.0
         self._taken = 0
@@ -71,7 +73,8 @@ class Schedule:
 
         Yields:
             When to go on at the latest, on the monotonic clock: earlier if a pending part ends;
-            None: only then.
+            None: only then; `AT_ONCE`: now, unless the driver stops here. That comes between parts
+            that run in this thread.
         """
         while True:
             yield from self._start()
@@ -91,44 +94,46 @@ class Schedule:
     # Starting
 
     def _start(self) -> Iterator[float | None]:
-        """Start each part whose dependencies are settled."""
-        if self._batch:
-            self._gather()
-        waiting, self._waiting = self._waiting, []
-        if len(waiting) > 1:
-            self._cached.ask(
-                name for name in waiting if name not in self._outcomes and self._is_ready(name)
-            )
-        for position, name in enumerate(waiting):
-            if name in self._outcomes or name in self.pending:
-                continue
-            if not self._is_ready(name):
-                self._waiting.append(name)
-                continue
-            self._begin(name)
-            while not self._executor.concurrent and self.pending.runs_here(name):
-                yield from self._pause()  # One after another.
-            if self._batch:
-                # Coroutines run together, so start the later ones, too.
-                for other in waiting[position + 1 :]:
-                    if self._is_coroutine(other) and self._is_ready(other):
-                        self._begin(other)
-                self._gather()
-
-    def _is_ready(self, name: str) -> bool:
-        layout = self._layout
-        return not layout.gated or all(
-            other in self._outcomes for other in layout.dependencies[layout.index[name]]
-        )
-
-    def _is_coroutine(self, name: str) -> bool:
-        part = self._parts[name]
-        return (
-            name not in self._outcomes
-            and name not in self.pending
-            and isinstance(part, LazyPart)
-            and self._parts.loader_of(name, part).is_async
-        )
+        """Start what can start now: what runs elsewhere first, then one after another the rest."""
+        waiting, goes_on = self._waiting, True
+        while goes_on:
+            goes_on = False
+            elsewhere, here = waiting.take()
+            if len(elsewhere) + len(here) > 1:
+                self._cached.ask(filter(waiting.is_ready, chain(elsewhere, here)))
+            for name in elsewhere:
+                if waiting.is_ready(name):
+                    self._begin(name)
+                else:
+                    waiting.add(name)
+            if self._mixed:
+                here.sort(key=waiting.is_lazy)  # Values are ready before any loader runs.
+            for position, name in enumerate(here):
+                if name in self._outcomes or name in self.pending:
+                    continue  # A coroutine, which began with another one.
+                is_lazy = waiting.is_lazy(name)
+                if not waiting.is_ready(name) or (is_lazy and waiting.must_wait):
+                    waiting.add(name)
+                    continue
+                if self._mixed and is_lazy:
+                    yield AT_ONCE
+                    if self._handle():
+                        # Parts that run elsewhere may be able to start now: they are first.
+                        waiting.add(*here[position:])
+                        goes_on = True
+                        break
+                self._begin(name)
+                if self._batch:
+                    # Coroutines run together, so start the later ones, too.
+                    for other in here[position + 1 :]:
+                        if waiting.is_coroutine(other) and waiting.is_ready(other):
+                            self._begin(other)
+                    self._gather()
+                goes_on = goes_on or name in self._outcomes or name in self.pending
+                if self._mixed and is_lazy:
+                    waiting.add(*here[position + 1 :])
+                    break
+            goes_on = goes_on and bool(waiting)
 
     def join_running(self, names: Iterable[str]) -> None:
         """Wait for parts that an earlier chunk left running; they need no dependencies."""
@@ -141,13 +146,19 @@ class Schedule:
         if not isinstance(part, LazyPart):
             self._settle(self._boundary.settle_value(name, part, self._launcher.atomic))
             return
-        if self._layout.gated and self._parts.depends_on_failure(name):
+        if self._parts.layout.gated and self._parts.depends_on_failure(name):
+            return
+        has_room = self._waiting.has_room(self._parts.executor_of(name))
+        if not has_room and self._waiting.is_held(name):
+            self._waiting.hold(name)  # It is not in the cache.
             return
         loader = self._parts.loader_of(name, part)
         caching = loader.caching
         key, value = (None, None) if caching is None else self._cached.find(name, part, caching)
         if value is not None:
             self._settle(Outcome(name, value, None, 0.0, "cache"))
+        elif not has_room:
+            self._waiting.hold(name)
         elif key is not None and caching is not None:
             flights, fresh = get_single_flight(), self._cached.fresh
             steps = obtain(flights, key, ttl=caching.ttl, fresh=fresh, looks=False)
@@ -170,7 +181,7 @@ class Schedule:
         """Act on the next step, or on the result, of a part's single flight."""
         result: Any = found.result if isinstance(found, Joined) else found
         if isinstance(result, Wait):
-            timeout = self._parts.timeout_of(entry.loader)
+            timeout = self._parts.timeout_of(entry.name, entry.loader)
             self.pending.add(entry, result.flight, timeout, polls=result.polls)
         elif isinstance(result, bytes):
             self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
@@ -181,7 +192,7 @@ class Schedule:
                 self._launch(entry, result.flight)
             else:
                 result.flight.finish(LOST)
-                self._begin_again(entry.name)
+                self._waiting.add_again(entry.name)
         elif result is LOST:
             self._lost(entry)
         elif isinstance(result, Exception):
@@ -195,30 +206,30 @@ class Schedule:
         else:  # The fallback is this request's own.
             self._settle(self._boundary.fail(entry.name, entry.loader, result.error))
 
-    def _begin_again(self, name: str) -> None:
-        """Queue a part that another caller did not finish, and its missing dependencies."""
-        self._waiting += [
-            other
-            for other in self._layout.closure([name], self._outcomes)
-            if other not in self.pending and other not in self._waiting
-        ]
-
     # Running
 
     def _launch(self, entry: Entry, flight: Flight) -> None:
         """Run a loader here, or start it elsewhere; the flight ends when it does."""
         entry.flight, entry.steps = flight, None
         name, patient = entry.name, self._walk is not None
+        executor = self._parts.executor_of(name)
+        if not self._waiting.has_room(executor):  # Another caller's run was lost.
+            flight.finish(LOST)
+            self._waiting.hold(name)
+            return
+        self._waiting.release(name)
         try:
             begun = self._launcher.begin(name, self._parts[name], entry.loader, patient=patient)
         except NoCapacity:  # Try again later.
             flight.finish(LOST)
-            self._waiting.append(name)
+            self._waiting.add(name)
         except BaseException:
             flight.finish(LOST, failed=True)
             raise
         else:
             self._note(entry, begun)
+            if isinstance(begun, Call) and not executor.concurrent:
+                self._waiting.note_alone(name)
 
     def _gather(self) -> None:
         batch, self._batch = self._batch, []
@@ -249,20 +260,27 @@ class Schedule:
         """Let the driver wait; then handle what has ended, and what is overdue."""
         polls = bool(self.pending.polled())
         until = self.pending.deadline()
-        # Ready parts wait for a free thread.
-        if polls or (self._waiting and any(map(self._is_ready, self._waiting))):
+        if polls or self._waiting.polls():
             soon = monotonic() + POLL_SECONDS
             until = soon if until is None else min(until, soon)
         yield until
+        self._handle()
+
+    def _handle(self) -> bool:
+        """Handle what has ended, and what is overdue; returns whether a part has ended."""
+        has_ended = False
         for entry in self.pending.take():
             self._arrived(entry)
-        if not self.pending:
-            return
-        now = monotonic()
-        for entry in self.pending.overdue(now):
-            self._time_out(entry, now)
-        if polls and now - self._polled_at >= POLL_SECONDS:
-            self._poll()
+            has_ended = True
+        if self._batch:
+            self._gather()
+        if self.pending:
+            now = monotonic()
+            for entry in self.pending.overdue(now):
+                self._time_out(entry, now)
+            if now - self._polled_at >= POLL_SECONDS and self.pending.polled():
+                self._poll()
+        return has_ended
 
     def _arrived(self, entry: Entry) -> None:
         steps = entry.steps
@@ -273,10 +291,10 @@ class Schedule:
         call = entry.flight.call if entry.steps is None else None
         error = None if call is None else call.error
         if error is None:
-            self._begin_again(entry.name)
+            self._waiting.add_again(entry.name)
         elif not isinstance(error, NoCapacity):
             raise error
-        elif self._parts.timeout_of(entry.loader) is not None:
+        elif self._parts.timeout_of(entry.name, entry.loader) is not None:
             self._fail(entry, error)
         else:
             part = self._parts[entry.name]
@@ -333,6 +351,7 @@ class Schedule:
         for entry in self.pending:
             if entry.flight in ended:
                 self._arrived(entry)
+        self._drop_batch()
 
     def drop(self) -> None:
         """The request failed: cancel calls that have not started and no other caller has joined."""
@@ -342,5 +361,8 @@ class Schedule:
                 entry.steps.close()
             elif call is not None and entry.flight.waiting < 2 and call.cancel():
                 entry.flight.finish(LOST)
+        self._drop_batch()
+
+    def _drop_batch(self) -> None:
         for _, entry in self._batch:
             entry.flight.finish(LOST)

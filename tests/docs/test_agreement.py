@@ -27,6 +27,7 @@ from partstream import (
     views,
 )
 from partstream.backends.executors.base import Executor
+from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store, get_rate_limit_store
 from partstream.backends.rate_limits import memory
@@ -162,7 +163,12 @@ def test_executor_options__are_documented_with_their_defaults():
     assert {name: table.get(name) for name in options} == {
         name: str(option.default) for name, option in options.items()
     }
-    assert signature(ThreadExecutor).parameters == options
+    assert signature(InlineExecutor).parameters == options
+    own = dict(signature(ThreadExecutor).parameters)
+    del own["options"]
+    assert {name: table.get(name) for name in own} == {
+        name: str(option.default) for name, option in own.items()
+    }
 
 
 @pytest.mark.parametrize("family", ["caches", "executors", "rate_limits"])

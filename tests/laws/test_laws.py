@@ -71,6 +71,7 @@ class Spec:
     depends_on: tuple[str, ...]
     permitted: str | None  # None: no permission; else a name in PERMISSIONS
     slow: bool = False  # Whether it takes longer than a time budget.
+    executor: str | None = None  # A name in EXECUTORS; None: that of the view.
 
 
 class Granted(BasePermission):
@@ -96,8 +97,19 @@ PERMISSIONS: dict[str | None, list[Any]] = {
 }
 
 
+#: Where a part may run. A budget needs one of them for the view, too.
+EXECUTORS: dict[str, Any] = {
+    "inline": "partstream.backends.executors.inline.InlineExecutor",
+    "threads": "partstream.backends.executors.threads.ThreadExecutor",
+    "one at a time": {
+        "BACKEND": "partstream.backends.executors.threads.ThreadExecutor",
+        "OPTIONS": {"max_per_request": 1},
+    },
+}
+
+
 @st.composite
-def specs(draw: Any, least: int = 1, slow: bool = False) -> list[Spec]:
+def specs(draw: Any, least: int = 1, slow: bool = False, placed: bool = False) -> list[Spec]:
     names = draw(
         st.lists(
             st.sampled_from([f"piece_{letter}" for letter in "abcdefghij"]),
@@ -124,6 +136,7 @@ def specs(draw: Any, least: int = 1, slow: bool = False) -> list[Spec]:
                 else (),
                 draw(st.sampled_from([None, None, *PERMISSIONS])) if lazy_kind else None,
                 draw(st.booleans()) if slow else False,
+                draw(st.sampled_from([None, *EXECUTORS])) if placed and lazy_kind else None,
             )
         )
     return drawn
@@ -205,6 +218,7 @@ def view_of(drawn: list[Spec], size: int = 2, **attributes: Any) -> Any:
                     loader,
                     depends_on=spec.depends_on,
                     permission_classes=PERMISSIONS[spec.permitted],
+                    executor=None if spec.executor is None else EXECUTORS[spec.executor],
                 ),
             )
         )
@@ -304,6 +318,18 @@ def test_law_1__in_threads(drawn: list[Spec], size: int) -> None:
 
 
 @few
+@given(specs(placed=True), st.integers(1, 9))
+def test_law_1__with_executors_of_parts(drawn: list[Spec], size: int) -> None:
+    hold_law_1(drawn, view_of(drawn, size))
+
+
+@few
+@given(specs(slow=True, placed=True), st.integers(2, 9))
+def test_law_1__with_executors_of_parts_and_a_time_budget(drawn: list[Spec], size: int) -> None:
+    hold_law_1(drawn, view_of(drawn, size, **BUDGET))
+
+
+@few
 @given(specs(slow=True), st.integers(2, 9))
 def test_law_1__with_a_time_budget(drawn: list[Spec], size: int) -> None:
     hold_law_1(drawn, view_of(drawn, size, **BUDGET))
@@ -337,6 +363,12 @@ def test_law_2__in_threads(drawn: list[Spec], size: int, data: Any) -> None:
     hold_law_2(view_of(drawn, size, **THREADS), data)
 
 
+@few
+@given(specs(placed=True), st.integers(1, 4), st.data())
+def test_law_2__with_executors_of_parts(drawn: list[Spec], size: int, data: Any) -> None:
+    hold_law_2(view_of(drawn, size), data)
+
+
 def hold_law_2(view: Any, data: Any) -> None:
     answers = walk(view)
     names = [set().union(*map(set, read(answer))) for answer in answers]
@@ -367,6 +399,18 @@ def hold_retries(view: Any, answers: list[Any]) -> None:
 def test_law_2__with_a_time_budget_each_branch_ends_well(
     drawn: list[Spec], size: int, numbers: list[int]
 ) -> None:
+    hold_law_2_with_a_time_budget(drawn, size, numbers)
+
+
+@few
+@given(specs(slow=True, placed=True), st.integers(2, 5), st.lists(st.integers(0, 7), max_size=3))
+def test_law_2__with_executors_of_parts_and_a_time_budget_each_branch_ends_well(
+    drawn: list[Spec], size: int, numbers: list[int]
+) -> None:
+    hold_law_2_with_a_time_budget(drawn, size, numbers)
+
+
+def hold_law_2_with_a_time_budget(drawn: list[Spec], size: int, numbers: list[int]) -> None:
     view = view_of(drawn, size, **BUDGET)
     answers = walk(view)
     assert summary(answers) == expected(drawn)
@@ -406,6 +450,20 @@ def test_law_3__what_one_part_does_changes_no_sibling(
 @given(specs(least=2), st.integers(1, 4), st.data())
 def test_law_3__in_threads(drawn: list[Spec], size: int, data: Any) -> None:
     hold_law_3(drawn, size, data, **THREADS)
+
+
+@few
+@given(specs(least=2, placed=True), st.integers(1, 4), st.data())
+def test_law_3__with_executors_of_parts(drawn: list[Spec], size: int, data: Any) -> None:
+    hold_law_3(drawn, size, data)
+
+
+@few
+@given(specs(least=2, slow=True, placed=True), st.integers(2, 5), st.data())
+def test_law_3__with_executors_of_parts_and_a_time_budget(
+    drawn: list[Spec], size: int, data: Any
+) -> None:
+    hold_law_3(drawn, size, data, **BUDGET)
 
 
 @few

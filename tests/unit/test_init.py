@@ -10,6 +10,7 @@ NAMES = {
     "PartList",
     "ProgressiveView",
     "cached_for",
+    "endpoint",
     "lazy",
     "safe_call",
     "with_timeout",

@@ -51,6 +51,10 @@ def found_in(monkeypatch):
     return found_in
 
 
+def load(request):
+    return 1
+
+
 def load_one(request, a):
     return a
 
@@ -434,7 +438,7 @@ def test_budget__that_has_what_it_needs_is_silent(mount, shared_store):
     [
         (
             {"executor": INLINE},
-            f'InlineExecutor runs parts one after another. Set executor = "{THREADS}".',
+            f'InlineExecutor runs parts one after another. Set executor = "{THREADS}", or write ',
         ),
         ({"executor": None}, "InlineExecutor runs parts one after another."),
         (
@@ -550,6 +554,47 @@ def test_e003__an_executor_of_another_kind(mount, client, executor):
         client.get("/view/")
 
 
+@pytest.mark.parametrize(
+    "executor",
+    ["no.such.Executor", {"BACKEND": THREADS, "OPTIONS": {"max_per_request": 0}}],
+    ids=["path", "value"],
+)
+def test_e003__an_executor_of_a_part_that_cannot_be_made(mount, executor):
+    parts = [("a", lazy(load)), ("b", lazy(load, executor=executor))]
+    mount(path("view/", type("Odd", (ProgressiveView,), {"parts": parts}).as_view()))
+    (message,) = found().values()
+    assert message.id == "partstream.E003"
+    assert message.msg.startswith("Odd: the executor of part 'b' = ")
+
+
+def test_e005__a_budget_needs_one_part_that_runs_beside_others(mount, shared_store):
+    there, here = lazy(load, executor=THREADS), lazy(load, executor=INLINE)
+    view = budgeted(executor=None, parts=[("here", here), ("there", there)])
+    mount(path("view/", include(view.urls())))
+    assert found() == {}
+    view = budgeted(executor=None, parts=[("here", here), ("other", lazy(load))])
+    mount(path("view/", include(view.urls())))
+    assert list(found()) == ["partstream.E005"]
+
+
+def test_e005__is_silent_where_the_parts_are_not_known(mount, shared_store):
+    view = budgeted(executor=None, get_parts=lambda self: [("a", lazy(load, executor=THREADS))])
+    mount(path("view/", include(view.urls())))
+    assert found() == {}
+    view.enable_caching = False
+    assert "no walk cache" in found()["partstream.E005"].msg
+
+
+def test_w007__a_part_in_a_thread_beside_the_requests_transaction(mount, settings, monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+    parts = [("here", lazy(load)), ("there", lazy(load, executor=THREADS))]
+    mount(path("view/", type("Mixed", (ProgressiveView,), {"parts": parts}).as_view()))
+    assert found()["partstream.W007"].msg.startswith("Mixed runs parts in threads")
+    attributes = {"executor": THREADS, "parts": [("here", lazy(load, executor=INLINE))]}
+    mount(path("view/", type("Inline", (ProgressiveView,), attributes).as_view()))
+    assert found() == {}
+
+
 def test_w006__a_budget_over_a_store_that_is_not_shared(mount):
     view = budgeted()
     mount(path("view/", include(view.urls())))
@@ -576,7 +621,7 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
     monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
     message = found()["partstream.W007"]
     assert message.msg == (
-        "Threaded runs its parts in threads, which cannot see the request's transaction, but "
+        "Threaded runs parts in threads, which cannot see the request's transaction, but "
         "ATOMIC_REQUESTS opens one for each request."
     )
     assert "non_atomic_requests" in message.hint
@@ -703,10 +748,6 @@ def test_w009__of_a_store_that_was_chosen_is_for_everyone(settings):
     assert [each.id for each in run_checks(include_deployment_checks=True)].count(
         "partstream.W009"
     ) == 1
-
-
-def load(request):
-    return 1
 
 
 class Caching(HybridProgressiveView):

@@ -40,6 +40,12 @@ async def later(request):
     return 1
 
 
+THREADS = {
+    "BACKEND": "partstream.backends.executors.threads.ThreadExecutor",
+    "OPTIONS": {"max_per_request": 1},
+}
+
+
 async def failing_later(request):
     raise ValueError("no")
 
@@ -75,6 +81,18 @@ class Served(HybridProgressiveView):
         ("missing", lazy(failing(Http404))),
         ("junk", lazy(lambda request: object())),
         ("last", 1),
+    ]
+
+
+class Placed(Served):
+    """The same, where some run in threads."""
+
+    parts = [
+        *Served.parts,
+        ("there", lazy(lambda request: 1, executor=THREADS)),
+        ("there_after", lazy(lambda request, there: 1, depends_on=["there"], executor=THREADS)),
+        ("there_later", lazy(later, executor=THREADS)),
+        ("raising_there", lazy(failing(ValueError), executor=THREADS)),
     ]
 
 
@@ -172,6 +190,7 @@ def garbage_of_request(handle):
 def urls(mount):
     mount(
         path("served/", include(Served.urls())),
+        path("placed/", include(Placed.urls())),
         path("throttled/", include(Throttled.urls())),
     )
 
@@ -203,6 +222,9 @@ def test_garbage__is_seen():
         (406, "/served/", {"accept": "x/y"}),
         (200, "/served/parts/?keys=plain,dependent,coroutine,cached", {}),
         (200, "/served/parts/?keys=raising,raising_later,closed,missing,junk,covered", {}),
+        (200, "/placed/", {}),
+        (200, "/placed/parts/?keys=plain,there,there_after,there_later,coroutine", {}),
+        (200, "/placed/parts/?keys=cached,raising,raising_there,raising_later", {}),
         (400, "/served/parts/?keys=unknown", {}),
         (400, "/served/parts/", {}),
         (200, "/served/manifest/", {}),

@@ -21,9 +21,10 @@ from partstream.exceptions import Misuse
 from partstream.mixins import KeyAccessMixin
 from partstream.parts.loader_requests import LoaderRequest, readdressed
 from tests.example.models import Note
+from tests.support.marks import leaves_transaction
 from tests.support.walk_client import at, first_cursor, get_json, merged
 
-pytestmark = pytest.mark.usefixtures("empty_cache")
+pytestmark = [pytest.mark.usefixtures("empty_cache"), leaves_transaction]
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 

@@ -54,6 +54,8 @@ class Executor(Backend, ABC):
     concurrent: ClassVar[bool] = False
     #: Whether timeouts and time budgets apply. They always do, except in tests.
     watches_time: ClassVar[bool] = True
+    #: How many parts of one request run side by side here; None: no limit.
+    max_per_request: int | None = None
 
     def __init__(
         self,
@@ -65,17 +67,12 @@ class Executor(Backend, ABC):
         before_call: str | Callable[[Any], Any] | None = None,
         after_call: str | Callable[[Any], Any] | None = None,
     ) -> None:
-        limits = {
-            "max_workers": max_workers,
-            "max_queued": max_queued,
-            "max_abandoned": max_abandoned,
-            "max_coroutines": max_coroutines,
-        }
-        for name, value in limits.items():
-            if not COUNT.accepts(value):
-                raise Misuse(
-                    f"{type(self).__name__}({name}={value!r}): write a whole number of 1 or more."
-                )
+        self._check_counts(
+            max_workers=max_workers,
+            max_queued=max_queued,
+            max_abandoned=max_abandoned,
+            max_coroutines=max_coroutines,
+        )
         self.pool = WorkerPool(
             max_workers=max_workers, max_queued=max_queued, max_abandoned=max_abandoned
         )
@@ -86,6 +83,14 @@ class Executor(Backend, ABC):
         )
         for name in ("before_call", "after_call"):
             refuse_coroutine(getattr(self, name), f"{type(self).__name__}.{name}")
+
+    def _check_counts(self, **options: Any) -> None:
+        """Raise `Misuse` if an option is not a whole number of 1 or more."""
+        for name, value in options.items():
+            if not COUNT.accepts(value):
+                raise Misuse(
+                    f"{type(self).__name__}({name}={value!r}): write a whole number of 1 or more."
+                )
 
     def before_call(self, request: Any) -> None:
         """Set up this thread and its database connections for a part's code.

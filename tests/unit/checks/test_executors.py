@@ -85,6 +85,11 @@ class Own:
         {"parts": [("one", lazy(safe_call(with_timeout(load, 2), fallback=0)))]},
         {"parts": [("one", lazy("timed"))], "timed": Own.timed},
         {"get_parts": lambda self: [("one", lazy(load, timeout=2))]},
+        {"parts": [("one", lazy(load)), ("two", lazy(load, executor=THREADS))]},
+        {
+            "executor": {"BACKEND": THREADS, "OPTIONS": HOOKS},
+            "parts": [("one", lazy(load)), ("two", lazy(load, timeout=2, executor=INLINE))],
+        },
     ],
 )
 def test_tenants__without_hooks_are_an_error_where_parts_may_run_in_threads(
@@ -110,6 +115,13 @@ def test_tenants__without_hooks_are_an_error_under_a_timeout_for_all(found, tena
         {
             "executor": {"BACKEND": INLINE, "OPTIONS": HOOKS},
             "parts": [("one", lazy(load, timeout=2))],
+        },
+        {"executor": THREADS, "parts": [("one", lazy(load, executor=INLINE))]},
+        {
+            "parts": [
+                ("one", lazy(load)),
+                ("two", lazy(load, executor={"BACKEND": THREADS, "OPTIONS": HOOKS})),
+            ]
         },
     ],
 )

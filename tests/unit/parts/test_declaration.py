@@ -12,6 +12,7 @@ from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.serializers import Serializer
 
 from partstream import PartList, ProgressiveView, lazy, safe_call
+from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import Misuse
 from partstream.parts import mistakes
 from partstream.parts.declaration import LazyPart, LinkedPart
@@ -589,6 +590,38 @@ def test_lazy__has_the_options_that_it_was_given(
 def test_lazy__refuses_many_without_a_serializer(links, many):
     with pytest.raises(Misuse, match="needs a serializer_class"):
         lazy(load, many=many, **links)
+
+
+THREADS = "partstream.backends.executors.threads.ThreadExecutor"
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [THREADS, {"BACKEND": THREADS}, {"BACKEND": THREADS, "OPTIONS": {}}, ThreadExecutor()],
+)
+@pytest.mark.parametrize("links", [{}, {"depends_on": ["a"], "permission_classes": [IsAdminUser]}])
+def test_lazy__keeps_its_executor(executor, links):
+    part = lazy(load, executor=executor, size="small", timeout=5, **links)
+    assert part.executor is executor
+    assert part.depends_on == tuple(links.get("depends_on", ()))
+    assert part.permission_classes == tuple(links.get("permission_classes", ()))
+    assert (part.size, part.bound_loader(View()).timeout) == ("small", 5)
+    assert PartList([("a", 1), ("b", part)]).layout.has_executors
+    assert not PartList([("a", 1), ("b", lazy(load, **links))]).layout.has_executors
+
+
+@pytest.mark.parametrize(
+    "executor",
+    ["", "nodots", 7, True, ThreadExecutor, [THREADS], {"OPTIONS": {}}, {"BACKEND": 1}, ...],
+    ids=repr,
+)
+def test_lazy__refuses_what_names_no_executor(executor):
+    with pytest.raises(Misuse) as caught:
+        lazy(load, executor=executor)
+    assert str(caught.value) == (
+        f'lazy(executor={executor!r:.80}): write a dotted path, for example "{THREADS}", or '
+        '{"BACKEND": path, "OPTIONS": {...}}, or an instance of an executor.'
+    )
 
 
 @pytest.mark.parametrize("links", [{}, {"depends_on": ["a"]}])

@@ -657,7 +657,8 @@ def test_budget__needs_an_executor_that_runs_parts_side_by_side(serve_budget, cl
         client.get(url)
     assert str(caught.value) == (
         "ServedView has a time budget of 1.0 s, but InlineExecutor runs parts one after another. "
-        f'Set executor = "{THREADS}".'
+        f'Set executor = "{THREADS}", or write lazy(..., executor=...) for the parts that should '
+        "run there."
     )
     assert calls == []
 

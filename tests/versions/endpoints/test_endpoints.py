@@ -23,6 +23,7 @@ from partstream import HybridProgressiveView, cached_for, endpoint, lazy, safe_c
 from partstream.exceptions import EndpointFailed, Misuse
 from partstream.testing import inline
 from tests.example.models import Note
+from tests.support.marks import leaves_transaction
 
 from . import urls as api
 
@@ -525,6 +526,7 @@ def test_session__is_shared(ada):
     assert [part_of(client), part_of(client)] == [1, 2]
 
 
+@leaves_transaction
 def test_threads__get_the_same(ada):
     client = Client()
     client.force_login(ada)

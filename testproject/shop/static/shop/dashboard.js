@@ -10,6 +10,7 @@
  * @property {string} code
  * @property {string} detail
  * @property {boolean} retryable
+ * @property {number} [retry_after] seconds
  * @property {string} [retry_cursor]
  */
 /**
@@ -253,7 +254,12 @@ class Dashboard {
     const nodes = [element("p", { class: "failure", role: "alert" }, failure.detail)];
     const cursor = failure.retry_cursor;
     if (failure.retryable && cursor) {
-      nodes.push(button("Try again", () => this.retry(card, cursor)));
+      const again = button("Try again", () => this.retry(card, cursor));
+      if (failure.retry_after) {
+        again.disabled = true;
+        setTimeout(() => (again.disabled = false), failure.retry_after * 1000);
+      }
+      nodes.push(again);
     }
     this.fill(card, nodes, "failed");
   }
