@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from rest_framework import generics
 from rest_framework.renderers import JSONRenderer
 
 from partstream import HybridProgressiveView, cached_for, endpoint, lazy, safe_call
 
-from .permissions import IsOwner
+from . import views
+from .models import Customer, RepairOrder
+from .permissions import IsOwner, ObjectPermissions
+from .serializers import CustomerSerializer
 
 
 class FrontPage(HybridProgressiveView):
@@ -41,6 +45,12 @@ THREADS = {
 }
 
 
+def orders_version(request):
+    """Changes with each order that is made or done."""
+    orders = RepairOrder.objects.all()
+    return f"{orders.count()} {orders.filter(is_done=True).count()}"
+
+
 class BusyPage(HybridProgressiveView):
     """The same endpoints in threads, inline with a timeout, and from the cache of a workshop."""
 
@@ -49,12 +59,36 @@ class BusyPage(HybridProgressiveView):
         ("profile", lazy(endpoint("profile"), timeout=30)),
         ("customers", lazy(endpoint("customer-list"))),
         ("all_orders", lazy(endpoint("repairorder-list"), timeout=30)),
-        ("spare_parts", lazy(endpoint("stock"))),
+        ("spare_parts", lazy(endpoint("stock"), executor=THREADS)),
+        ("summary", lazy(cached_for(300, version=orders_version)(endpoint("repairorder-summary")))),
         (
             "kept_parts",
             lazy(cached_for(60, key=lambda request: request.workshop.slug)(endpoint("stock"))),
         ),
     ]
+
+
+def protected(name, view):
+    """A part that a user sees who may see the model of its view."""
+    return lazy(endpoint(name), permission_classes=[ObjectPermissions], permission_view=view)
+
+
+class CustomerBoard(HybridProgressiveView, generics.GenericAPIView):
+    """A generic view: its loaders use its own serializer and paginator."""
+
+    queryset = Customer.objects.order_by("full_name")
+    serializer_class = CustomerSerializer
+    chunk_size = 1
+    parts = [
+        ("head", {"page_title": "Customers"}),
+        ("customer_page", lazy("get_page")),
+        ("bicycles", protected("bicycle-list", views.BicycleViewSet)),
+        ("spare_parts", protected("stock", views.StockView)),
+    ]
+
+    def get_page(self, request):
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data).data
 
 
 class TillPage(HybridProgressiveView):

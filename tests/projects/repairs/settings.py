@@ -21,6 +21,7 @@ INSTALLED_APPS = [
     "tests.projects.repairs",
 ]
 MIDDLEWARE = [
+    "tests.projects.repairs.correlation.CorrelationMiddleware",
     "tests.projects.repairs.tenants.WorkshopMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -76,5 +77,6 @@ DJANGO_PARTSTREAM = {
         "BACKEND": "partstream.backends.executors.inline.InlineExecutor",
         "OPTIONS": HOOKS,
     },
+    "REQUEST_ID": "tests.projects.repairs.correlation.correlation_id",
     "TRUSTED_PROXIES": ["10.0.0.0/8"],
 }

@@ -26,5 +26,6 @@ urlpatterns = [
         "api/busy-threads/",
         include(dashboards.BusyPage.urls(name="busy-threads", executor=dashboards.THREADS)),
     ),
+    path("api/board/", include(dashboards.CustomerBoard.urls(name="board"))),
     path("api/till/<int:part>/", include(dashboards.TillPage.urls(name="till"))),
 ]

@@ -119,6 +119,10 @@ class OrderPageTests(RepairsTestCase):
         assert parts["other_orders"] == ["r-2", "r-3"]
         assert collect(self.mechanic, "/api/orders/r-1/page/", mode="keys") == parts
 
+    def test_page__has_the_suffixes_of_the_router(self):
+        plain = collect(self.mechanic, "/api/orders/r-1/page/")
+        assert collect(self.mechanic, "/api/orders/r-1/page.json") == plain
+
     def test_page__of_an_order_that_is_not_for_this_mechanic(self):
         assert self.mechanic.get("/api/orders/r-3/").status_code == 404
         found = collect(self.mechanic, "/api/orders/r-3/page/", allow_errors=True)
