@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
@@ -44,6 +44,13 @@ _FOUND: Final = (
     "accepted_types",
     "accepted_types_by_precedence",
     "auth",
+)
+#: What DRF sets on its own request; each view finds it for itself.
+_OF_DRF: Final = frozenset(
+    (
+        *("parsers", "authenticators", "negotiator", "parser_context"),
+        *("accepted_renderer", "accepted_media_type", "version", "versioning_scheme"),
+    )
 )
 
 
@@ -116,18 +123,28 @@ def _known_authenticators(outer: Request, own: Sequence[Any]) -> list[Any] | Non
     theirs = outer.authenticators or []
     if [type(each) for each in own] != [type(each) for each in theirs]:
         return None
+    # What they set on DRF's request, such as the member of staff who acts as this user.
+    told = {
+        name: value
+        for name, value in vars(outer).items()
+        if name not in _OF_DRF and not name.startswith("_")
+    }
     found = []
     for each in theirs:
         # A copy, so that isinstance() and authenticate_header() tell the same.
         known: Any = copy.copy(each)
         answer = (outer.user, outer.auth) if each is outer.successful_authenticator else None
-        known.authenticate = _returning(answer)
+        known.authenticate = _answering(answer, told)
         found.append(known)
     return found
 
 
-def _returning(answer: Any) -> Callable[[Any], Any]:
-    return lambda request: answer
+def _answering(answer: Any, told: Mapping[str, Any]) -> Callable[[Request], Any]:
+    def authenticate(request: Request) -> Any:
+        vars(request).update(told)
+        return answer
+
+    return authenticate
 
 
 def _authentication(theirs: Callable[[Request], None], outer: Request) -> Callable[[Request], None]:

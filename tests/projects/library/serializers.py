@@ -49,6 +49,7 @@ class ReceiptSerializer(serializers.ModelSerializer):
 class AccountSerializer(serializers.Serializer):
     username = serializers.CharField()
     is_staff = serializers.BooleanField()
+    helped_by = serializers.CharField(allow_null=True)
 
 
 class CountsSerializer(serializers.Serializer):

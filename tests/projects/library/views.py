@@ -117,7 +117,12 @@ class BranchesView(generics.ListAPIView):
 class AccountView(APIView):
     @extend_schema(responses=AccountSerializer)
     def get(self, request, **kwargs):
-        return Response(AccountSerializer(request.user).data)
+        account = {
+            "username": request.user.username,
+            "is_staff": request.user.is_staff,
+            "helped_by": request.impersonator and request.impersonator.username,
+        }
+        return Response(AccountSerializer(account).data)
 
 
 class StatisticsView(APIView):

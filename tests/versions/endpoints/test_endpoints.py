@@ -347,6 +347,17 @@ def test_data__of_cache_page_is_its_own(token):
     assert api.Cached.runs == runs
 
 
+def test_client__attributes_that_its_authentication_set_are_the_endpoints_too(token):
+    declare(endpoint("named"), endpoint("named-version", query={"version": "3"}))
+    assert part_of(token) == direct(token, "/api/named/") == ["ada", "JSONRenderer", None]
+    assert part_of(token, name="q") == ["ada", "JSONRenderer", "3"]
+
+
+def test_client__attributes_that_other_authentication_set_are_not_the_endpoints(token):
+    declare(endpoint("unnamed"))
+    assert part_of(token) == direct(token, "/api/unnamed/") == [None, "JSONRenderer", None]
+
+
 @pytest.mark.parametrize("how", ["header", "session", "forced", "forced login"])
 def test_client__is_authenticated_once(ada, how):
     client = APIClient()

@@ -52,6 +52,7 @@ class ByHeader(authentication.BaseAuthentication):
     def authenticate(self, request):
         CALLS.append("header")
         name = request.headers.get("authorization", "").removeprefix("Token ")
+        request.named = name  # DRF's request only.
         user = User.objects.filter(username=name).first()
         return None if user is None else (user, f"token of {name}")
 
@@ -184,6 +185,12 @@ class Who(Base):
     def get(self, request):
         by = type(request.successful_authenticator).__name__
         return Response([str(request.user), str(request.auth), by])
+
+
+class Named(Base):
+    def get(self, request):
+        own = [type(request.accepted_renderer).__name__, request.version]
+        return Response([getattr(request, "named", None), *own])
 
 
 class ByToken(permissions.BasePermission):
@@ -329,6 +336,17 @@ urlpatterns = [
     path("api/where/", Where.as_view(), name="where"),
     path("api/slug/<str:slug>/", Where.as_view(), name="by-slug"),
     path("api/who/", Who.as_view(), name="who"),
+    path("api/named/", Named.as_view(), name="named"),
+    path(
+        "api/named-v/",
+        Named.as_view(versioning_class=versioning.QueryParameterVersioning),
+        name="named-version",
+    ),
+    path(
+        "api/unnamed/",
+        Named.as_view(authentication_classes=[], permission_classes=[]),
+        name="unnamed",
+    ),
     path("api/by-token/", Who.as_view(authentication_classes=[ByHeader]), name="by-token"),
     path("api/by-session/", Who.as_view(authentication_classes=[BySession]), name="by-session"),
     path("api/needs/", Who.as_view(permission_classes=[ByToken]), name="needs-token"),

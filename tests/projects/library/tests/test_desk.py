@@ -6,6 +6,7 @@ from django.core.cache import cache
 
 from partstream.testing import collect, inline
 from tests.projects.library import dashboards, urls
+from tests.projects.library.models import Branch
 from tests.projects.oracle import answer, assert_same_as_urls
 
 from .base import LibraryTestCase, with_jwt, with_session
@@ -50,6 +51,18 @@ class DeskTests(LibraryTestCase):
     def test_parts__in_threads_are_the_same(self):
         client = with_session("ada")
         assert_same_as_urls(client, collect(client, "/v2/busy-desk/"), urls_of("v2"))
+
+    def test_cache_page__a_part_takes_the_page_that_the_url_left(self):
+        client = with_session("ada", HTTP_ACCEPT="application/json")
+        assert len(answer(client, "/v2/branches/")) == 2
+        Branch.objects.create(name="East")
+        assert len(collect(client, "/v2/desk/")["branches"]) == 2
+
+    def test_cache_page__a_part_leaves_no_page(self):
+        client = with_session("ada", HTTP_ACCEPT="application/json")
+        assert len(collect(client, "/v2/desk/")["branches"]) == 2
+        Branch.objects.create(name="East")
+        assert len(collect(client, "/v2/desk/")["branches"]) == 3
 
     def test_links__lead_to_the_next_page_of_the_endpoint(self):
         client = with_session("ada")

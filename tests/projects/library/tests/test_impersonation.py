@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from partstream.testing import collect
@@ -22,9 +23,18 @@ def acting_as(name, *, librarian="grace"):
 
 class ImpersonationTests(LibraryTestCase):
     def test_parts__are_those_of_the_reader(self):
-        for client in (acting_as("ada"), with_session("grace", HTTP_X_ACTS_AS="ada")):
+        for client in (
+            acting_as("ada"),
+            with_session("grace", HTTP_X_ACTS_AS="ada"),
+            with_jwt("grace", HTTP_X_ACTS_AS="ada"),
+        ):
+            cache.clear()
             parts = collect(client, "/v2/desk/")
-            assert parts["account"] == {"username": "ada", "is_staff": False}
+            assert parts["account"] == {
+                "username": "ada",
+                "is_staff": False,
+                "helped_by": "grace",
+            }
             assert_same_as_urls(client, parts, urls_of("v2"))
 
     def test_header__of_a_reader_changes_nothing(self):
