@@ -45,11 +45,11 @@ def view_problem(callback: Any) -> str | None:
     if not isinstance(view_class, type) or not issubclass(view_class, APIView):
         return f"{name} is no view of Django REST Framework. Write a loader that calls its code."
     if getattr(view_class, "view_is_async", False):
-        return f"{name} is asynchronous. Write an async def loader that calls its code."
+        return _asynchronous(name)
     if getattr(_without_csrf_exempt(callback), "__code__", None) not in _AS_VIEW:
         return (
-            f"{name} has a decorator in the URLconf, which a part would not run. Put it on the "
-            f'class: @method_decorator(..., name="dispatch").'
+            f"{name} has a decorator in the URLconf, or an as_view() of its own, which a part "
+            'would not run. Put it on the class: @method_decorator(..., name="dispatch").'
         )
     actions = getattr(callback, "actions", None)
     if actions is None:
@@ -68,6 +68,8 @@ def class_problem(view_class: Any, action: str | None) -> str | None:
             'Write the name, for example endpoint("orders-list").'
         )
     name = view_class.__name__
+    if getattr(view_class, "view_is_async", False):
+        return _asynchronous(name)
     if _has_parts(view_class, action):
         return f"{name} has parts itself. Declare its parts here, or name another endpoint."
     if not issubclass(view_class, ViewSetMixin):
@@ -83,6 +85,10 @@ def class_problem(view_class: Any, action: str | None) -> str | None:
     if method is None or action in _WRITING or "get" not in answers:
         return f"{name} has no action {action!r} that answers GET."
     return None
+
+
+def _asynchronous(name: str) -> str:
+    return f"{name} is asynchronous. Write an async def loader that calls its code."
 
 
 def _has_parts(view_class: Any, action: str | None) -> bool:

@@ -81,6 +81,15 @@ class BusyRecentDesk(RecentDesk):
     executor = "partstream.backends.executors.threads.ThreadExecutor"
 
 
+class OldVersion(HybridProgressiveView):
+    """A part of version 1 for a page that was not changed yet, and one that all readers share."""
+
+    parts = [
+        ("book", lazy(endpoint("v1:book-detail", kwargs={"slug": "orlando"}))),
+        ("shared_branches", lazy(cached_for(60, shared=True)(endpoint("branches")))),
+    ]
+
+
 class OddDesk(HybridProgressiveView):
     """Endpoints that have no data."""
 

@@ -39,6 +39,7 @@ api = [
         "busy-desk/recent/<slug:slug>/",
         include(dashboards.BusyRecentDesk.urls(name="busy-recent-desk")),
     ),
+    path("old-version/", include(dashboards.OldVersion.urls(name="old-version"))),
     path("odd-desk/", include(dashboards.OddDesk.urls(name="odd-desk"))),
 ]
 

@@ -23,6 +23,7 @@ from partstream import endpoint, lazy
 from partstream.schemas import returns
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 
+from .errors import BookLost
 from .filters import BookFilter, LoanFilter
 from .models import Author, Book, Branch, Loan, Receipt
 from .pagination import Soonest, Windows
@@ -101,6 +102,8 @@ class LoanViewSet(viewsets.ReadOnlyModelViewSet):
         """Makes a receipt; too late if the book is late itself."""
         loan = self.get_object()
         receipt = Receipt.objects.create(loan=loan)
+        if loan.due.year < 2020:
+            raise BookLost("This book is lost.")
         if loan.due.year < 2026:
             raise ValidationError({"due": ["This loan is late."]})
         return Response(ReceiptSerializer(receipt).data)

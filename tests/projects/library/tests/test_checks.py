@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from adrf.decorators import api_view as async_api_view
+from adrf.viewsets import ViewSet as AsyncViewSet
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.urls import include, path
+from rest_framework.response import Response
 
 from partstream import HybridProgressiveView, endpoint, lazy
-from tests.projects.library import dashboards, urls
+from partstream.exceptions import Misuse
+from tests.projects.library import dashboards, urls, views
 
 from .base import make_library, with_session
+
+ASYNC = "is asynchronous. Write an async def loader that calls its code."
 
 
 def ids(messages):
@@ -39,6 +45,21 @@ class AsyncDesk(HybridProgressiveView):
     parts = [("news", lazy(endpoint("news")))]
 
 
+class AsyncNames(AsyncViewSet):
+    async def list(self, request):
+        return Response({"names": []})
+
+
+class SyncNames(AsyncViewSet):
+    def list(self, request):
+        return Response({"names": []})
+
+
+@async_api_view(["GET"])
+async def async_names(request):
+    return Response({"names": []})
+
+
 class URLconf:
     def __init__(self, *added):
         added_api = [*urls.api, *added]
@@ -56,13 +77,41 @@ def test_check__names_threads_inside_the_transaction(settings):
 def test_async_endpoint__is_refused_by_check_and_at_its_first_use(settings, db, caplog):
     settings.ROOT_URLCONF = URLconf(path("x/", include(AsyncDesk.urls(name="x"))))
     [message] = run_checks()
-    text = "NewsView is asynchronous. Write an async def loader that calls its code."
+    text = f"NewsView {ASYNC}"
     assert message.id == "partstream.E004"
     assert text in message.msg
     make_library()
     [error] = with_session("ada").get("/v1/x/").json()["errors"]
     assert error["code"] == "part_failed"
     assert text in caplog.text
+
+
+def test_async_endpoint__as_a_class_is_refused_where_it_is_declared():
+    for view, action in ((views.NewsView, None), (AsyncNames, "list"), (async_names, None)):
+        with pytest.raises(Misuse, match=ASYNC):
+            endpoint(view, action=action)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (AsyncNames.as_view({"get": "list"}), ASYNC),
+        (async_names, ASYNC),
+        # Its as_view() is the package's, and may do anything.
+        (SyncNames.as_view({"get": "list"}), "or an as_view() of its own, which a part would not"),
+    ],
+    ids=["view set", "function", "view set without async"],
+)
+def test_async_endpoint__of_any_kind_is_named_by_check(settings, view, message):
+    class Names(HybridProgressiveView):
+        parts = [("names", lazy(endpoint("names")))]
+
+    settings.ROOT_URLCONF = URLconf(
+        path("names/", view, name="names"), path("x/", include(Names.urls()))
+    )
+    [found] = run_checks()
+    assert found.id == "partstream.E004"
+    assert message in found.msg
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

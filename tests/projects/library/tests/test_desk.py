@@ -71,6 +71,24 @@ class DeskTests(LibraryTestCase):
         assert [book["slug"] for book in next_page["results"]] == ["max-havelaar"]
         assert len(answer(client, parts["loans"]["next"])["results"]) == 1
 
+    def test_page__in_a_browser_shows_the_same(self):
+        client = with_session("ada")
+        page = client.get("/v2/desk/", HTTP_ACCEPT="text/html,application/xhtml+xml,*/*;q=0.8")
+        assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert "&quot;username&quot;: &quot;ada&quot;" in page.content.decode()
+
+    def test_name__with_a_version_is_of_that_version(self):
+        client = with_session("ada")
+        parts = collect(client, "/v2/old-version/")
+        assert parts["book"] == answer(client, "/v1/books/orlando/")
+        assert parts["shared_branches"] == answer(client, "/v2/branches/")
+
+    def test_methods__that_are_not_get_are_as_of_any_view(self):
+        client = with_session("ada")
+        assert client.head("/v2/desk/").status_code == 200
+        assert client.options("/v2/desk/").json()["name"] == "Desk"
+        assert client.post("/v2/desk/").status_code == 405
+
     def test_lines__are_few(self):
         mounting = [line for line in inspect.getsource(urls).splitlines() if ".Desk." in line]
         lines = inspect.getsource(dashboards.Desk).splitlines() + mounting

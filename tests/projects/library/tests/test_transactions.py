@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from threading import Event
 from unittest import mock
 
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from partstream.testing import close_connections, collect
 from tests.projects.library import views
-from tests.projects.library.models import Receipt, Visit
+from tests.projects.library.models import Loan, Receipt, Visit
 from tests.projects.oracle import assert_same_as_urls
 
 from .base import IN_TIME, LATE, make_library, with_session
@@ -35,6 +36,31 @@ class TransactionTests(TransactionTestCase):
         assert self.client.get(f"/v1/loans/{LATE}/receipt/").status_code == 400
         assert found["visits"] == 1
         assert (Visit.objects.count(), Receipt.objects.count()) == (1, 0)
+
+    def test_request__survives_a_handler_that_marks_its_transaction(self):
+        Loan.objects.filter(pk=IN_TIME).update(due=date(2019, 1, 1))
+        for desk in ("desk", "busy-desk"):
+            found = collect(self.client, f"/v1/{desk}/loans/{IN_TIME}/", allow_errors=True)
+            assert found.errors["receipt"]["code"] == "part_invalid"
+            assert found.errors["receipt"]["problems"] == {"detail": "This book is lost."}
+            assert Receipt.objects.count() == 0
+        own = self.client.get(f"/v1/loans/{IN_TIME}/receipt/")
+        assert (own.status_code, own.json()) == (409, {"detail": "This book is lost."})
+        assert (Visit.objects.count(), Receipt.objects.count()) == (2, 0)
+
+    def test_on_commit__of_an_endpoint_runs_if_it_answered(self):
+        sent = []
+
+        def receipt(view, request, **kwargs):
+            transaction.on_commit(lambda: sent.append(str(view.kwargs["pk"])))
+            return answer_of(view, request, **kwargs)
+
+        answer_of = views.LoanViewSet.receipt
+        with mock.patch.object(views.LoanViewSet, "receipt", receipt):
+            for desk in ("desk", "busy-desk"):
+                for loan in (LATE, IN_TIME):
+                    collect(self.client, f"/v1/{desk}/loans/{loan}/", allow_errors=True)
+        assert sent == [str(IN_TIME)] * 2
 
     def test_request__keeps_what_an_endpoint_wrote_that_answered(self):
         parts = collect(self.client, f"/v1/desk/loans/{IN_TIME}/")
