@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import inspect
+from io import StringIO
 
 from django.core.cache import cache
+from django.core.management import call_command
 
 from partstream.testing import collect, inline
 from tests.projects.library import dashboards, urls
@@ -99,6 +101,15 @@ class DeskTests(LibraryTestCase):
     def test_visitor__is_refused_as_by_the_endpoints(self):
         client = self.client_class()
         assert client.get("/v1/desk/").status_code == client.get("/v1/books/").status_code == 403
+
+
+class CommandTests(LibraryTestCase):
+    def test_partstream_walk__shows_the_parts_of_a_reader(self):
+        said = StringIO()
+        call_command("partstream_walk", "/v2/desk/", user="ada", stdout=said)
+        for name in PATHS:
+            assert name in said.getvalue()
+        assert "failed" not in said.getvalue()
 
 
 class FilterTests(LibraryTestCase):

@@ -89,6 +89,14 @@ class OtherAuthenticatorTests(LibraryTestCase):
         assert found["account"]["username"] == "ada"
         assert found.errors["payroll"]["code"] == "part_forbidden"
 
+    def test_part__is_not_the_librarians_whose_token_acts_as_a_reader(self):
+        client = with_jwt("grace", HTTP_X_ACTS_AS="ada")
+        assert answer(client, "/v1/payroll/")["names"][0] == "grace"
+        found = collect(client, "/v1/staff-desk/", allow_errors=True)
+        assert found["account"]["helped_by"] == "grace"
+        assert found.errors["payroll"]["code"] == "part_forbidden"
+        assert "grace@" not in str(found.errors)
+
     def test_token__wins_over_nothing(self):
         client = APIClient(HTTP_AUTHORIZATION="Bearer broken")
         assert client.get("/v1/desk/").status_code == client.get("/v1/books/").status_code

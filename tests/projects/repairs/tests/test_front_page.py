@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import inspect
+from io import StringIO
 
+from django.core.management import call_command
 from django.test import override_settings
 
 from partstream.testing import collect, inline
@@ -77,6 +79,15 @@ class FrontPageTests(RepairsTestCase):
         lines = inspect.getsource(dashboards.FrontPage).splitlines() + mounting
         assert len(dashboards.FrontPage.parts) == 10
         assert len(lines) <= 20
+
+
+class CommandTests(RepairsTestCase):
+    def test_partstream_walk__shows_the_parts_of_a_workshop(self):
+        said = StringIO()
+        url = "http://north.workshops.example/api/front/"
+        call_command("partstream_walk", url, user="north-owner", stdout=said)
+        for name in URLS:
+            assert name in said.getvalue()
 
 
 class CamelCaseTests(RepairsTestCase):
