@@ -16,6 +16,7 @@ from rest_framework.serializers import BaseSerializer
 from .exceptions import Misuse, PartstreamError
 from .logs import get_logger
 from .parts.declaration import LazyPart, PartList
+from .parts.endpoints import Endpoint
 from .parts.loader import Loader
 
 logger = get_logger("partstream.parts")
@@ -114,6 +115,13 @@ def _within(found: Any, view_class: type) -> Any:
         return found.func
     # Of bound methods and class methods, then of decorators.
     return getattr(found, "__func__", None) or getattr(found, "__wrapped__", None)
+
+
+def endpoint_of(part: Any) -> Endpoint | None:
+    """The endpoint that a part is made of; None: it is made of something else."""
+    loader = part.loader if isinstance(part, LazyPart) else None
+    function = loader.function if isinstance(loader, Loader) else None
+    return function if isinstance(function, Endpoint) else None
 
 
 def declared_parts(view: Any) -> dict[str, Any]:

@@ -150,8 +150,3 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         path = self._state_of(request).request._request.path
         base = escape_uri_path(path.removesuffix(self._routes[self.delivery]))
         return {delivery: base + route for delivery, route in self._routes.items()}
-
-    def _get_walk_path(self, request: Request) -> str | None:
-        if self.delivery is None or self.delivery == "walk":
-            return None
-        return super()._get_walk_path(request)

@@ -12,6 +12,7 @@ from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Final
 
 from drf_spectacular.extensions import OpenApiViewExtension
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import (
     ComponentRegistry,
@@ -27,7 +28,8 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
 from partstream.conf import get_settings
-from partstream.schemas import declared_parts, returned_by
+from partstream.parts.endpoints import Endpoint
+from partstream.schemas import declared_parts, endpoint_of, returned_by
 from partstream.security.validation import PART_NAME, TOKEN
 from partstream.views import HybridProgressiveView, ProgressiveView
 from partstream.viewsets import ProgressiveViewSetMixin
@@ -318,11 +320,29 @@ def schema_of_part(auto_schema: AutoSchema, part: Any) -> dict[str, Any]:
     """
     returned = returned_by(part, type(auto_schema.view))
     if returned is None:
-        return {}
+        return _schema_of_endpoint(auto_schema, endpoint_of(part))
     serializer_class: Any = returned.serializer_class
     component = auto_schema.resolve_serializer(serializer_class, "response")
     schema = component.ref if component else {}
     return build_array_type(schema) if returned.many else schema
+
+
+def _schema_of_endpoint(auto_schema: Any, endpoint: Endpoint | None) -> dict[str, Any]:
+    """The schema of what an endpoint answers; empty where nothing is known."""
+    callbacks = [] if endpoint is None else endpoint.find_views()
+    enumerator: Any = EndpointEnumerator()
+    generator: Any = SchemaGenerator()  # type: ignore[no-untyped-call]
+    for path, path_regex, method, callback in enumerator.get_api_endpoints():
+        if method == "GET" and callback in callbacks:
+            view = generator.create_view(callback, method)
+            view.request = spectacular_settings.GET_MOCK_REQUEST(method, path, view, None)
+            path = generator.coerce_path(path, method, view)
+            registry = auto_schema.registry
+            found: Any = view.schema.get_operation(path, path_regex, "^/", method, registry) or {}
+            for key in ("responses", "200", "content", "application/json", "schema"):
+                found = found.get(key, {})
+            return dict(found)
+    return {}
 
 
 def _is_ours(found: Any) -> bool:

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 from django.db import connections
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -32,6 +31,7 @@ from partstream.wire.renderers import own_json_renderer, rendered
 from partstream.wire.responses import LONGEST_LINK, PartsResponse
 
 from .guard import GuardMixin
+from .request_state import RequestState
 
 logger = get_logger("partstream.parts")
 
@@ -132,9 +132,14 @@ class PartsMixin(GuardMixin):
         """The resolver of this request. The parts are declared once per request."""
         state = self._state_of(request)
         if state.resolver is None:
-            seen = self._find_loader_request(request)
-            if seen is not request:
-                self.request = state.loader_request = seen
+            seen: Any = state.loader_request or request
+            if (
+                seen is request
+                and request._request.META.get("QUERY_STRING")
+                and self._has_protocol_parameters(request)
+            ):
+                seen = self._make_loader_request(state, request._request.path)
+            settings = get_settings()
             described = self.get_parts_manifest()
             parts = self._make_part_list(described)
             state.resolver = Resolver(
@@ -144,32 +149,29 @@ class PartsMixin(GuardMixin):
                 described,
                 executor=self.get_executor(),
                 get_scope=self.make_scope,
-                observation=observation_of(
-                    request._request, debugs=get_settings().ENABLE_DEBUG_LOGGING
-                ),
+                timeout=settings.PART_TIMEOUT,
+                observation=observation_of(request._request, debugs=settings.ENABLE_DEBUG_LOGGING),
                 fresh=self._is_fresh(request),
             )
         return state.resolver
 
-    def _find_loader_request(self, request: Request) -> Any:
-        """The request that loaders see: this one, if it is the walk's own without a cursor."""
-        path = self._get_walk_path(request)
-        if path is None and not self._has_protocol_parameters(request):
-            return request
-        if path is None:
-            path = request._request.path
-        return LoaderRequest(request, path, self.get_protocol_parameters())
+    def _take_walk_path(self, request: Request) -> None:
+        """Let loaders see the walk's path, on a route that has another one."""
+        state, link = self._state_of(request), self.get_links(request).get("walk")
+        if state.resolver is None and link is not None:
+            path = unquote(link)
+            if path != request._request.path:
+                self._make_loader_request(state, path)
 
-    def _get_walk_path(self, request: Request) -> str | None:
-        """The walk's path, not escaped; None: it is this request's."""
-        link = self.get_links(request).get("walk")
-        path = None if link is None else unquote(link)
-        return None if path == request._request.path else path
+    def _make_loader_request(self, state: RequestState, path: str) -> LoaderRequest:
+        """The request that loaders see; from now on it is the view's, too."""
+        made = LoaderRequest(state.request, path, self.get_protocol_parameters)
+        self.request = state.loader_request = made
+        return made
 
     def _has_protocol_parameters(self, request: Request) -> bool:
-        return bool(request._request.META.get("QUERY_STRING")) and not (
-            self.get_protocol_parameters().isdisjoint(request.query_params)
-        )
+        """Whether the query, which is not empty, has a parameter that loaders do not see."""
+        return not self.get_protocol_parameters().isdisjoint(request.query_params)
 
     def make_scope(self, request: Request) -> Scope:
         """What cache entries of this request depend on."""
@@ -193,8 +195,6 @@ class PartsMixin(GuardMixin):
 
     def _delivered(self, request: Request, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes with their data as the view's own JSON renderer writes it, if it has one."""
-        if type(vars(request).get("accepted_renderer")) is JSONRenderer:
-            return outcomes
         renderer = own_json_renderer(self.get_renderers())
         if renderer is None:
             return outcomes

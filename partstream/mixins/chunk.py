@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -97,7 +98,8 @@ class ChunkMixin(PartsMixin):
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
             self._state_of(request).leaves_work = True
-        outcomes = self._delivered(request, outcomes)
+        if type(request.accepted_renderer) is not JSONRenderer:
+            outcomes = self._delivered(request, outcomes)
         failed = [outcome for outcome in outcomes if outcome.failure is not None]
         slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
         # The first request of a walk has no cursor, so it cannot be repeated.

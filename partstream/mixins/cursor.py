@@ -120,11 +120,9 @@ class CursorMixin(PartsMixin):
         return self._get_query(request).breaks_no_rule
 
     def _has_protocol_parameters(self, request: Request) -> bool:
-        query = self._get_query(request)
-        if query.is_empty:
-            return False
         # A query without others is one token.
-        return not query.has_others or super()._has_protocol_parameters(request)
+        has_others = self._get_query(request).has_others
+        return not has_others or super()._has_protocol_parameters(request)
 
     def _get_query(self, request: Request) -> WalkQuery:
         state = self._state_of(request)

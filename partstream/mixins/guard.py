@@ -227,8 +227,6 @@ class GuardMixin(_Base):
         """Handle a request, with its id set for the log."""
         before = request_ids.current.get()
         request_ids.current.set(request_ids.request_id(request))
-        # DRF will write the user that it finds to the same place.
-        request._partstream_user = vars(request).get("user")  # type: ignore[attr-defined]
         try:
             return super().dispatch(request, *args, **kwargs)
         finally:
@@ -244,7 +242,10 @@ class GuardMixin(_Base):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a denied address or a malformed request before doing anything else."""
-        admit(request._request, self.get_protocol_parameters, plain=self._is_plain(request))
+        django_request = request._request
+        admit(django_request, self.get_protocol_parameters, plain=self._is_plain(request))
+        # DRF will write the user that it finds to the same place.
+        request._partstream_user = getattr(django_request, "user", None)  # type: ignore[attr-defined]
         super().initial(request, *args, **kwargs)
 
     def perform_authentication(self, request: Request) -> None:
@@ -312,8 +313,9 @@ class GuardMixin(_Base):
         response = super().finalize_response(request, response, *args, **kwargs)
         if state is not None and state.loader_request is not None:
             state.loader_request.give_back()
-            if isinstance(response, Response):
-                response.renderer_context["request"] = request  # type: ignore[attr-defined]
+            context = getattr(response, "renderer_context", None)
+            if context is not None:
+                context["request"] = request
         headers = response.headers
         if not isinstance(response, PartsResponse):
             _keep_error_keys(response)

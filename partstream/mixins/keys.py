@@ -86,6 +86,7 @@ class KeyAccessMixin(PartsMixin):
         """
         keys = validate_keys(request.query_params.getlist("keys"), self.get_max_keys_per_request())
         self.identity_of(request)
+        self._take_walk_path(request)
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         positions = sorted(layout.index.get(key, -1) for key in keys)

@@ -41,6 +41,7 @@ class ManifestMixin(PartsMixin):
         Raises:
             Misuse: When ``get_parts_manifest()`` returned something that is not JSON.
         """
+        self._take_walk_path(request)
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         entries: dict[str, dict[str, Any]] = {}

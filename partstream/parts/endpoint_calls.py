@@ -61,7 +61,7 @@ def accept_of(request: Request) -> str:
     return _JSON + separator + parameters
 
 
-def sub_request(request: Request, path: str, query: str, match: ResolverMatch) -> Any:
+def sub_request(request: Any, path: str, query: str, match: ResolverMatch) -> Any:
     """A copy of Django's request that asks for another URL.
 
     It shares what middleware has set: session, messages, attributes of the project's own. It has no
@@ -74,10 +74,10 @@ def sub_request(request: Request, path: str, query: str, match: ResolverMatch) -
         vars(made).pop(name, None)
     # DRF wrote the user that it authenticated to Django's request. An endpoint with other
     # authenticators must find the one that the middleware had found.
-    if hasattr(outer, "_partstream_user"):
+    if hasattr(request, "_partstream_user"):
         vars(made).pop("user", None)
-        if outer._partstream_user is not None:
-            made.user = outer._partstream_user
+        if request._partstream_user is not None:
+            made.user = request._partstream_user
     made.method, made.resolver_match = "GET", match
     made.content_type, made.content_params = "", {}
     made._stream, made._read_started = io.BytesIO(), False

@@ -129,19 +129,24 @@ def _names_of(resolver: URLResolver, view_class: type, action: str | None) -> tu
     )
 
 
-@lru_cache(maxsize=256)
-def name_problem(resolver: URLResolver, name: str) -> str | None:
-    """Why the views of a URL name cannot be made a part; None: they can.
+def views_named(resolver: URLResolver, name: str) -> list[Any]:
+    """The views of a URL name, which versioning may give a namespace.
 
     Args:
         resolver: The URLconf's.
-        name: The name. Versioning may put a namespace before it.
+        name: The name.
     """
-    callbacks = [
+    return [
         callback
         for other, callback in _walk(resolver.url_patterns, ())
         if other is not None and (other == name or other.endswith(f":{name}"))
     ]
+
+
+@lru_cache(maxsize=256)
+def name_problem(resolver: URLResolver, name: str) -> str | None:
+    """Why the views of a URL name cannot be made a part; None: they can. See `views_named`."""
+    callbacks = views_named(resolver, name)
     if not callbacks:
         return f"no URL is named {name!r}. Use a name of your URLconf, for example orders-list."
     problems = list(map(view_problem, callbacks))

@@ -21,7 +21,7 @@ from partstream.isolation.transactions import request_transactions
 
 from .endpoint_addresses import find_address
 from .endpoint_calls import accept_of, admits, data_of, failed, make_view, sub_request
-from .endpoint_routes import class_problem, name_of, name_problem
+from .endpoint_routes import class_problem, name_of, name_problem, views_named
 from .loader import Loader
 
 Arguments = Mapping[str, Any] | Callable[..., Mapping[str, Any]] | None
@@ -51,6 +51,13 @@ class Endpoint:
         problem = name_problem(get_resolver(get_urlconf()), self._name())
         if problem is not None:
             raise Misuse(f"{self.__qualname__}: {problem}")
+
+    def find_views(self) -> list[Any]:
+        """What ``as_view()`` returned for the routes of this endpoint; empty: there are none."""
+        try:
+            return views_named(get_resolver(get_urlconf()), self._name())
+        except Misuse:
+            return []
 
     def __call__(self, request: Request, **dependencies: Any) -> Any:
         """The data that the endpoint answers with.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from django.http import HttpRequest, QueryDict
@@ -58,41 +58,74 @@ def readdressed(
 class LoaderRequest(Request):
     """A DRF request without the protocol's parameters, with the path of the walk.
 
-    Links that a loader makes from it are the same in every delivery, and none has a token. The copy
-    of Django's request is made when something first needs it.
+    Links that a loader makes from it are the same in every delivery, and none has a token. Most
+    loaders do not look at their request, so what it takes from the original, and the copy of
+    Django's request, are made when something first needs them.
 
     Args:
         original: The request that the view answers.
         path: The walk's path, not escaped.
-        protocol: Names of the protocol's query parameters.
+        get_protocol: Returns the names of the protocol's query parameters.
     """
 
-    def __init__(self, original: Request, path: str, protocol: Iterable[str]) -> None:
-        attributes = vars(self)
-        attributes.update(vars(original))
-        # The property below makes it.
-        self._original = attributes.pop("_request")
+    #: Two threads may make it at once; both have the one that was first.
+    _partstream_made: HttpRequest | None = None
+
+    def __init__(
+        self, original: Request, path: str, get_protocol: Callable[[], Iterable[str]]
+    ) -> None:
+        self._original = original
         self._path = path
-        self._protocol = protocol
+        self._get_protocol = get_protocol
+        self._is_filled = False
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute of the original, such as its version, or of Django's request."""
+        known = vars(self)
+        if not known["_is_filled"]:
+            for key, value in vars(self._original).items():
+                if key != "_request":
+                    known.setdefault(key, value)
+            self._is_filled = True
+            if name in known:
+                return known[name]
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    @property
+    def user(self) -> Any:
+        """The client's user, see DRF's class."""
+        return self._original.user
+
+    @user.setter
+    def user(self, value: Any) -> None:
+        self._original.user = value
+
+    @property
+    def auth(self) -> Any:
+        """The client's credential, see DRF's class."""
+        return self._original.auth
+
+    @auth.setter
+    def auth(self, value: Any) -> None:
+        self._original.auth = value
 
     @property
     def _request(self) -> HttpRequest:  # type: ignore[override]
         """Django's request, for DRF's class."""
-        made: HttpRequest | None = vars(self).get("_partstream_made")
+        made = self._partstream_made
         if made is None:
-            query = self._original.GET.copy()
-            for name in self._protocol:
+            original = self._original._request
+            query = original.GET.copy()
+            for name in self._get_protocol():
                 query.pop(name, None)
-            seen = readdressed(self._original, self._path, query.urlencode())
-            # Two threads may get here at once; both have the one that was first.
+            seen = readdressed(original, self._path, query.urlencode())
             made = vars(self).setdefault("_partstream_made", seen)
         return made
 
     def give_back(self) -> None:
         """Let Django's CSRF middleware see the token that a loader asked for."""
-        made: HttpRequest | None = vars(self).get("_partstream_made")
-        if made is None:
-            return
-        for name in _CSRF:
-            if name in made.META:
-                self._original.META[name] = made.META[name]
+        made = self._partstream_made
+        if made is not None:
+            for name in _CSRF:
+                if name in made.META:
+                    self._original.META[name] = made.META[name]

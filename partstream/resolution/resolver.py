@@ -14,7 +14,6 @@ from rest_framework.views import APIView
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.hooks import CallHooks
 from partstream.caching.cache_keys import Scope
-from partstream.conf import get_settings
 from partstream.isolation.connections import give_back_pooled
 from partstream.isolation.transactions import atomic_aliases
 from partstream.parts.declaration import LazyPart, PartList
@@ -37,6 +36,7 @@ class Resolver:
         described: What ``get_parts_manifest()`` adds to the manifest.
         request: The request that loaders see.
         get_scope: Returns what `cached_for` keys depend on; called in the request's thread.
+        timeout: Seconds for loaders without a timeout of their own; None: no limit.
         observation: What is noted of the parts; None: nothing wants to know it.
         fresh: Whether `cached_for` entries are ignored and replaced.
     """
@@ -50,6 +50,7 @@ class Resolver:
         *,
         executor: Executor,
         get_scope: Callable[[Request], Scope],
+        timeout: float | None = None,
         observation: Observation | None = None,
         fresh: bool = False,
     ) -> None:
@@ -62,7 +63,7 @@ class Resolver:
             described,
             get_scope=get_scope,
             executor=executor,
-            timeout=get_settings().PART_TIMEOUT,
+            timeout=timeout,
         )
         self._fresh = fresh
         #: The number of outcomes that observers know.

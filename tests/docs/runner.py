@@ -216,7 +216,10 @@ class Page:
         elif program == "make":
             return all(f"\n{target}:" in _text("Makefile") for target in arguments)
         elif program == "pip":
-            return arguments == ["install", "django-partstream"]
+            return arguments[0] == "install" and arguments[1] in (
+                "django-partstream",
+                f"git+{repository()}",
+            )
         elif program == "python":
             if arguments[0] == "manage.py":
                 arguments[:1] = ["-m", "django"]
@@ -233,16 +236,22 @@ class Page:
         split = urlsplit(url)
         if split.netloc != "localhost:8000":
             raise PageError(f"who is {split.netloc}?")
-        headers = {"HTTP_ACCEPT": "*/*", "HTTP_HOST": split.netloc}
+        headers = {"Accept": "*/*", "Host": split.netloc}
         if "-H" in options:
             name, _, value = options["-H"].partition(": ")
-            headers[f"HTTP_{name.upper().replace('-', '_')}"] = value
+            headers[name] = value
         if "-u" in options:
             encoded = base64.b64encode(options["-u"].encode()).decode()
-            headers["HTTP_AUTHORIZATION"] = f"Basic {encoded}"
-        return Client().generic(
-            options.get("-X", "GET"), f"{split.path}?{split.query}".rstrip("?"), **headers
-        )
+            headers["Authorization"] = f"Basic {encoded}"
+        data = "&".join(options.get("-d", ()))
+        method = options.get("-X", "POST" if data else "GET")
+        return self.ask(method, f"{split.path}?{split.query}".rstrip("?"), headers, data)
+
+    def ask(self, method, path, headers, data):
+        """The answer to one request."""
+        form = "application/x-www-form-urlencoded" if data else "application/octet-stream"
+        environ = {f"HTTP_{name.upper().replace('-', '_')}": headers[name] for name in headers}
+        return Client().generic(method, path, data, form, **environ)
 
     def look_for_unread_answer(self):
         if self.answer is not None:
@@ -283,6 +292,11 @@ def _text(name):
     return "\n" + (TREE / name).read_text(encoding="utf-8")
 
 
+def repository():
+    """The URL of the repository, as the package tells it."""
+    return re.search(r'^Source = "(.+)"$', _text("pyproject.toml"), re.MULTILINE)[1]
+
+
 def commands(source):
     """(command, what it prints) of a console block."""
     found = []
@@ -303,6 +317,8 @@ def curl_options(arguments):
     for word in given:
         if word in ("-u", "-X", "-H", "--output", "--write-out"):
             options[word] = next(given)
+        elif word == "-d":
+            options.setdefault(word, []).append(next(given))
         elif word in ("-i", "--silent"):
             options[word] = True
         elif word.startswith("-"):

@@ -14,9 +14,10 @@ from urllib.error import HTTPError
 import pytest
 from rest_framework.throttling import BaseThrottle
 
-from tests.support.marks import leaves_transaction
+from tests.support.marks import leaves_transaction, timed
 
 from .markdown import DOCS, PAGES, README, TREE, blocks
+from .project import Project
 from .runner import (
     NEEDS,
     Page,
@@ -33,15 +34,14 @@ LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
 
 
 @pytest.fixture
-def open_page(tmp_path, monkeypatch, db, django_user_model):
+def open_page(tmp_path, db, django_user_model):
     """Opens pages; two users are there, of whom one is staff."""
     django_user_model.objects.create_user("ada", password="ada")
     django_user_model.objects.create_user("grace", password="grace", is_staff=True)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the README's slow query
     opened = []
 
     def open_page(path):
-        opened.append(Page(path, tmp_path))
+        opened.append((Project if path == README else Page)(path, tmp_path))
         return opened[-1]
 
     yield open_page
@@ -49,7 +49,10 @@ def open_page(tmp_path, monkeypatch, db, django_user_model):
         page.close()
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[timed] if path == README else [], id=path.stem) for path in PAGES],
+)
 @pytest.mark.database
 @leaves_transaction
 def test_page__says_what_is_so(open_page, path):

@@ -293,7 +293,7 @@ def test_readdressed__shares_what_middleware_has_set():
 
 def test_loader_request__is_made_once_for_all_threads():
     request = Request(RequestFactory().get("/a/?cursor=x"))
-    seen = LoaderRequest(request, "/a/", {"cursor"})
+    seen = LoaderRequest(request, "/a/", lambda: {"cursor"})
     barrier, found = threading.Barrier(4), []
 
     def look():

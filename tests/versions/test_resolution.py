@@ -741,7 +741,8 @@ def test_permission__that_crashes_is_logged(resolve, caplog):
     resolve(("hidden", lazy(lambda request: 1, permission_classes=[Crashing])))
     (record,) = [record for record in caplog.records if record.name.startswith("partstream")]
     assert message(record) == (
-        "A permission of part 'hidden' of ServedView failed; the part is hidden."
+        "A permission of part 'hidden' of ServedView failed; the part is hidden. If it looks at "
+        "the view's queryset, write lazy(..., permission_view=...)."
     )
     assert str(record.exc_info[1]) == "password=hunter2"
 

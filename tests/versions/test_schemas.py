@@ -15,7 +15,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
-from rest_framework.generics import ListAPIView
+from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import IsAdminUser
 from rest_framework.response import Response
@@ -25,7 +25,14 @@ from rest_framework.schemas.openapi import SchemaGenerator as DRFsGenerator
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy, safe_call
+from partstream import (
+    HybridProgressiveView,
+    ProgressiveView,
+    cached_for,
+    endpoint,
+    lazy,
+    safe_call,
+)
 from partstream.contrib.drf_spectacular import ProgressiveViewExtension
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin
@@ -744,3 +751,47 @@ def test_returns__leaves_the_function_as_it_is():
 
     assert returns(StockSerializer)(load) is load
     assert not vars(load)
+
+
+# Parts of endpoints
+
+
+class NoteList(ListAPIView):
+    """The notes."""
+
+    queryset = Note.objects.all()
+    serializer_class = NoteSerializer
+    pagination_class = Pages
+
+
+class NoteDetail(RetrieveAPIView):
+    queryset = Note.objects.all()
+    serializer_class = NoteSerializer
+
+
+class Excluded(NoteDetail):
+    schema = None
+
+
+def test_endpoints__have_the_schemas_of_their_own_operations(describe, settings):
+    parts = [
+        ("notes", lazy(endpoint("notes"))),
+        ("note", lazy(endpoint(NoteDetail, kwargs={"pk": 1}))),
+        ("own", lazy(endpoint("notes"), serializer_class=StockSerializer)),
+        ("excluded", lazy(endpoint("excluded", kwargs={"pk": 1}))),
+        ("nowhere", lazy(endpoint("nowhere"))),
+    ]
+    patterns = [
+        path("notes/", NoteList.as_view(), name="notes"),
+        path("notes/<int:pk>/", NoteDetail.as_view(), name="note"),
+        path("excluded/<int:pk>/", Excluded.as_view(), name="excluded"),
+        path("board/", include(view(parts=parts).urls())),
+    ]
+    settings.ROOT_URLCONF = type("URLs", (), {"urlpatterns": patterns})
+    schema = describe(*patterns)
+    found = results(schema["components"]["schemas"])
+    assert found["notes"] == body(schema["paths"]["/notes/"]["get"])
+    assert component(found["notes"]).startswith("Paginated")
+    assert found["note"] == body(schema["paths"]["/notes/{id}/"]["get"])
+    assert component(found["own"]) == "Stock"
+    assert (found["excluded"], found["nowhere"]) == ({}, {})

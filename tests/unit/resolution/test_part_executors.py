@@ -24,6 +24,7 @@ from tests.support.concurrency import (
     in_background,
     wait_until,
 )
+from tests.support.marks import leaves_transaction
 from tests.support.time_budgets import AMPLE
 from tests.support.walk_client import at, get_json, merged, names, walk
 
@@ -387,6 +388,7 @@ def test_timeout__of_the_settings_holds_for_each_part(serve_placed, client, sett
 
 
 @pytest.mark.django_db
+@leaves_transaction
 def test_transaction__is_not_that_of_a_part_in_a_thread(serve_placed, client):
     def is_atomic(request):
         return connection.in_atomic_block
