@@ -21,9 +21,13 @@ from drf_spectacular.plumbing import (
     build_array_type,
     build_object_type,
     get_doc,
+    is_versioning_supported,
+    modify_for_versioning,
+    operation_matches_version,
 )
 from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.exceptions import NotFound
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
@@ -330,19 +334,43 @@ def schema_of_part(auto_schema: AutoSchema, part: Any) -> dict[str, Any]:
 def _schema_of_endpoint(auto_schema: Any, endpoint: Endpoint | None) -> dict[str, Any]:
     """The schema of what an endpoint answers; empty where nothing is known."""
     callbacks = [] if endpoint is None else endpoint.find_views()
+    version = getattr(auto_schema.view.request, "version", None)
     enumerator: Any = EndpointEnumerator()
     generator: Any = SchemaGenerator()  # type: ignore[no-untyped-call]
     for path, path_regex, method, callback in enumerator.get_api_endpoints():
-        if method == "GET" and callback in callbacks:
-            view = generator.create_view(callback, method)
-            view.request = spectacular_settings.GET_MOCK_REQUEST(method, path, view, None)
-            path = generator.coerce_path(path, method, view)
-            registry = auto_schema.registry
-            found: Any = view.schema.get_operation(path, path_regex, "^/", method, registry) or {}
-            for key in ("responses", "200", "content", "application/json", "schema"):
-                found = found.get(key, {})
-            return dict(found)
+        if method != "GET" or callback not in callbacks:
+            continue
+        view = generator.create_view(callback, method)
+        view.request = spectacular_settings.GET_MOCK_REQUEST(method, path, view, None)
+        path = generator.coerce_path(path, method, view)
+        if view.versioning_class is not None:
+            path = _path_in_version(enumerator.patterns, path, view, version)
+            if path is None:
+                continue  # Another route may have this version.
+        registry = auto_schema.registry
+        operation: Any = view.schema.get_operation(path, path_regex, "^/", method, registry) or {}
+        content = operation.get("responses", {}).get("200", {}).get("content", {})
+        for media_type, found in content.items():
+            if media_type.partition(";")[0] == "application/json":
+                return dict(found.get("schema", {}))
+        return {}
     return {}
+
+
+def _path_in_version(patterns: Any, path: str, view: Any, version: str | None) -> str | None:
+    """The path of a view in a version, which the view's request has then; None: it has no such.
+
+    It prepares the view as drf-spectacular's generator does.
+    """
+    version = version or view.versioning_class.default_version
+    if not version or not is_versioning_supported(view.versioning_class):
+        return None
+    modify: Any = modify_for_versioning
+    found: str = modify(patterns, "GET", path, view, version)
+    try:
+        return found if operation_matches_version(view, version) else None
+    except NotFound:  # The view has other versions.
+        return None
 
 
 def _is_ours(found: Any) -> bool:

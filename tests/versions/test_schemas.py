@@ -13,7 +13,7 @@ from django.urls import include, path
 from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers, viewsets
+from rest_framework import serializers, versioning, viewsets
 from rest_framework.decorators import action
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.pagination import PageNumberPagination
@@ -81,10 +81,11 @@ def describe(settings):
     from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.validation import validate_schema
 
-    def describe(*patterns):
+    def describe(*patterns, api_version=None):
         GENERATOR_STATS.reset()
+        generator = SchemaGenerator(patterns=list(patterns), api_version=api_version)
         with GENERATOR_STATS.silence():
-            schema = SchemaGenerator(patterns=list(patterns)).get_schema(public=True)
+            schema = generator.get_schema(public=True)
         assert not GENERATOR_STATS._error_cache
         assert not GENERATOR_STATS._warn_cache
         validate_schema(schema)
@@ -795,3 +796,69 @@ def test_endpoints__have_the_schemas_of_their_own_operations(describe, settings)
     assert found["note"] == body(schema["paths"]["/notes/{id}/"]["get"])
     assert component(found["own"]) == "Stock"
     assert (found["excluded"], found["nowhere"]) == ({}, {})
+
+
+class VersionedNotes(NoteList):
+    """The notes, with another serializer since version 2."""
+
+    def get_serializer_class(self):
+        return StockSerializer if self.request.version == "v2" else NoteSerializer
+
+
+@pytest.mark.parametrize(
+    ("scheme", "prefix"),
+    [
+        (versioning.NamespaceVersioning, "/{}"),
+        (versioning.URLPathVersioning, "/{}"),
+        (versioning.AcceptHeaderVersioning, ""),
+    ],
+)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_endpoints__are_described_in_the_version_of_the_schema(
+    describe, settings, scheme, prefix, version
+):
+    class V12(scheme):
+        default_version = None
+        allowed_versions = ["v1", "v2"]
+
+    class V3(versioning.NamespaceVersioning):
+        allowed_versions = ["v3"]
+
+    board = view(
+        versioning_class=V12,
+        parts=[
+            ("notes", lazy(endpoint("notes"))),
+            ("later", lazy(endpoint("later"))),
+            ("queried", lazy(endpoint("queried"))),
+        ],
+    )
+    api = [
+        path("notes/", VersionedNotes.as_view(versioning_class=V12), name="notes"),
+        path("board/", include(board.urls())),
+    ]
+    if scheme is versioning.NamespaceVersioning:
+        patterns = [
+            path("v1/", include((api, "notes"), namespace="v1")),
+            path("v2/", include((api, "notes"), namespace="v2")),
+        ]
+    elif scheme is versioning.URLPathVersioning:
+        patterns = [path("<str:version>/", include(api))]
+    else:
+        patterns = api
+    later = [path("later/", VersionedNotes.as_view(versioning_class=V3), name="later")]
+    queried = VersionedNotes.as_view(versioning_class=versioning.QueryParameterVersioning)
+    mounted = [
+        *patterns,
+        path("v3/", include((later, "notes"), namespace="v3")),
+        path("queried/", queried, name="queried"),
+    ]
+    settings.ROOT_URLCONF = type("URLs", (), {"urlpatterns": mounted})
+    schema = describe(*patterns, api_version=version)
+    found = results(schema["components"]["schemas"])
+    [own] = schema["paths"][f"{prefix.format(version)}/notes/"]["get"]["responses"]["200"][
+        "content"
+    ].values()
+    assert found["notes"] == own["schema"]
+    expected = {"v1": "PaginatedNoteList", "v2": "PaginatedStockList"}
+    assert component(found["notes"]) == expected[version]
+    assert (found["later"], found["queried"]) == ({}, {})

@@ -35,6 +35,19 @@ def test_migrations__are_those_of_the_models(db):
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
+#: Parts of the desk, and the paths whose answers they have.
+DESCRIBED = {
+    "account": "account/",
+    "books": "books/",
+    "authors": "authors/",
+    "favourite": "books/{slug}/",
+    "branches": "branches/",
+    "loans": "loans/",
+    "statistics": "statistics/",
+}
+BOOKS = {"v1": "Book", "v2": "BookSerializerV2"}
+
+
 class AtomicThreads(dashboards.Desk):
     """Without the decorator that takes it out of the request's transaction."""
 
@@ -127,6 +140,13 @@ def test_schema__of_the_whole_project_has_no_warning(tmp_path, version):
     assert page["description"] == "The page of a book."
     parts = schema["components"]["schemas"]["DeskParts"]["properties"]
     assert list(parts) == [name for name, _ in dashboards.Desk.parts]
+    own = {name: f"/{version}/{path}" for name, path in DESCRIBED.items()}
+    for name, described in own.items():
+        content = paths[described]["get"]["responses"]["200"]["content"]
+        assert parts[name] == content["application/json"]["schema"], name
+    author = schema["components"]["schemas"][BOOKS[version]]["properties"]["author"]
+    assert ("$ref" in str(author)) is (version == "v2")
+    assert parts["partner"] == {}  # It is not in the schema.
     operations = [each["get"]["operationId"] for each in paths.values() if "get" in each]
     assert len(set(operations)) == len(operations)
 
