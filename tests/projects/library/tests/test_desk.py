@@ -6,7 +6,7 @@ from io import StringIO
 from django.core.cache import cache
 from django.core.management import call_command
 
-from partstream.testing import collect, inline
+from partstream.testing import close_connections, collect, inline
 from tests.projects.library import dashboards, urls
 from tests.projects.library.models import Branch
 from tests.projects.oracle import answer, assert_same_as_urls
@@ -65,6 +65,13 @@ class DeskTests(LibraryTestCase):
         assert len(collect(client, "/v2/desk/")["branches"]) == 2
         Branch.objects.create(name="East")
         assert len(collect(client, "/v2/desk/")["branches"]) == 3
+
+    def test_parts__in_real_threads_do_not_see_the_test_which_a_warning_tells(self):
+        client = with_session("ada")
+        with self.assertWarnsRegex(RuntimeWarning, r"partstream\.testing\.inline\(\)"):
+            found = collect(client, "/v2/busy-desk/", allow_errors=True)
+        close_connections()
+        assert found["books"]["count"] == 0
 
     def test_links__lead_to_the_next_page_of_the_endpoint(self):
         client = with_session("ada")
