@@ -20,6 +20,7 @@ from django.test import RequestFactory, override_settings
 from django.utils import timezone, translation
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.test import force_authenticate
 
@@ -40,16 +41,21 @@ BEHAVIOURS = {
     "denied": "part_forbidden",
     "denied_despite_fallback": "part_forbidden",
     "missing": "part_not_found",
+    "invalid": "part_invalid",
+    "throttled": "part_throttled",
     "junk": "not_serializable",
     "nan": "not_serializable",
     "failing_fallback": "part_failed",
     "cancelled": "part_failed",
     "failing_generator": "part_failed",
     "surroundings": None,
+    "address": None,
 }
 #: Language and time zone of every request here.
 SURROUNDINGS = ("en-us", "America/Chicago")
-RETRYABLE = {"part_failed", "closed", "dependency_failed"}
+RETRYABLE = {"part_failed", "closed", "dependency_failed", "part_throttled"}
+#: What a loader sees of its request, in each delivery.
+ADDRESS = ["/made/", []]
 
 json_data = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(0.5),
@@ -142,7 +148,7 @@ def specs(draw: Any, least: int = 1, slow: bool = False, placed: bool = False) -
     return drawn
 
 
-def behave(spec: Spec, dependencies: dict[str, Any]) -> Any:
+def behave(spec: Spec, request: Any, dependencies: dict[str, Any]) -> Any:
     for data in dependencies.values():
         if isinstance(data, (list, dict)):
             data.clear()  # A loader that spoils what it was handed spoils it for nobody else.
@@ -166,12 +172,18 @@ def behave(spec: Spec, dependencies: dict[str, Any]) -> Any:
         raise PermissionDenied(CANARY)
     if spec.behaviour == "missing":
         raise Http404(CANARY)
+    if spec.behaviour == "invalid":
+        raise ValidationError({"field": [CANARY]})
+    if spec.behaviour == "throttled":
+        raise Throttled(7, CANARY)
+    if spec.behaviour == "address":
+        return [request.get_full_path(), sorted(request.query_params)]
     if spec.behaviour == "junk":
         return {"value": object()}
     if spec.behaviour == "nan":
         return float("nan")
     if spec.behaviour == "recurse":
-        return behave(spec, dependencies)
+        return behave(spec, request, dependencies)
     raise ValueError(CANARY)
 
 
@@ -180,13 +192,13 @@ def loader_of(spec: Spec, calls: list[str]) -> Any:
         calls.append(spec.name)
         if spec.slow:
             NEVER.wait(PAUSE)
-        return behave(spec, dependencies)
+        return behave(spec, request, dependencies)
 
     async def coroutine(request: Any, **dependencies: Any) -> Any:
         calls.append(spec.name)
         if spec.slow:
             await asyncio.sleep(PAUSE)
-        return behave(spec, dependencies)
+        return behave(spec, request, dependencies)
 
     loader: Any = coroutine if spec.kind == "coroutine" else plain
     if spec.behaviour in {"fallback", "denied_despite_fallback"}:
@@ -272,6 +284,8 @@ def expected(drawn: list[Spec]) -> dict[str, tuple[str, Any]]:
         if any(outcome(other)[0] == "error" for other in spec.depends_on):
             return "error", "dependency_failed"
         code = BEHAVIOURS[spec.behaviour]
+        if spec.behaviour == "address":
+            return "data", ADDRESS
         return ("data", spec.data) if code is None else ("error", code)
 
     return {name: outcome(name) for name in by_name if visible(name)}

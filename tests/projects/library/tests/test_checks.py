@@ -54,6 +54,13 @@ class AtomicThreads(dashboards.Desk):
     executor = dashboards.BusyDesk.executor
 
 
+class OnePartInThreads(HybridProgressiveView):
+    parts = [
+        ("account", lazy(endpoint("account"))),
+        ("statistics", lazy(endpoint("statistics"), executor=dashboards.BusyDesk.executor)),
+    ]
+
+
 class AsyncDesk(HybridProgressiveView):
     parts = [("news", lazy(endpoint("news")))]
 
@@ -80,11 +87,12 @@ class URLconf:
         self.urlpatterns += urls.urlpatterns[1:]
 
 
-def test_check__names_threads_inside_the_transaction(settings):
-    settings.ROOT_URLCONF = URLconf(path("x/", include(AtomicThreads.urls())))
+@pytest.mark.parametrize("desk", [AtomicThreads, OnePartInThreads])
+def test_check__names_threads_inside_the_transaction(settings, desk):
+    settings.ROOT_URLCONF = URLconf(path("x/", include(desk.urls())))
     [message] = run_checks()
     assert message.id == "partstream.W007"
-    assert "AtomicThreads" in message.msg
+    assert desk.__name__ in message.msg
 
 
 def test_async_endpoint__is_refused_by_check_and_at_its_first_use(settings, db, caplog):
