@@ -35,7 +35,7 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
         executors = executors_in_use(view_class, fixed)
     except ImproperlyConfigured:
         return  # Another check reports it.
-    loaders = _loaders(view_class, fixed)
+    loaders = loaders_of(view_class, fixed)
     package = _tenant_package()
     if package is not None and any(
         not executor.sets_state and _may_use_threads(executor, names, loaders)
@@ -123,7 +123,7 @@ def _green_thread_errors(
             )
 
 
-def _loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str, Loader] | None:
+def loaders_of(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> dict[str, Loader] | None:
     """The loaders of a view's static parts, by name; None: ``get_parts()`` determines them."""
     parts = _lazy_parts(view_class, fixed)
     if parts is None:

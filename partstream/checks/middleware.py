@@ -18,6 +18,7 @@ _HARMLESS: Final = frozenset(
         "corsheaders.middleware.CorsMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
         "django.middleware.gzip.GZipMiddleware",
         "django_guid.middleware.guid_middleware",
@@ -27,6 +28,8 @@ _HARMLESS: Final = frozenset(
         "whitenoise.middleware.WhiteNoiseMiddleware",
     }
 )
+#: The same, of packages whose middleware only watches, or chooses a tenant.
+_HARMLESS_PACKAGES: Final = ("debug_toolbar.", "django_tenants.", "opentelemetry.", "partstream.")
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
@@ -37,7 +40,7 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     before = [
         path
         for path in middleware[: middleware.index(_DELIVERY)]
-        if path not in _HARMLESS and not path.startswith("partstream.")
+        if path not in _HARMLESS and not path.startswith(_HARMLESS_PACKAGES)
     ]
     if not before:
         return []

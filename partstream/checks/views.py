@@ -21,11 +21,9 @@ from partstream.isolation.transactions import request_transactions
 from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.mixins.attributes import KINDS, budget_problem, checked, cursor_parameter
 from partstream.mixins.base import PartsMixin
-from partstream.parts.declaration import LazyPart, PartList
 from partstream.parts.endpoints import Endpoint
-from partstream.parts.loader import Loader
 
-from .executors import are_parts_known, executor_messages, executors_in_use
+from .executors import are_parts_known, executor_messages, executors_in_use, loaders_of
 from .parts import check_parts_exist, part_messages, sharing_messages_of_parts
 
 Messages = list[checks.CheckMessage]
@@ -168,7 +166,8 @@ def _transaction_messages(
 def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
     """Raise `Misuse` if an attribute of a view is invalid."""
     if fixed.get("parts") is not None and view_class.get_parts is PartsMixin.get_parts:
-        _check_endpoints(view_class, view_class.build_part_list(fixed["parts"]))
+        view_class.build_part_list(fixed["parts"])
+        _check_endpoints(view_class, fixed)
     for name in KINDS:
         if fixed.get(name) is not None:
             checked(view_class, name, fixed[name])
@@ -176,12 +175,12 @@ def _check_view(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
         cursor_parameter(view_class, fixed["cursor_query_param"])
 
 
-def _check_endpoints(view_class: type[PartsMixin], part_list: PartList) -> None:
-    for name, part in part_list:
-        loader = part.loader if isinstance(part, LazyPart) else None
-        if isinstance(loader, Loader) and isinstance(loader.function, Endpoint):
+def _check_endpoints(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> None:
+    is_versioned = getattr(view_class, "versioning_class", None) is not None
+    for name, loader in (loaders_of(view_class, fixed) or {}).items():
+        if isinstance(loader.function, Endpoint):
             try:
-                loader.function.check()
+                loader.function.check(is_versioned=is_versioned)
             except Misuse as error:
                 raise Misuse(f"{view_class.__name__}: part {name!r}: {error}") from error
 

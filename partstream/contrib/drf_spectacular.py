@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -347,14 +349,35 @@ def _schema_of_endpoint(auto_schema: Any, endpoint: Endpoint | None) -> dict[str
             path = _path_in_version(enumerator.patterns, path, view, version)
             if path is None:
                 continue  # Another route may have this version.
-        registry = auto_schema.registry
-        operation: Any = view.schema.get_operation(path, path_regex, "^/", method, registry) or {}
-        content = operation.get("responses", {}).get("200", {}).get("content", {})
+        with _undisturbed(auto_schema):
+            operation: Any = view.schema.get_operation(
+                path, path_regex, "^/", method, auto_schema.registry
+            )
+        content = (operation or {}).get("responses", {}).get("200", {}).get("content", {})
         for media_type, found in content.items():
             if media_type.partition(";")[0] == "application/json":
                 return dict(found.get("schema", {}))
         return {}
     return {}
+
+
+@contextmanager
+def _undisturbed(auto_schema: Any) -> Iterator[None]:
+    """Describe something else within: another view of the class may have the same schema object.
+
+    Complaints about that view are those of its own operation.
+    """
+    kept, stats = vars(auto_schema).copy(), cast(Any, GENERATOR_STATS)
+    stats.emit = _ignore
+    try:
+        yield
+    finally:
+        del stats.emit
+        vars(auto_schema).update(kept)
+
+
+def _ignore(msg: str, severity: str) -> None:
+    """Stands in for drf-spectacular's function that counts and prints complaints."""
 
 
 def _path_in_version(patterns: Any, path: str, view: Any, version: str | None) -> str | None:

@@ -177,7 +177,9 @@ class ChunkMixin(PartsMixin):
             return PartsResponse()
         self.identity_of(request)
         names = [resolver.parts.layout.names[index] for index in resolver.parts.visible]
-        outcomes = self._delivered(request, resolver.resolve(names))
+        outcomes = resolver.resolve(names)
+        if type(request.accepted_renderer) is not JSONRenderer:
+            outcomes = self._delivered(request, outcomes)
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -108,7 +109,9 @@ class KeyAccessMixin(PartsMixin):
         if request._request.method == "HEAD":
             return PartsResponse()
         outcomes = resolver.resolve([layout.names[index] for index in positions])
-        outcomes = self._delivered(request, outcomes) + unknown
+        if type(request.accepted_renderer) is not JSONRenderer:
+            outcomes = self._delivered(request, outcomes)
+        outcomes += unknown
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(

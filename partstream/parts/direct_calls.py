@@ -35,6 +35,7 @@ from partstream.logs import get_logger
 
 from .failures import is_refusal
 from .fragment import decode, encode
+from .loader_requests import drf_request
 
 logger = get_logger("partstream.parts")
 
@@ -257,7 +258,7 @@ async def _made_async(
 def _key(call: DirectCall, caching: Caching) -> str | None:
     """The key of the data for these arguments; None if nothing is kept."""
     owner = getattr(call.loader.function, "__self__", None)
-    scope: Scope = getattr(owner, "make_scope", _scope)(_for_view(call.request))
+    scope: Scope = getattr(owner, "make_scope", _scope)(drf_request(call.request))
     name = _own_name(call.loader, owner)
     try:
         given = json.dumps([call.args, call.kwargs], sort_keys=True, allow_nan=False).encode()
@@ -315,13 +316,3 @@ def _scope(request: Request) -> Scope:
     path = request._request.path
     identity = with_dimension(get_identity(request), get_dimension(request))
     return Scope(request, None, identity=identity, path=path)
-
-
-def _for_view(request: Any) -> Request:
-    """DRF's request, even if a loader is called with Django's."""
-    if isinstance(request, Request):
-        return request
-    known = Request(request)
-    if hasattr(request, "user"):
-        known.user = request.user
-    return known

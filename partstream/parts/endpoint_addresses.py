@@ -25,7 +25,7 @@ from rest_framework.settings import api_settings
 
 from partstream.exceptions import Misuse
 
-from .endpoint_routes import name_problem, view_problem
+from .endpoint_routes import full_names, name_problem, view_problem
 
 
 class Address(NamedTuple):
@@ -55,15 +55,9 @@ def find_address(name: str, kwargs: Mapping[str, Any], request: Request) -> Addr
         Misuse: When the name leads nowhere, or to a view that cannot be made a part.
     """
     resolver, prefix = get_resolver(get_urlconf()), get_script_prefix()
-    if request.versioning_scheme is None:
-        try:
-            # 1 and True are equal, but lead to different addresses.
-            values = tuple(sorted((key, type(value), value) for key, value in kwargs.items()))
-            kept = _kept_address(resolver, prefix, get_language(), name, values)
-        except TypeError:  # A value that cannot be hashed.
-            pass
-        else:
-            return Address(kept.path, kept.query, _copied(kept.match))
+    if request.versioning_scheme is None and not kwargs:
+        kept = _kept_address(resolver, prefix, get_language(), name)
+        return Address(kept.path, kept.query, _copied(kept.match))
     try:
         url = reverse(name, kwargs=dict(kwargs), request=request)
     except NoReverseMatch as error:
@@ -72,19 +66,29 @@ def find_address(name: str, kwargs: Mapping[str, Any], request: Request) -> Addr
 
 
 @lru_cache(maxsize=1024)
-def _kept_address(
-    resolver: URLResolver,
-    prefix: str,
-    language: str | None,
-    name: str,
-    values: tuple[tuple[str, type, Any], ...],
-) -> Address:
-    kwargs = {key: value for key, _, value in values}
+def _kept_address(resolver: URLResolver, prefix: str, language: str | None, name: str) -> Address:
+    """The address of a URL without arguments: no converter has made anything of a client's."""
     try:
-        url = reverse_path(name, kwargs=kwargs)
+        url = reverse_path(name)
     except NoReverseMatch as error:
-        raise _not_reversed(resolver, name, kwargs, error) from error
-    return _address_of(resolver, prefix, name, kwargs, url)
+        raise _not_reversed(resolver, name, {}, error) from error
+    return _address_of(resolver, prefix, name, {}, url)
+
+
+def reverse_problem(name: str, kwargs: Mapping[str, Any]) -> str | None:
+    """Why a URL name, which exists, cannot be reversed with these values; None: it can."""
+    try:
+        reverse_path(name, kwargs=dict(kwargs))
+    except NoReverseMatch as error:
+        return _missing_values(name, error)
+    return None
+
+
+def _missing_values(name: str, error: Exception) -> str:
+    names = full_names(get_resolver(get_urlconf()), name)
+    if names and name not in names:
+        return f"{name!r} needs its namespace. Write endpoint({names[0]!r})."
+    return f"{error} Give the values of its route: kwargs={{...}}."
 
 
 def _copied(match: ResolverMatch) -> ResolverMatch:
@@ -102,7 +106,7 @@ def _not_reversed(
         return Misuse(problem)
     if kwargs:
         return Http404(f"{name} takes no {kwargs!r:.200}")
-    return Misuse(f"{error} Give the values of its route: kwargs={{...}}.")
+    return Misuse(_missing_values(name, error))
 
 
 def _address_of(

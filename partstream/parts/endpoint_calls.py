@@ -5,25 +5,34 @@ from __future__ import annotations
 import copy
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from inspect import iscoroutine
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest
+from django.db import connections, transaction
+from django.http import Http404
 from django.urls import ResolverMatch
-from rest_framework.exceptions import APIException, NotAcceptable
+from rest_framework.exceptions import APIException, NotAcceptable, NotFound
+from rest_framework.exceptions import PermissionDenied as drf_denial
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from partstream.backends.executors.coroutines import run_coroutine
 from partstream.exceptions import EndpointFailed
+from partstream.isolation.transactions import atomic_aliases, request_transactions, savepoints
 
 from .fragment import NotSerializable
-from .loader_requests import readdressed
+from .loader_requests import give_back_csrf, readdressed
 
 _JSON: Final = "application/json"
+#: ``Retry-After`` in seconds. It may also be a date, or nonsense.
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 #: What belongs to the client's own exchange: conditions, ranges, a body, encodings.
 _NOT_PASSED_ON: Final = (
     "HTTP_IF_NONE_MATCH",
@@ -84,44 +93,99 @@ def sub_request(request: Any, path: str, query: str, match: ResolverMatch) -> An
     return made
 
 
-def make_view(
-    callback: Any, outer: Request, django_request: HttpRequest, match: ResolverMatch
-) -> Any:
-    """An instance of an endpoint's view, ready for ``dispatch()``.
+class EndpointCall:
+    """One call of an endpoint's view, in the client's name.
 
-    Its own hooks stay, but for those that belong to the client's exchange: the client is known
-    already, was counted already, and gets JSON. Errors are raised, so that no transaction is
-    marked.
+    The view's own hooks stay, but for those that belong to the client's exchange: the client is
+    known already, was counted already, and gets JSON. Errors do not pass the project's
+    ``EXCEPTION_HANDLER``, which may mark a transaction.
 
     Args:
-        callback: What ``as_view()`` returned.
         outer: The request that loaders see.
-        django_request: See `sub_request`.
-        match: The endpoint's route.
+        path: The endpoint's path, not escaped.
+        query: Its query, escaped.
+        match: Its route.
     """
-    view: Any = callback.cls(**callback.initkwargs)
-    actions = getattr(callback, "actions", None)
-    if actions:  # As ViewSetMixin.as_view() does.
-        view.action_map = actions = {"head": actions.get("get"), **actions}
-        for method, name in actions.items():
-            setattr(view, method, getattr(view, name))
-        view.request, view.args, view.kwargs = django_request, match.args, match.kwargs
-    else:
-        view.setup(django_request, *match.args, **match.kwargs)
-    authenticators = _known_authenticators(outer, view.get_authenticators())
-    if authenticators is not None:
-        view.get_authenticators = lambda: authenticators
-    view.get_throttles = list
-    view.perform_content_negotiation = _negotiation(view.get_renderers(), view)
-    view.perform_authentication = _authentication(view.perform_authentication, outer)
-    view.handle_exception = _raising(view.handle_exception)
-    return view
+
+    def __init__(self, outer: Request, path: str, query: str, match: ResolverMatch) -> None:
+        self._outer = outer
+        self._match = match
+        self._request = sub_request(outer, path, query, match)
+        #: What the view raised; its functions refer to the list, and not to this object.
+        self._errors: list[Exception] = []
+        self._view = self._make_view()
+
+    def _make_view(self) -> Any:
+        callback: Any = self._match.func
+        args, kwargs = self._match.args, self._match.kwargs
+        view: Any = callback.cls(**callback.initkwargs)
+        actions = getattr(callback, "actions", None)
+        if actions:  # As ViewSetMixin.as_view() does.
+            view.action_map = actions = {"head": actions.get("get"), **actions}
+            for method, name in actions.items():
+                setattr(view, method, getattr(view, name))
+            view.request, view.args, view.kwargs = self._request, args, kwargs
+        else:
+            view.setup(self._request, *args, **kwargs)
+        authenticators = _known_authenticators(self._outer, view.get_authenticators())
+        if authenticators is not None:
+            view.get_authenticators = lambda: authenticators
+        view.get_throttles = list
+        view.perform_content_negotiation = _negotiation(view)
+        view.perform_authentication = _authentication(view.perform_authentication, self._outer)
+        view.handle_exception = _keeping(view.handle_exception, self._errors)
+        return view
+
+    def run(self) -> Any:
+        """The data that the endpoint answers with.
+
+        Raises:
+            EndpointFailed: When it answers with an error.
+            NotSerializable: When it answers with something else than data.
+        """
+        with ExitStack() as stack:
+            # As Django does for a request; inside the dashboard's transaction there is a savepoint.
+            for alias in request_transactions(self._match.func):
+                if not connections[alias].in_atomic_block:
+                    stack.enter_context(transaction.atomic(using=alias))
+            return data_of(self._dispatch(), self._view)
+
+    def is_admitted(self, *, shared: bool) -> bool:
+        """Whether the endpoint's permissions grant this client what a cache may have.
+
+        Permissions of one object are asked by the view's own code. So an entry that clients share
+        is for nobody, if the endpoint has such permissions and may answer with one object.
+
+        Args:
+            shared: Whether clients share the entry.
+        """
+        if shared and _may_judge_an_object(self._view):
+            return False
+        self._view.get = _answer_nothing
+        try:
+            with savepoints(atomic_aliases()):
+                return bool(self._dispatch().status_code < 300)
+        except Exception:  # noqa: BLE001 - the loader meets the same, and the boundary logs it
+            return False
+
+    def _dispatch(self) -> Any:
+        match = self._match
+        response = self._view.dispatch(self._request, *match.args, **match.kwargs)
+        if iscoroutine(response):
+            response = run_coroutine(response)
+        give_back_csrf(self._request, self._outer._request)
+        if self._errors:
+            error = self._errors[0]
+            if isinstance(error, APIException):
+                raise failed(error) from error
+            raise error
+        return response
 
 
 def _known_authenticators(outer: Request, own: Sequence[Any]) -> list[Any] | None:
     """The dashboard's authenticators, which know the client; None: the endpoint has others."""
-    theirs = outer.authenticators or []
-    if [type(each) for each in own] != [type(each) for each in theirs]:
+    theirs = outer.authenticators
+    if not theirs or list(map(_settings_of, own)) != list(map(_settings_of, theirs)):
         return None
     # What they set on DRF's request, such as the member of staff who acts as this user.
     told = {
@@ -129,14 +193,20 @@ def _known_authenticators(outer: Request, own: Sequence[Any]) -> list[Any] | Non
         for name, value in vars(outer).items()
         if name not in _OF_DRF and not name.startswith("_")
     }
+    user, winner = outer.user, outer.successful_authenticator
+    if winner is None and user is not None and user.is_authenticated:
+        winner = theirs[0]  # The dashboard itself has set the user.
     found = []
     for each in theirs:
         # A copy, so that isinstance() and authenticate_header() tell the same.
         known: Any = copy.copy(each)
-        answer = (outer.user, outer.auth) if each is outer.successful_authenticator else None
-        known.authenticate = _answering(answer, told)
+        known.authenticate = _answering((user, outer.auth) if each is winner else None, told)
         found.append(known)
     return found
+
+
+def _settings_of(authenticator: Any) -> tuple[type, dict[str, Any]]:
+    return type(authenticator), getattr(authenticator, "__dict__", {})
 
 
 def _answering(answer: Any, told: Mapping[str, Any]) -> Callable[[Request], Any]:
@@ -165,11 +235,12 @@ def _is_same(user: Any, other: Any) -> bool:
     return key is not None and type(user) is type(other) and key == other.pk
 
 
-def _negotiation(renderers: Sequence[BaseRenderer], view: Any) -> Callable[..., Any]:
-    known = [each for each in renderers if "json" in (each.media_type or "")] or [JSONRenderer()]
+def _negotiation(view: Any) -> Callable[..., Any]:
     negotiator, suffix = view.get_content_negotiator(), view.kwargs.get("format")
 
     def perform_content_negotiation(request: Request, force: bool = False) -> Any:
+        renderers = view.get_renderers()
+        known = list(filter(_is_json, renderers)) or renderers
         accept = request._request.META["HTTP_ACCEPT"]
         if accept == known[0].media_type == _JSON and not suffix:
             return known[0], _JSON  # DRF would come to the same, and parse all headers.
@@ -181,36 +252,46 @@ def _negotiation(renderers: Sequence[BaseRenderer], view: Any) -> Callable[..., 
     return perform_content_negotiation
 
 
-def _raising(theirs: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
-    """Raise what means something to a part. The project's handler gets the rest."""
+def _is_json(renderer: Any) -> bool:
+    return "json" in (renderer.media_type or "")
+
+
+def _keeping(
+    theirs: Callable[[Exception], Any], errors: list[Exception]
+) -> Callable[[Exception], Any]:
+    """Keep what means something to a part. The project's handler gets the rest.
+
+    ``dispatch()`` goes on with a response, so that ``finalize_response()`` runs.
+    """
 
     def handle_exception(error: Exception) -> Any:
-        if isinstance(error, (APIException, Http404, PermissionDenied)):
-            raise error
-        return theirs(error)
+        if not isinstance(error, (APIException, Http404, PermissionDenied)):
+            return theirs(error)
+        errors.append(error)
+        known: Any = error
+        if not isinstance(error, APIException):
+            known = NotFound() if isinstance(error, Http404) else drf_denial()
+        status = known.status_code if known.status_code in range(400, 600) else 500
+        return Response(failed(known).data, status=status, exception=True)
 
     return handle_exception
 
 
-def admits(view: Any, django_request: HttpRequest) -> bool:
-    """Whether the endpoint's permissions grant this client what others may have put into a cache.
-
-    Permissions of one object are asked by the view's own code, so an entry of an object that has
-    such permissions is for nobody else.
-    """
-    args, kwargs = view.args, view.kwargs
-    try:
-        request = view.request = view.initialize_request(django_request, *args, **kwargs)
-        view.initial(request, *args, **kwargs)
-    except Exception:  # noqa: BLE001 - the loader meets the same, and the boundary logs it
-        return False
-    lookup = getattr(view, "lookup_url_kwarg", None) or getattr(view, "lookup_field", None)
-    return lookup not in kwargs or not any(map(_judges_objects, view.get_permissions()))
+def _answer_nothing(request: Request, *args: Any, **kwargs: Any) -> Response:
+    """Stands in for the handler of a view whose permissions are asked."""
+    return Response()
 
 
-def _judges_objects(permission: Any) -> bool:
-    own = getattr(type(permission), "has_object_permission", None)
-    return own is not BasePermission.has_object_permission
+def _may_judge_an_object(view: Any) -> bool:
+    """Whether the view may answer with one object, which a permission of its own judges."""
+    is_list = getattr(view, "detail", None) is False or (
+        isinstance(view, ListModelMixin) and not isinstance(view, RetrieveModelMixin)
+    )
+    return not is_list and any(
+        getattr(type(permission), "has_object_permission", None)
+        is not BasePermission.has_object_permission
+        for permission in view.get_permissions()
+    )
 
 
 def failed(error: APIException) -> EndpointFailed:
@@ -230,13 +311,14 @@ def data_of(response: Any, view: APIView) -> Any:
     status = response.status_code
     if status >= 400:
         wait = response.headers.get("Retry-After", "")
-        seconds = int(wait) if wait.isascii() and wait.isdigit() else None
+        seconds = int(wait) if _SECONDS.fullmatch(wait) else None
         raise EndpointFailed(status, getattr(response, "data", None), seconds)
     if status < 300:
         if isinstance(response, Response):
-            return response.data
-        is_json = response.headers.get("Content-Type", "").partition(";")[0] == _JSON
-        if is_json and not response.streaming:
+            renderer = getattr(response, "accepted_renderer", None)
+            if renderer is None or _is_json(renderer):
+                return response.data
+        elif not response.streaming and _is_json_body(response):
             try:
                 return json.loads(response.content)
             except ValueError as error:
@@ -246,6 +328,11 @@ def data_of(response: Any, view: APIView) -> Any:
     if close is not None:
         close()
     raise NotSerializable(
-        f"{type(view).__name__} answered {status} with a {type(response).__name__}, which has no "
-        "data. Name an endpoint that answers with JSON."
+        f"{type(view).__name__} answered {status} with a {type(response).__name__} that is no "
+        "JSON. Name an endpoint that answers with JSON."
     )
+
+
+def _is_json_body(response: Any) -> bool:
+    content_type: str = response.headers.get("Content-Type", "")
+    return content_type.partition(";")[0].strip() == _JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
@@ -41,15 +42,16 @@ _AS_VIEW: Final = frozenset(
 def view_problem(callback: Any) -> str | None:
     """Why the view that a URL leads to cannot be made a part, as a sentence; None: it can."""
     view_class = getattr(callback, "cls", None)
-    name = getattr(view_class or callback, "__qualname__", repr(callback))
+    name = getattr(view_class or callback, "__name__", repr(callback))
     if not isinstance(view_class, type) or not issubclass(view_class, APIView):
-        return f"{name} is no view of Django REST Framework. Write a loader that calls its code."
+        return f"{name} is not a view of Django REST Framework. Write a loader that calls its code."
     if getattr(view_class, "view_is_async", False):
         return _asynchronous(name)
     if getattr(_without_csrf_exempt(callback), "__code__", None) not in _AS_VIEW:
         return (
             f"{name} has a decorator in the URLconf, or an as_view() of its own, which a part "
-            'would not run. Put it on the class: @method_decorator(..., name="dispatch").'
+            'would not run. Put it on the class: @method_decorator(..., name="dispatch"). Of a '
+            "function, put it below @api_view."
         )
     actions = getattr(callback, "actions", None)
     if actions is None:
@@ -75,9 +77,10 @@ def class_problem(view_class: Any, action: str | None) -> str | None:
     if not issubclass(view_class, ViewSetMixin):
         if action is not None:
             return f"{name} is no view set, so it has no actions. Leave action out."
-        if not hasattr(view_class, "get"):
-            return f"{name} answers no GET. Name a view that does."
-        return None
+        answers_get = "get" in view_class.http_method_names and callable(
+            getattr(view_class, "get", None)
+        )
+        return None if answers_get else f"{name} answers no GET. Name a view that does."
     if action is None:
         return f'{name} is a view set. Name an action, for example action="list".'
     method = getattr(view_class, action, None)
@@ -111,8 +114,11 @@ def name_of(view_class: type, action: str | None) -> str:
     names = _names_of(get_resolver(get_urlconf()), view_class, action)
     if len(names) != 1:
         label = view_class.__name__ if action is None else f"{view_class.__name__}.{action}"
-        found = f"has the URLs {', '.join(names)}" if names else "has no URL with a name"
-        raise Misuse(f'endpoint(): {label} {found}. Name one: endpoint("orders-list").')
+        if not names:
+            raise Misuse(f"{label} has no URL with a name. Give its path() or router one.")
+        raise Misuse(
+            f"{label} has the URLs {', '.join(names)}. Name the one: endpoint({names[0]!r})."
+        )
     return names[0]
 
 
@@ -136,8 +142,17 @@ def views_named(resolver: URLResolver, name: str) -> list[Any]:
         resolver: The URLconf's.
         name: The name.
     """
+    return [callback for _, callback in _named(resolver, name)]
+
+
+def full_names(resolver: URLResolver, name: str) -> list[str]:
+    """The names of these routes with their namespaces; see `views_named`."""
+    return [other for other, _ in _named(resolver, name)]
+
+
+def _named(resolver: URLResolver, name: str) -> list[tuple[str, Any]]:
     return [
-        callback
+        (other, callback)
         for other, callback in _walk(resolver.url_patterns, ())
         if other is not None and (other == name or other.endswith(f":{name}"))
     ]
@@ -148,10 +163,18 @@ def name_problem(resolver: URLResolver, name: str) -> str | None:
     """Why the views of a URL name cannot be made a part; None: they can. See `views_named`."""
     callbacks = views_named(resolver, name)
     if not callbacks:
-        return f"no URL is named {name!r}. Use a name of your URLconf, for example orders-list."
+        return f"no URL is named {name!r}. {_suggestion(resolver, name)}"
     problems = list(map(view_problem, callbacks))
     # Another pattern of the same name may lead to something else, such as a form's page.
     return None if None in problems else problems[0]
+
+
+def _suggestion(resolver: URLResolver, name: str) -> str:
+    if "?" in name:
+        return "Put the query into query={...}."
+    names = {other for other, _ in _walk(resolver.url_patterns, ()) if other is not None}
+    close = get_close_matches(name, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Write a name of your URLconf."
 
 
 def _walk(

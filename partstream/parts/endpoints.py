@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from inspect import iscoroutine
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode
 
-from django.db import connections, transaction
 from django.urls import ResolverMatch, get_resolver, get_urlconf
 from django.utils.datastructures import MultiValueDict
-from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from partstream.backends.executors.coroutines import run_coroutine
 from partstream.caching.cache_keys import Caching
 from partstream.exceptions import Misuse
-from partstream.isolation.transactions import request_transactions
 
-from .endpoint_addresses import find_address
-from .endpoint_calls import accept_of, admits, data_of, failed, make_view, sub_request
+from .endpoint_addresses import find_address, reverse_problem
+from .endpoint_calls import EndpointCall, accept_of
 from .endpoint_routes import class_problem, name_of, name_problem, views_named
 from .loader import Loader
+from .loader_requests import drf_request
 
 Arguments = Mapping[str, Any] | Callable[..., Mapping[str, Any]] | None
 
@@ -46,9 +41,20 @@ class Endpoint:
             name: value for name, value in (("kwargs", kwargs), ("query", query)) if callable(value)
         }
 
-    def check(self) -> None:
-        """Raise `Misuse` if the URLconf has nothing that this part can be made of."""
-        problem = name_problem(get_resolver(get_urlconf()), self._name())
+    def check(self, *, is_versioned: bool) -> None:
+        """Raise `Misuse` if the URLconf has nothing that this part can be made of.
+
+        Args:
+            is_versioned: Whether the dashboard has versions, which may put a namespace before the
+                name of a URL, or an argument into it.
+        """
+        try:
+            name = self._name()
+        except Misuse as error:
+            raise Misuse(f"{self.__qualname__}: {error}") from error
+        problem = name_problem(get_resolver(get_urlconf()), name)
+        if problem is None and not is_versioned and not callable(self._kwargs):
+            problem = reverse_problem(name, self._kwargs or {})
         if problem is not None:
             raise Misuse(f"{self.__qualname__}: {problem}")
 
@@ -68,34 +74,20 @@ class Endpoint:
             NotSerializable: When it answers with something else than data.
             Misuse: When the view cannot be made a part.
         """
-        path, query, match = self._target(request, dependencies)
-        django_request = sub_request(request, path, query, match)
-        view = make_view(match.func, request, django_request, match)
-        with ExitStack() as stack:
-            # As Django does for a request; inside the dashboard's transaction there is a savepoint.
-            for alias in request_transactions(match.func):
-                if not connections[alias].in_atomic_block:
-                    stack.enter_context(transaction.atomic(using=alias))
-            try:
-                response = view.dispatch(django_request, *match.args, **match.kwargs)
-                if iscoroutine(response):
-                    response = run_coroutine(response)
-            except APIException as error:
-                raise failed(error) from error
-            return data_of(response, view)
+        request = drf_request(request)
+        return EndpointCall(request, *self._target(request, dependencies)).run()
 
     def cache_subject(
         self, request: Request, caching: Caching, dependencies: Mapping[str, Any]
     ) -> str | None:
         """What a cache key holds of this endpoint; None: this request takes nothing from a cache.
 
-        Entries that several clients share are for those whom the endpoint's permissions admit.
+        An entry is only for clients whom the endpoint's permissions admit now.
         """
         path, query, match = self._target(request, dependencies)
-        if caching.shared or caching.key is not None:
-            django_request = sub_request(request, path, query, match)
-            if not admits(make_view(match.func, request, django_request, match), django_request):
-                return None
+        shared = caching.shared or caching.key is not None
+        if not EndpointCall(request, path, query, match).is_admitted(shared=shared):
+            return None
         return f"{match.view_name} {path}?{query} {accept_of(request)}"
 
     def _name(self) -> str:
@@ -115,7 +107,8 @@ class Endpoint:
             return address.path, address.query, address.match
         own = parse_qsl(address.query, keep_blank_values=True)
         # The items of a QueryDict are only the last value of each parameter.
-        given = query.lists() if isinstance(query, MultiValueDict) else query.items()
+        items = query.lists() if isinstance(query, MultiValueDict) else query.items()
+        given = [(key, value) for key, value in items if value is not None]
         return address.path, urlencode([*own, *given], doseq=True), address.match
 
     def _given(
@@ -124,16 +117,25 @@ class Endpoint:
         found = value(request, **dependencies) if callable(value) else value
         if found is None:
             return {}
-        if not isinstance(found, Mapping):
+        if not _is_dictionary(found):
             raise Misuse(
                 f"{self.__qualname__}: the function {name} returned {found!r:.80}. Return a "
-                'dictionary, for example {"pk": 7}.'
+                'dictionary of names, for example {"pk": 7}.'
             )
         return found
 
 
+def _is_dictionary(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
 def endpoint(
-    view: Any, *, action: str | None = None, kwargs: Arguments = None, query: Arguments = None
+    view: Any,
+    *,
+    action: str | None = None,
+    kwargs: Arguments = None,
+    query: Arguments = None,
+    **unknown: NoReturn,
 ) -> Loader:
     """A loader whose data is what a URL of your project would answer to this client.
 
@@ -146,7 +148,9 @@ def endpoint(
         action: The action, if ``view`` is the class of a view set.
         kwargs: Values of the URL's own arguments: a dictionary, or a function of
             ``(request, **dependencies)`` that returns one.
-        query: The query, in the same form. A list gives a parameter several values.
+        query: The query, in the same form. A list gives a parameter several values; one whose value
+            is None is left out.
+        unknown: No other argument exists.
 
     Raises:
         Misuse: When an argument is invalid, or the class answers no GET or has parts itself. What
@@ -159,7 +163,13 @@ def endpoint(
             ("account", lazy(endpoint(AccountView), permission_classes=[IsAuthenticated])),
         ]
     """
+    for name in unknown:
+        raise Misuse(f"endpoint() has no argument {name!r}. Write action=, kwargs= or query=.")
+    if action is not None and not isinstance(action, str):
+        raise Misuse(f'endpoint(action={action!r:.80}): write its name, for example action="list".')
     if isinstance(view, str):
+        if not view:
+            raise Misuse('endpoint(""): write a URL name, for example endpoint("orders-list").')
         if action is not None:
             raise Misuse(
                 f"endpoint({view!r}, action={action!r}): a URL name has its action already. Leave "
@@ -171,9 +181,9 @@ def endpoint(
         if problem is not None:
             raise Misuse(f"endpoint(): {problem}")
     for name, value in (("kwargs", kwargs), ("query", query)):
-        if value is not None and not callable(value) and not isinstance(value, Mapping):
+        if value is not None and not callable(value) and not _is_dictionary(value):
             raise Misuse(
-                f"endpoint({name}={value!r:.80}): write a dictionary, or a function of (request) "
-                "that returns one."
+                f"endpoint({name}={value!r:.80}): write a dictionary of names, or a function of "
+                "(request) that returns one."
             )
     return Loader(Endpoint(view, action, kwargs, query))

@@ -19,7 +19,14 @@ from django.http import Http404
 from rest_framework.exceptions import APIException, Throttled
 
 from partstream.backends.executors.daemon_threads import is_out_of_threads
-from partstream.exceptions import EndpointFailed, HookFailed, NoCapacity, PartError, PartTimeout
+from partstream.exceptions import (
+    EndpointFailed,
+    HookFailed,
+    Misuse,
+    NoCapacity,
+    PartError,
+    PartTimeout,
+)
 
 from .fragment import NotSerializable, decode, encode
 from .outcome import Failure
@@ -56,6 +63,8 @@ _NOT_FOUND: Final = Meaning("part_not_found", 1, is_covered=False, is_refusal=Tr
 _FAILED: Final = Meaning("part_failed", 2, retryable=True, is_bug=True)
 #: After a failed hook, no code of the project may run.
 _HOOK_FAILED: Final = Meaning("part_failed", 2, retryable=True, is_covered=False, is_bug=True)
+#: Only a change of the code helps.
+_MISUSE: Final = Meaning("part_failed", 2, is_bug=True)
 _NOT_SERIALIZABLE: Final = Meaning("not_serializable", 2, is_bug=True)
 _INVALID: Final = Meaning("part_invalid", 3, is_refusal=True)
 _THROTTLED: Final = Meaning("part_throttled", 5, retryable=True, is_refusal=True)
@@ -107,12 +116,15 @@ _MEANINGS: Final[tuple[tuple[Any, Meaning], ...]] = (
     (PartTimeout, _TIMEOUT),
     (NoCapacity, _CAPACITY),
     (HookFailed, _HOOK_FAILED),
+    (Misuse, _MISUSE),
     (NotSerializable, _NOT_SERIALIZABLE),
     (CANCELLED, _CANCELLED),
 )
 
 
-def _meaning_of_status(status: int) -> Meaning:
+def _meaning_of_status(status: Any) -> Meaning:
+    if not isinstance(status, int):
+        return _FAILED
     if status in (401, 403):
         return _FORBIDDEN
     if status in (404, 410):
@@ -142,9 +154,9 @@ def failure_of(error: BaseException) -> Failure:
 def _seconds_to_wait(error: BaseException) -> int | None:
     """The whole seconds after which a retry may succeed, if the exception says so."""
     wait = error.retry_after if isinstance(error, EndpointFailed) else getattr(error, "wait", None)
-    if not isinstance(error, (EndpointFailed, Throttled)) or wait is None or not wait >= 0:
+    if not isinstance(error, (EndpointFailed, Throttled)) or not isinstance(wait, (int, float)):
         return None
-    return math.ceil(wait) if math.isfinite(wait) else None
+    return math.ceil(wait) if math.isfinite(wait) and wait >= 0 else None
 
 
 def _problems_of(error: BaseException) -> Any:

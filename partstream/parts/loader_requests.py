@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from django.http import HttpRequest, QueryDict
 from django.urls import get_script_prefix
@@ -49,7 +50,7 @@ def readdressed(
         attributes["scope"] = {
             **attributes["scope"],
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": quote(path).encode(),
             "query_string": query.encode(),
         }
     return copied
@@ -82,14 +83,15 @@ class LoaderRequest(Request):
     def __getattr__(self, name: str) -> Any:
         """An attribute of the original, such as its version, or of Django's request."""
         known = vars(self)
+        if "_original" not in known:  # A copy that is not made yet.
+            raise AttributeError(name)
         if not known["_is_filled"]:
             for key, value in vars(self._original).items():
                 if key != "_request":
                     known.setdefault(key, value)
             self._is_filled = True
-            if name in known:
-                return known[name]
-        return super().__getattr__(name)  # type: ignore[misc]
+        # Another thread may have filled it.
+        return known[name] if name in known else super().__getattr__(name)  # type: ignore[misc]
 
     @property
     def user(self) -> Any:
@@ -110,7 +112,7 @@ class LoaderRequest(Request):
         self._original.auth = value
 
     @property
-    def _request(self) -> HttpRequest:  # type: ignore[override]
+    def _request(self) -> HttpRequest:
         """Django's request, for DRF's class."""
         made = self._partstream_made
         if made is None:
@@ -122,10 +124,30 @@ class LoaderRequest(Request):
             made = vars(self).setdefault("_partstream_made", seen)
         return made
 
+    @_request.setter
+    def _request(self, value: HttpRequest) -> None:
+        self._partstream_made = value
+
     def give_back(self) -> None:
         """Let Django's CSRF middleware see the token that a loader asked for."""
-        made = self._partstream_made
-        if made is not None:
-            for name in _CSRF:
-                if name in made.META:
-                    self._original.META[name] = made.META[name]
+        if self._partstream_made is not None:
+            give_back_csrf(self._partstream_made, self._original._request)
+
+
+def give_back_csrf(made: HttpRequest, original: HttpRequest) -> None:
+    """Set on the client's request what asking for a CSRF token has set on a copy."""
+    for name in _CSRF:
+        if name in made.META:
+            original.META[name] = made.META[name]
+
+
+def drf_request(request: Any) -> Request:
+    """DRF's request, even if a loader is called with Django's."""
+    if isinstance(request, Request):
+        return request
+    known = Request(request)
+    if hasattr(request, "user"):
+        # Both, or DRF would authenticate, and write an anonymous visitor to Django's request.
+        known.user, known.auth = request.user, getattr(request, "auth", None)
+    known.version = known.versioning_scheme = None
+    return known

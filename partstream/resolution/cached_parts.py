@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 
 from partstream.caching.cache_keys import Caching
 from partstream.caching.single_flight import get_single_flight
+from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
 from partstream.parts.declaration import LazyPart
 from partstream.per_process import Once
@@ -70,21 +71,24 @@ class CachedParts:
     def _key_of(self, name: str, part: LazyPart, caching: Caching) -> str | None:
         """The key of a cached part across walks; None if the part must not be kept."""
         outcomes, view = self._parts.outcomes, type(self._parts.view).__name__
-        subject = f"part:{name}"
         try:
+            # Only what is the project's own can break a transaction.
             get_subject = getattr(self._parts.loader_of(name, part).function, "cache_subject", None)
-            if get_subject is not None:
-                data = self._parts.data_of(part.depends_on)
-                own = get_subject(self._parts.request, caching, data)
-                if own is None:
-                    return None
-                subject = f"{subject} {own}"
-            key = self._parts.scope.part_key(
-                caching,
-                subject,
-                _label(part.serializer_class, part.many),
-                [(other, outcomes[other].fragment or b"") for other in part.depends_on],
-            )
+            asks = get_subject or caching.key or caching.version
+            with savepoints(atomic_aliases() if asks else ()):
+                subject = f"part:{name}"
+                if get_subject is not None:
+                    data = self._parts.data_of(part.depends_on)
+                    own = get_subject(self._parts.request, caching, data)
+                    if own is None:
+                        return None
+                    subject = f"{subject} {own}"
+                key = self._parts.scope.part_key(
+                    caching,
+                    subject,
+                    _label(part.serializer_class, part.many),
+                    [(other, outcomes[other].fragment or b"") for other in part.depends_on],
+                )
         except Exception:
             # The project's key function failed. The loader can run without it.
             logger.exception("The cache key of part %r of %s failed; it runs uncached.", name, view)

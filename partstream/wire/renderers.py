@@ -6,6 +6,7 @@ names of parts must stay as they are, so a renderer gets the data of one part at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -19,6 +20,10 @@ from partstream.parts.outcome import Failure, Outcome
 logger = get_logger("partstream.parts")
 
 JSON: Final = "application/json"
+#: What begins and ends as a JSON value does (RFC 8259), without the time that parsing takes.
+_JSON_VALUE: Final = re.compile(
+    rb"\s*(?:\{.*\}|\[.*\]|\".*\"|-?[0-9][0-9.eE+-]*|true|false|null)\s*", re.DOTALL
+)
 
 
 def is_json(renderer: Any) -> bool:
@@ -79,7 +84,11 @@ def _written(
 
 def _write(data: Any, renderer: BaseRenderer, context: Mapping[str, Any]) -> bytes:
     written = renderer.render(data, JSON, {**context})
-    return written.encode() if isinstance(written, str) else bytes(written)
+    found = written.encode() if isinstance(written, str) else bytes(memoryview(written))
+    # Where it is none, nobody could read the rest of the response.
+    if not _JSON_VALUE.fullmatch(found):
+        raise ValueError(f"{found[:80]!r} is no JSON value")
+    return found
 
 
 def show_unchanged(renderer: BrowsableAPIRenderer, data: Any) -> None:

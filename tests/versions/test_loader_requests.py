@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import pytest
 from django.contrib.auth.models import User
 from django.core import checks
 from django.core.cache import cache
+from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.test import Client, RequestFactory
 from django.urls import clear_script_prefix, include, path, set_script_prefix
@@ -346,3 +348,40 @@ def test_pagination__with_another_parameter_is_fine(client, settings):
         "URLs", (), {"urlpatterns": [path("x/", view.as_view(cursor_query_param="token"))]}
     )
     assert get_json(client, "/x/")["results"] == [{"a": 1}]
+
+
+def test_loader_request__can_be_copied(client, settings):
+    def load(request):
+        copied = copy.copy(request)
+        copied._request = RequestFactory().get("/elsewhere/?y=2")
+        return [copied.get_full_path(), request.get_full_path()]
+
+    parts = [("first", 1), ("copied", lazy(load))]
+    view = type("Copying", (HybridProgressiveView,), {"parts": parts, "chunk_size": 1})
+    settings.ROOT_URLCONF = type("URLs", (), {"urlpatterns": [path("x/", include(view.urls()))]})
+    (result,) = get_json(client, "/x/parts/?keys=copied")["results"]
+    assert result == {"copied": ["/elsewhere/?y=2", "/x/"]}
+
+
+def test_loader_request__another_thread_may_have_filled_it():
+    request = Request(RequestFactory().get("/a/?cursor=x"))
+    request.version = "7"
+    seen = LoaderRequest(request, "/a/", lambda: {"cursor"})
+    with pytest.raises(AttributeError):
+        object.__getattribute__(seen, "version")
+    assert seen.parsers == request.parsers  # As the other thread.
+    assert LoaderRequest.__getattr__(seen, "version") == "7"
+
+
+def test_readdressed__of_a_request_that_no_server_made():
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = "testserver"
+    copied = readdressed(request, "/b/", "x=1")
+    assert (copied.GET.dict(), copied.get_full_path()) == ({"x": "1"}, "/b/?x=1")
+
+
+def test_loader_request__a_user_that_a_loader_sets_is_the_clients():
+    request = Request(RequestFactory().get("/a/?cursor=x"))
+    seen = LoaderRequest(request, "/a/", lambda: {"cursor"})
+    seen.user, seen.auth = User(username="ada"), "token"
+    assert (request.user.username, request.auth) == ("ada", "token")

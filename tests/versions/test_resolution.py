@@ -23,7 +23,14 @@ from rest_framework import exceptions as drf
 from rest_framework import serializers
 from rest_framework.permissions import BasePermission
 
-from partstream import HybridProgressiveView, PartError, ProgressiveView, lazy, safe_call
+from partstream import (
+    HybridProgressiveView,
+    PartError,
+    ProgressiveView,
+    cached_for,
+    lazy,
+    safe_call,
+)
 from tests.example.models import Note
 from tests.support.log_messages import message
 from tests.support.walk_client import get_json, merged, names, walk
@@ -877,6 +884,22 @@ def test_savepoint__a_failed_query_does_not_abort_the_siblings(resolve, good, ba
     assert [error["code"] for error in envelope["errors"]] == ["part_failed"]
     assert sorted(Note.objects.values_list("text", flat=True)) == ["after", "before"]
     assert not connection.needs_rollback
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("argument", ["key", "version"])
+def test_savepoint__is_around_what_makes_a_cache_key(serve, client, empty_cache, argument):
+    Note.objects.create(text="there")
+
+    def breaking(request):
+        Note.objects.create(text="there")  # The text is unique.
+
+    cached = cached_for(60, **{argument: breaking}, shared=argument == "version")
+    parts = [
+        ("cached", lazy(cached(lambda request: Note.objects.count()))),
+        ("sibling", lazy(lambda request: Note.objects.count())),
+    ]
+    assert merged([get_json(client, serve(parts=parts))]) == {"cached": 1, "sibling": 1}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -256,6 +256,56 @@ def test_renderer__gets_the_context_of_a_response(client, serve):
     assert merged([client.get(url).json()]) == {"a": [["mine", "GET", 200], 1], "b": None}
 
 
+class Odd(JSONRenderer):
+    """A renderer that writes something else than JSON for some data."""
+
+    written = {
+        "empty": b"",
+        "prefix": b")]}',{}",
+        "number": 5,
+        "utf-16": '{"a":1}'.encode("utf-16"),
+        "cut": b'{"a":',
+        "none": None,
+    }
+
+    def render(self, data, accepted_media_type=None, renderer_context=None):
+        return self.written[data] if isinstance(data, str) else super().render(data)
+
+
+@pytest.mark.parametrize("kind", Odd.written)
+def test_renderer__what_is_no_json_fails_the_part_alone(client, serve, kind):
+    parts = [("a", kind), ("b", {"open": 2})]
+    body = client.get(serve(parts=parts, renderer_classes=[Odd])).json()
+    assert [(error["part"], error["code"]) for error in body["errors"]] == [
+        ("a", "not_serializable")
+    ]
+    assert merged([body]) == {"b": {"open": 2}}
+
+
+@pytest.mark.parametrize("data", [0, -1.5, 1e300, "", "x", True, False, [], {}, [None], {"a": {}}])
+def test_renderer__every_json_value_is_one(client, serve, data):
+    url = serve(parts=[("a", data)], renderer_classes=[CountingRenderer])
+    assert merged([client.get(url).json()]) == {"a": data}
+
+
+class Upper(JSONRenderer):
+    format = "up"
+
+    def render(self, data, accepted_media_type=None, renderer_context=None):
+        return super().render({key.upper(): value for key, value in data.items()})
+
+
+@pytest.mark.parametrize(("query", "data"), [("", {"X_Y": 1}), ("format=json&", {"x_y": 1})])
+def test_renderer__is_the_same_in_each_delivery(client, serve, query, data):
+    url = serve(
+        base=HybridProgressiveView,
+        parts=[("a", {"x_y": 1})],
+        renderer_classes=[Upper, JSONRenderer],
+    )
+    assert merged([client.get(f"{url}?{query}").json()]) == {"a": data}
+    assert merged([client.get(f"{url}parts/?{query}keys=a").json()]) == {"a": data}
+
+
 def test_renderer__that_fails_fails_the_part(client, serve, caplog):
     parts = [("a", {"secret": 1}), ("b", {"open": 2})]
     body = client.get(serve(parts=parts, renderer_classes=[Refusing]))

@@ -862,3 +862,50 @@ def test_endpoints__are_described_in_the_version_of_the_schema(
     expected = {"v1": "PaginatedNoteList", "v2": "PaginatedStockList"}
     assert component(found["notes"]) == expected[version]
     assert (found["later"], found["queried"]) == ({}, {})
+
+
+class OwnBoard(ProgressiveViewSetMixin, viewsets.ReadOnlyModelViewSet):
+    """A viewset with a dashboard of its own endpoints."""
+
+    queryset = Note.objects.all()
+    serializer_class = NoteSerializer
+    pagination_class = Pages
+
+    @progressive_action(detail=False)
+    def overview(self):
+        return [("notes", lazy(endpoint("own-list"))), ("version", 1)]
+
+
+def test_endpoints__of_the_actions_own_viewset(describe, settings):
+    router = SimpleRouter()
+    router.register("own", OwnBoard, "own")
+    settings.ROOT_URLCONF = type("URLs", (), {"urlpatterns": router.urls})
+    schema = describe(*router.urls)
+    found = results(schema["components"]["schemas"], "OwnBoardOverviewResult")
+    assert found["notes"] == body(schema["paths"]["/own/"]["get"])
+    assert schema["paths"]["/own/overview/"]["get"]["parameters"][0]["name"] == "cursor"
+
+
+class WithoutSerializer(APIView):
+    def get(self, request):
+        return Response({})
+
+
+def test_endpoints__complaints_are_those_of_their_own_operation(settings):
+    from drf_spectacular.drainage import GENERATOR_STATS
+    from drf_spectacular.generators import SchemaGenerator
+
+    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+    patterns = [
+        path("plain/", WithoutSerializer.as_view(), name="plain"),
+        path("board/", include(view(parts=[("p", lazy(endpoint("plain")))]).urls())),
+    ]
+    settings.ROOT_URLCONF = type("URLs", (), {"urlpatterns": patterns})
+    GENERATOR_STATS.reset()
+    with GENERATOR_STATS.silence():
+        SchemaGenerator(patterns=patterns).get_schema(public=True)
+    complaints = [*GENERATOR_STATS._error_cache, *GENERATOR_STATS._warn_cache]
+    GENERATOR_STATS.reset()
+    assert complaints
+    assert all("WithoutSerializer" in complaint for complaint in complaints)
+    assert not any("Board" in complaint for complaint in complaints)

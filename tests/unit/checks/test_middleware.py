@@ -23,6 +23,8 @@ def warnings():
         [
             "corsheaders.middleware.CorsMiddleware",
             "whitenoise.middleware.WhiteNoiseMiddleware",
+            "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware",
+            SESSION,
             "partstream.middleware.PerformanceMiddleware",
             "partstream.middleware.SecurityMiddleware",
             DELIVERY,
@@ -35,7 +37,7 @@ def test_w017__a_sound_order_is_silent(settings, middleware):
 
 
 def test_w017__names_what_stands_before(settings):
-    settings.MIDDLEWARE = [SECURITY, SESSION, COMMON, DELIVERY, "mine.Middleware"]
+    settings.MIDDLEWARE = [SECURITY, COMMON, SESSION, "your.Own", DELIVERY, "mine.Middleware"]
     (message,) = warnings()
-    assert message.msg.startswith(f"{SESSION}, {COMMON}: ")
+    assert message.msg.startswith(f"{COMMON}, your.Own: ")
     assert message.hint == f'Put "{DELIVERY}" first in MIDDLEWARE, or right after "{SECURITY}".'

@@ -21,7 +21,7 @@ from django.http import Http404
 from rest_framework import exceptions as drf
 
 from partstream import PartError, lazy, safe_call
-from partstream.exceptions import EndpointFailed, HookFailed, NoCapacity, PartTimeout
+from partstream.exceptions import EndpointFailed, HookFailed, Misuse, NoCapacity, PartTimeout
 from partstream.parts.failures import (
     decisive,
     failure_of,
@@ -217,6 +217,23 @@ def test_failure_of__a_throttled_call_has_its_wait(error, wait):
 )
 def test_failure_of__an_endpoints_own_words_about_bad_input(status, data, problems):
     assert failure_of(EndpointFailed(status, data)).problems == problems
+
+
+@pytest.mark.parametrize("status", ["403", None, 403.5, 200, 700])
+def test_meaning_of__an_odd_status_is_a_bug(status):
+    error = drf.APIException()
+    error.status_code = status
+    assert failure_of(error).code == failure_of(EndpointFailed(status)).code == "part_failed"
+
+
+@pytest.mark.parametrize("wait", ["7", [], object(), True])
+def test_failure_of__an_odd_wait(wait):
+    failure = failure_of(EndpointFailed(429, retry_after=wait))
+    assert failure.retry_after == (1 if wait is True else None)
+
+
+def test_failure_of__a_misuse_is_final():
+    assert not failure_of(Misuse("Write something else.")).retryable
 
 
 def test_meaning_of__a_hook_that_failed_is_never_covered():

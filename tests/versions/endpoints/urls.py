@@ -17,7 +17,8 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
-from django.urls import include, path, re_path
+from django.middleware.csrf import get_token
+from django.urls import include, path, re_path, register_converter
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page, never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -36,6 +37,7 @@ from rest_framework import (
     viewsets,
 )
 from rest_framework.decorators import action, api_view, permission_classes
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
@@ -279,6 +281,102 @@ def function_view(request):
     return Response({"user": str(request.user)})
 
 
+class Audience(ByHeader):
+    """An authenticator with a configuration."""
+
+    def __init__(self, audience):
+        self.audience = audience
+
+    def authenticate(self, request):
+        if self.audience != request.headers.get("audience", "public"):
+            raise exceptions.AuthenticationFailed
+        return super().authenticate(request)
+
+
+class ForAdmins(Who):
+    def get_authenticators(self):
+        return [Audience("admin")]
+
+
+class ByObject(permissions.BasePermission):
+    def has_object_permission(self, request, view, obj):
+        return obj == request.user.username
+
+
+class Profile(Base):
+    """An object whose permission the view asks by itself."""
+
+    permission_classes = [permissions.IsAuthenticated, ByObject]
+
+    def get(self, request, name="ada"):
+        self.check_object_permissions(request, name)
+        return Response({"secret of": name})
+
+
+class Pairs(Base):
+    """Sets something before the handler, and clears it after the response."""
+
+    held = []
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        Pairs.held.append("set")
+        if "fail" in request.query_params:
+            raise exceptions.ValidationError("no")
+
+    def finalize_response(self, request, response, *args, **kwargs):
+        Pairs.held.append("cleared")
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def get(self, request):
+        return Response(1)
+
+
+class ByQuery(Base):
+    """A view whose renderers depend on the request."""
+
+    def get_renderers(self):
+        assert self.request.query_params is not None
+        return super().get_renderers()
+
+    def get(self, request):
+        return Response("rendered")
+
+
+class Page(Base):
+    renderer_classes = [TemplateHTMLRenderer]
+
+    def get(self, request):
+        return Response({"secret": "of the template"}, template_name="page.html")
+
+
+class Token(Base):
+    def get(self, request):
+        return Response(get_token(request))
+
+
+class NoteConverter:
+    """A converter of a project's own, that returns an object."""
+
+    regex = "[0-9]+"
+    loaded = []
+
+    def to_python(self, value):
+        NoteConverter.loaded.append(value)
+        return Note.objects.get(pk=value)
+
+    def to_url(self, value):
+        return str(value)
+
+
+register_converter(NoteConverter, "note")
+
+
+class OneNote(Base):
+    def get(self, request, note):
+        return Response(note.text)
+
+
 def plain_view(request):
     return HttpResponse("hello")
 
@@ -357,6 +455,14 @@ urlpatterns = [
     ),
     path("api/staff/", Who.as_view(permission_classes=[permissions.IsAdminUser]), name="staff"),
     path("api/cached/", Cached.as_view(), name="cached"),
+    path("api/admins/", ForAdmins.as_view(), name="for-admins"),
+    path("api/profile/", Profile.as_view(), name="profile"),
+    path("api/profiles/<str:name>/", Profile.as_view(), name="profile-of"),
+    path("api/pairs/", Pairs.as_view(), name="pairs"),
+    path("api/by-query/", ByQuery.as_view(), name="rendered"),
+    path("api/page/", Page.as_view(), name="template"),
+    path("api/csrf/", Token.as_view(), name="csrf"),
+    path("api/one-note/<note:note>/", OneNote.as_view(), name="one-note"),
     path("api/tagged/", Tagged.as_view(), name="tagged"),
     path("api/enveloped/", Enveloped.as_view(), name="enveloped"),
     path("api/touches/", Touches.as_view(), name="touches"),
