@@ -348,6 +348,8 @@ class _Unbound:
 
 
 def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
+    if type(pairs) is list and not static:
+        return pairs
     # DRF's response can be iterated over, too, but not before it is rendered.
     is_other = isinstance(pairs, (Mapping, str, HttpResponseBase))
     if is_other or not isinstance(pairs, Iterable):
@@ -361,4 +363,4 @@ def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
             f"{where}parts is a {type(pairs).__name__}, which can be read only once. Write a list."
         )
     # A static list is copied, so that later changes to the original have no effect.
-    return pairs if type(pairs) is list and not static else list(pairs)
+    return list(pairs)
