@@ -60,7 +60,7 @@ def collect(
         extra: Passed to each ``client.get()``, for example ``headers={...}``.
 
     Raises:
-        AssertionError: When a response is not 200, a part failed although ``allow_errors`` is not
+        AssertionError: When a response is not 200 or not partstream's, a part failed although ``allow_errors`` is not
             set, or a part came twice.
 
     Example:

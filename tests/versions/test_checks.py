@@ -377,7 +377,7 @@ def test_w022__a_permission_of_a_part_without_a_queryset(mount, permission):
     assert "permission_view=" in message.hint
 
 
-@pytest.mark.parametrize("how", ["class", "as_view", "defaults"])
+@pytest.mark.parametrize("how", ["class", "as_view"])
 def test_w022__a_permission_of_a_view_without_a_queryset(mount, how):
     attributes = {"parts": [("a", 1)], "permission_classes": [OfModels]}
     given = attributes if how == "as_view" else {}
