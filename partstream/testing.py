@@ -60,8 +60,8 @@ def collect(
         extra: Passed to each ``client.get()``, for example ``headers={...}``.
 
     Raises:
-        AssertionError: When a response is not 200 or not partstream's, a part failed although ``allow_errors`` is not
-            set, or a part came twice.
+        AssertionError: When a response is not 200 or not that of a partstream view, a part failed
+            although ``allow_errors`` is not set, or a part came twice.
 
     Example:
         ``assert collect(self.client, "/api/dashboard/")["orders"] == []``
@@ -84,7 +84,7 @@ def collect(
             walk = _body_of(_got(client, url, parts, extra), url, "results", "cursor", "meta")
             manifest_path = _local(walk["meta"].get("manifest_url"), url)
         manifest = _got(client, manifest_path, parts, extra)
-        manifest = _body_of(manifest, manifest_path, "parts", "links")
+        manifest = _body_of(manifest, manifest_path, "parts")
         if not split.path.endswith("/"):
             parts_path = _local(manifest["links"].get("parts"), url)
         for name in manifest["parts"]:
