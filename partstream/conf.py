@@ -51,7 +51,7 @@ class Problem:
     unknown: bool = False
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.message} {self.hint}"
+        return f"{self.source} {self.message} {self.hint}"
 
 
 def _setting(default: Any, kind: Kind, *, variable: str = "") -> Any:
@@ -268,3 +268,18 @@ def misspelt_variables() -> Iterator[tuple[str, str]]:
             close = difflib.get_close_matches(variable, VARIABLES, n=1, cutoff=0.85)
             if close:
                 yield variable, close[0]
+
+
+#: Names that settings of Django packages often have.
+_OTHER_NAMES: Final = frozenset({"PARTSTREAM", "PARTSTREAM_SETTINGS", "DRF_PARTSTREAM"})
+
+
+def misspelt_dictionaries() -> list[str]:
+    """Names in the settings module that look like a misspelt ``DJANGO_PARTSTREAM``."""
+    return [
+        name
+        for name in dir(django_settings)
+        if name != SETTING
+        and (name in _OTHER_NAMES or difflib.get_close_matches(name, [SETTING], cutoff=0.85))
+        and isinstance(getattr(django_settings, name, None), Mapping)
+    ]

@@ -134,7 +134,7 @@ def declared_parts(view: Any) -> dict[str, Any]:
         with _without_queries():
             return dict(PartList(view.get_parts(), owner=type(view)))
     except Exception:  # What needs a real request, a URL's arguments or a database.
-        logger.info(
+        logger.warning(
             "The schema does not describe the parts of %s: get_parts() failed without a request.",
             type(view).__name__,
             exc_info=True,

@@ -15,6 +15,7 @@ from .backends.executors import loop, pool
 from .backends.executors.calls import Call
 from .backends.executors.inline import InlineExecutor
 from .backends.loader import substituted
+from .parentheses import in_parentheses
 from .security.exemptions import is_exempt
 
 T = TypeVar("T")
@@ -59,8 +60,8 @@ def collect(
         extra: Passed to each ``client.get()``, for example ``headers={...}``.
 
     Raises:
-        AssertionError: When a response is not 200, a part failed although ``allow_errors`` is not
-            set, or a part came twice.
+        AssertionError: When a response is not 200 or not that of a partstream view, a part failed
+            although ``allow_errors`` is not set, or a part came twice.
 
     Example:
         ``assert collect(self.client, "/api/dashboard/")["orders"] == []``
@@ -80,9 +81,10 @@ def collect(
         manifest_path, parts_path = split.path + "manifest/", split.path + "parts/"
         if not split.path.endswith("/"):
             # Routes without trailing slashes, or with a format suffix: only their links say how.
-            walk = _got(client, url, parts, extra).json()
+            walk = _body_of(_got(client, url, parts, extra), url, "results", "cursor", "meta")
             manifest_path = _local(walk["meta"].get("manifest_url"), url)
-        manifest = _got(client, manifest_path, parts, extra).json()
+        manifest = _got(client, manifest_path, parts, extra)
+        manifest = _body_of(manifest, manifest_path, "parts")
         if not split.path.endswith("/"):
             parts_path = _local(manifest["links"].get("parts"), url)
         for name in manifest["parts"]:
@@ -114,7 +116,7 @@ def _get(
 ) -> Any:
     """Send one request, and add the parts it returns."""
     response = _got(client, url, parts, extra)
-    envelope = response.json()
+    envelope = _body_of(response, url, "results", "cursor")
     delivered = [item for result in envelope["results"] for item in result.items()]
     errors = {error["part"]: error for error in envelope.get("errors", [])}
     for name in [name for name, _ in delivered] + list(errors):
@@ -142,6 +144,16 @@ def _got(client: Any, url: str, parts: CollectedParts, extra: dict[str, Any]) ->
     return response
 
 
+def _body_of(response: Any, url: str, *fields: str) -> Any:
+    """The body of an answer of partstream's, which has these fields."""
+    body = response.json() if "json" in response.headers.get("Content-Type", "") else None
+    if not isinstance(body, dict) or not body.keys() >= set(fields):
+        raise AssertionError(
+            f"{url} is not a partstream view. It answered {response.content[:500]!r}"
+        )
+    return body
+
+
 def _local(link: str | None, url: str) -> str:
     """A path of an answer as the test client takes it: without the prefix of the script."""
     if link is None:
@@ -159,6 +171,7 @@ class _CallerExecutor(InlineExecutor):
         return function()
 
 
+@in_parentheses("@inline(), or with inline():")
 @contextmanager
 def inline() -> Iterator[None]:
     """Run every loader in the caller's thread, whatever views, parts and settings say.

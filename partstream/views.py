@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from inspect import currentframe
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from django.urls import URLPattern, path
 from django.utils.encoding import escape_uri_path
@@ -36,6 +36,18 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One chunk of the walk."""
         return self.walk_response(request)
+
+    @classmethod
+    def urls(cls, *_: Any, **__: Any) -> NoReturn:
+        """It has one route, so mount it with ``as_view()``.
+
+        Raises:
+            Misuse: Always.
+        """
+        raise Misuse(
+            f"{cls.__name__} has one route, the walk. Write path(..., {cls.__name__}.as_view()), "
+            "or make it a HybridProgressiveView."
+        )
 
 
 class _Routes(list[URLPattern]):

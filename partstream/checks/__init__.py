@@ -34,6 +34,8 @@ partstream.W017    Middleware that may answer comes before ``ProgressiveDelivery
 partstream.W018    A text in static parts is the name of a method.
 partstream.W019    Each process caches parts for itself (``check --deploy``).
 partstream.W020    Anonymous clients may share one limit (``check --deploy``).
+partstream.W021    A setting looks like a misspelt ``DJANGO_PARTSTREAM``.
+partstream.W022    A permission needs a ``queryset`` that it cannot find.
 =================  ================================================================
 """
 

@@ -96,7 +96,8 @@ def check_guard_for_production(**_: Any) -> Messages:
         (
             settings.ENABLE_AUDIT_LOGGING and not audit.has_handler(),
             "Refused requests leave no audit trail: the logger partstream.audit has no handler.",
-            "Configure a handler for partstream.audit in LOGGING, at level WARNING.",
+            "Give it one of your handlers, under loggers in LOGGING: "
+            '"partstream.audit": {"handlers": ["console"], "level": "WARNING"}.',
             "partstream.W014",
         ),
         (
@@ -104,7 +105,7 @@ def check_guard_for_production(**_: Any) -> Messages:
             "TRUSTED_PROXIES is empty, so clients without a login are counted by the address of "
             "their connection. Behind a proxy that is the proxy's: all of them share one limit.",
             "List the addresses of your proxies in TRUSTED_PROXIES. If clients connect to Django "
-            "directly, silence this check.",
+            'directly, add "partstream.W020" to SILENCED_SYSTEM_CHECKS.',
             "partstream.W020",
         ),
         (

@@ -8,12 +8,15 @@ from typing import Any, Final
 
 from django.core import checks
 from django.views import View
+from rest_framework.permissions import DjangoModelPermissions
+from rest_framework.views import APIView
 
 from partstream.backends.loader import get_cache_store
 from partstream.exceptions import Misuse
 from partstream.mixins.base import PartsMixin
 from partstream.parts.declaration import LazyPart, PartList
 from partstream.parts.loader import Loader
+from partstream.parts.permissions import PartPermission
 
 #: Where the methods of a view that are no loaders come from.
 _PACKAGES: Final = frozenset({"builtins", "django", "partstream", "rest_framework"})
@@ -42,10 +45,53 @@ def part_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Ite
                 f"{view_class.__name__}: part {name!r} is the text {value!r}, which is the name of "
                 "a method, too.",
                 hint=f"Write lazy({value!r}) to deliver what the method returns. If you mean the "
-                "text, silence this check.",
+                'text, add "partstream.W018" to SILENCED_SYSTEM_CHECKS.',
                 obj=view_class,
                 id="partstream.W018",
             )
+
+
+def permission_messages(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any], initkwargs: Mapping[str, Any]
+) -> Iterator[Any]:
+    """Warn about permissions that look for a ``queryset`` where there is none."""
+    attributes = {"queryset", "get_queryset"}
+    if attributes & initkwargs.keys() or any(
+        getattr_static(view_class, name, None) is not None for name in attributes
+    ):
+        return
+    own = initkwargs.get("permission_classes", getattr_static(view_class, "permission_classes", ()))
+    if view_class.get_permissions is APIView.get_permissions:
+        for found in _model_permissions(own):
+            yield checks.Warning(
+                f"{view_class.__name__}: {found.__name__} needs the queryset of the view, which "
+                "has none, so each request fails.",
+                hint="Set queryset on the view, for example queryset = Order.objects.all().",
+                obj=view_class,
+                id="partstream.W022",
+            )
+    for name, part in _static_parts(view_class, fixed) or ():
+        given = part.permission_classes if isinstance(part, LazyPart) else ()
+        for found in _model_permissions(given):
+            yield checks.Warning(
+                f"{view_class.__name__}: {found.__name__} of part {name!r} needs a queryset, and "
+                "the view has none, so the part is hidden from everyone.",
+                hint="Write lazy(..., permission_view=...), with the view or the object whose "
+                "queryset it should look at.",
+                obj=view_class,
+                id="partstream.W022",
+            )
+
+
+def _model_permissions(given: Any) -> Iterator[type]:
+    """DRF's permissions that look for a ``queryset``, also those within operands."""
+    for permission in given if isinstance(given, (list, tuple)) else ():
+        if isinstance(permission, type):
+            if issubclass(permission, DjangoModelPermissions):
+                yield permission
+        elif not isinstance(permission, PartPermission):  # It has the view that it looks at.
+            operands = (getattr(permission, name, None) for name in ("op1_class", "op2_class"))
+            yield from _model_permissions([each for each in operands if each is not None])
 
 
 def sharing_messages_of_parts(

@@ -32,7 +32,8 @@ def check_monitoring(**_: Any) -> list[checks.CheckMessage]:
             "the figures of one process only.",
             hint=(
                 "Set CACHE_STORE to a store in Redis or Memcached. A command or a cron job is a "
-                "process of its own, too. Silence this if one process serves and reads all figures."
+                "process of its own, too. If one process serves and reads all figures, add "
+                '"partstream.W016" to SILENCED_SYSTEM_CHECKS.'
             ),
             id="partstream.W016",
         )

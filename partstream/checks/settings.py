@@ -6,7 +6,13 @@ from typing import Any
 
 from django.core import checks
 
-from partstream.conf import get_problems, get_settings, misspelt_variables
+from partstream.conf import (
+    SETTING,
+    get_problems,
+    get_settings,
+    misspelt_dictionaries,
+    misspelt_variables,
+)
 
 Messages = list[checks.CheckMessage]
 
@@ -28,6 +34,14 @@ def check_settings(**_: Any) -> Messages:
             id="partstream.W003",
         )
         for variable, likely in misspelt_variables()
+    ]
+    messages += [
+        checks.Warning(
+            f"partstream does not read the setting {name}.",
+            hint=f"Rename it to {SETTING}.",
+            id="partstream.W021",
+        )
+        for name in misspelt_dictionaries()
     ]
     if not get_problems():
         settings = get_settings()

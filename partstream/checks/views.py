@@ -24,7 +24,12 @@ from partstream.mixins.base import PartsMixin
 from partstream.parts.endpoints import Endpoint
 
 from .executors import are_parts_known, executor_messages, executors_in_use, loaders_of
-from .parts import check_parts_exist, part_messages, sharing_messages_of_parts
+from .parts import (
+    check_parts_exist,
+    part_messages,
+    permission_messages,
+    sharing_messages_of_parts,
+)
 
 Messages = list[checks.CheckMessage]
 
@@ -43,6 +48,8 @@ def check_views(**_: Any) -> Messages:
             messages += _transaction_messages(view_class, fixed, callback)
             messages += executor_messages(view_class, fixed)
             messages += part_messages(view_class, fixed)
+            initkwargs = getattr(callback, "initkwargs", {})
+            messages += permission_messages(view_class, fixed, initkwargs)
         except Misuse as error:
             messages.append(checks.Error(str(error), obj=view_class, id="partstream.E004"))
     return _once(messages)

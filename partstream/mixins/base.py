@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from inspect import getattr_static, isfunction
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ from partstream.parts.declaration import PartList
 from partstream.parts.layout import Gates
 from partstream.parts.loader_requests import LoaderRequest
 from partstream.parts.outcome import Outcome
+from partstream.parts.signatures import signature_problem
 from partstream.per_process import Kept
 from partstream.resolution.observation import Observation, observation_of
 from partstream.resolution.resolver import Resolver
@@ -60,6 +62,14 @@ class PartsMixin(GuardMixin):
             raise Misuse(
                 f"class {cls.__name__}: APIView comes before the mixins, and hides what they "
                 "add to it. Write the mixins first and APIView last."
+            )
+        get_parts = getattr_static(cls, "get_parts")
+        problem = signature_problem(get_parts, ()) if isfunction(get_parts) else None
+        if problem is not None:
+            raise Misuse(
+                f"{cls.__name__}.get_parts() cannot be called as (self): {problem}. Write def "
+                "get_parts(self): the request is self.request, and the URL's arguments are in "
+                "self.kwargs."
             )
 
     # Hooks

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final, NoReturn
 
 from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 
 from partstream.backends.executors.base import Executor
 from partstream.exceptions import Misuse
@@ -16,15 +17,23 @@ from partstream.setting_kinds import BackendPath
 
 from .endpoints import Endpoint
 from .layout import Gates, Layout, Link, Names, find_layout
-from .loader import Loader, as_loader, checked_timeout
-from .mistakes import bare_callable, mismatch, not_a_serializer_class, unknown_argument
+from .loader import DeclaredPart, Loader, as_loader, checked_timeout
+from .mistakes import (
+    bare_callable,
+    malformed,
+    mismatch,
+    not_a_permission_class,
+    not_a_serializer_class,
+    not_callable_with,
+    unknown_argument,
+)
 from .permissions import part_permissions
 from .signatures import signature_problem
 
 _NAME_OF, _VALUE_OF = itemgetter(0), itemgetter(1)
 
 
-class LazyPart:
+class LazyPart(DeclaredPart):
     """The result of `lazy`: a loader and its options. Treat it as read-only.
 
     A view may create a thousand of them for each request, so an instance holds only the options
@@ -113,8 +122,8 @@ def lazy(
         permission_classes: DRF permissions. If they deny access, the part does not exist for this
             user.
         permission_view: What these permissions look at as ``view``: the class of a view, or an
-            object with a ``queryset``, which ``DjangoModelPermissions`` and its kind need. None:
-            the view that declares the part.
+            object with a ``queryset``, which ``DjangoModelPermissions`` and similar classes need.
+            None: the view that declares the part.
         executor: Where this part runs: a dotted path, ``{"BACKEND": path, "OPTIONS": {...}}`` or an
             executor; None: where the view's other parts run. An executor that you create here must
             live as long as the process, since it has threads.
@@ -169,10 +178,7 @@ def _linked(func: Callable[..., Any] | str, depends_on: Any, permission_classes:
         )
     for permission in permission_classes:
         if not callable(permission):
-            raise Misuse(
-                f"lazy(permission_classes=[{permission!r:.80}]): write the class, not a call, "
-                "for example [IsAdminUser]."
-            )
+            raise Misuse(not_a_permission_class(permission))
     if not depends_on and not permission_classes:
         return LazyPart(func)
     return LinkedPart(func, tuple(depends_on), part_permissions(tuple(permission_classes), None))
@@ -240,7 +246,7 @@ class PartList:
             kinds = list(map(type, map(_VALUE_OF, pairs)))
             layout = find_layout(owner, names, kinds, gates, self._links)
         except (TypeError, ValueError, LookupError) as error:
-            raise Misuse(f"{where}{_malformed(pairs) or error}") from error
+            raise Misuse(f"{where}{malformed(pairs) or error}") from error
         if isinstance(layout, str):
             raise Misuse(where + (bare_callable(pairs, owner) or layout))
         self.layout: Layout = layout
@@ -268,9 +274,9 @@ class PartList:
         return self._pairs[self.layout.index[name]][1]
 
     def _links(self) -> list[Link]:
-        malformed = _malformed(self._pairs)
-        if malformed:
-            raise TypeError(malformed)
+        problem = malformed(self._pairs)
+        if problem:
+            raise TypeError(problem)
         return [
             (position, part.depends_on, part.permission_classes)
             for position, (_, part) in enumerate(self._pairs)
@@ -318,11 +324,10 @@ class PartList:
         for argument, given in function.argument_functions.items():
             problem = signature_problem(given, part.depends_on)
             if problem:
-                wanted = ", ".join(("request", *part.depends_on))
-                raise Misuse(
-                    f"{self._where}the function {argument} of part {name!r} cannot be called as "
-                    f"({wanted}): {problem}. Change its parameters to ({wanted})."
-                )
+                subject = f"the function {argument} of part {name!r}"
+                known = self.layout.index
+                says = not_callable_with(subject, part.depends_on, given, problem, known)
+                raise Misuse(f"{self._where}{says}")
 
 
 class _Unbound:
@@ -343,7 +348,11 @@ class _Unbound:
 
 
 def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
-    if isinstance(pairs, Mapping) or not isinstance(pairs, Iterable) or isinstance(pairs, str):
+    if type(pairs) is list and not static:
+        return pairs
+    # DRF's response can be iterated over, too, but not before it is rendered.
+    is_other = isinstance(pairs, (Mapping, str, HttpResponseBase))
+    if is_other or not isinstance(pairs, Iterable):
         got = "None" if pairs is None else f"a {type(pairs).__name__}"
         raise Misuse(
             f"{where}the parts are {got}. Return a list of (name, value) pairs, "
@@ -354,13 +363,4 @@ def _as_list(pairs: Any, where: str, static: bool) -> list[tuple[str, Any]]:
             f"{where}parts is a {type(pairs).__name__}, which can be read only once. Write a list."
         )
     # A static list is copied, so that later changes to the original have no effect.
-    return pairs if type(pairs) is list and not static else list(pairs)
-
-
-def _malformed(pairs: list[Any]) -> str | None:
-    for entry in pairs:
-        if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
-            return f"{entry!r:.80} is not a (name, value) pair."
-        if not isinstance(entry[0], str):
-            return f"{entry[0]!r:.80} is not a valid name. A part's name must be a str."
-    return None
+    return list(pairs)

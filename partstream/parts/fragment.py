@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from django.db.models import Model, QuerySet
+from django.http.response import HttpResponseBase
 from rest_framework.renderers import JSONRenderer
 
 from partstream.json_encoders import keep
@@ -19,6 +20,8 @@ _OF_MODELS: Final = (
     " (a model instance). Write lazy(..., serializer_class=...), with many=True for a list or a "
     "QuerySet, or return plain data, such as values()"
 )
+_OF_SERIALIZERS: Final = " (a serializer). Return serializer.data"
+_OF_RESPONSES: Final = " (a response). Return the data, not a Response"
 
 
 class NotSerializable(Exception):
@@ -48,8 +51,7 @@ def encode(data: Any) -> bytes:
         try:
             text = to_text(data)
         except TypeError as error:
-            advice = _OF_MODELS if _has_model(data, str(error)) else ""
-            raise NotSerializable(f"{error}{advice}") from error
+            raise NotSerializable(f"{error}{_advice(data, str(error))}") from error
         del data  # It may be several times as large as its JSON.
         # As DRF does: these two characters end a line in JavaScript, but not in JSON.
         if "\u2028" in text or "\u2029" in text:
@@ -59,8 +61,8 @@ def encode(data: Any) -> bytes:
         raise NotSerializable(str(error)) from error
 
 
-def _has_model(data: Any, message: str) -> bool:
-    """Whether what the encoder's message is about is an instance of a model.
+def _advice(data: Any, message: str) -> str:
+    """What to write in place of the value that the encoder's message is about; empty: unknown.
 
     Args:
         data: The data. At most a thousand values of it are looked at.
@@ -73,12 +75,17 @@ def _has_model(data: Any, message: str) -> bool:
         if isinstance(value, (Model, QuerySet)):
             model = value.model if isinstance(value, QuerySet) else type(value)
             if f" {model.__name__} " in message:
-                return True
+                return _OF_MODELS
         elif isinstance(value, dict):
             waiting += islice(value.values(), _LOOKED_AT_AT_MOST)
         elif isinstance(value, (list, tuple, set, frozenset)):
             waiting += islice(value, _LOOKED_AT_AT_MOST)
-    return False
+        elif f" {type(value).__name__} " in message:
+            if isinstance(value, HttpResponseBase):
+                return _OF_RESPONSES
+            if hasattr(value, "to_representation"):
+                return _OF_SERIALIZERS
+    return ""
 
 
 #: JSON bytes -> the data that a client would see.

@@ -30,6 +30,10 @@ class _Absent(Enum):
 _ABSENT: Final = _Absent.ABSENT
 
 
+class DeclaredPart:
+    """The base of what `lazy` returns, by which the wrappers of loaders know it."""
+
+
 @dataclass(frozen=True)
 class Loader:
     """A function that returns a part's data, with its wrappers.
@@ -170,6 +174,13 @@ _TWICE: Final = {
     ),
     "caching": "cached_for() around cached_for(): a loader can be cached once. Keep one of them.",
 }
+#: Where `lazy` belongs, by the caller of `as_loader`.
+_NOT_AROUND_LAZY: Final = {
+    "lazy()": "Write lazy() once.",
+    "safe_call()": "Write lazy(safe_call(loader, fallback=...)).",
+    "with_timeout()": "Write lazy(with_timeout(loader, seconds)).",
+    "cached_for()": "Write lazy(cached_for(60)(loader)).",
+}
 
 
 def safe_call(func: Callable[..., Any] | str, fallback: Any) -> Loader:
@@ -297,6 +308,9 @@ def as_loader(func: Any, user: str) -> Loader:
     """
     if isinstance(func, Loader):
         return func
+    if isinstance(func, DeclaredPart):
+        advice = _NOT_AROUND_LAZY.get(user, "Define a function of (self, request).")
+        raise Misuse(f"{user} takes a loader, not a lazy part. {advice}")
     if not callable(func) and not isinstance(func, str):
         raise Misuse(
             f"{user} takes a function of (request), not {type(func).__name__}. "

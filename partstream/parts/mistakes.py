@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container
+import json
+from collections.abc import Callable, Container, Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
+from django.db.models import QuerySet
+
+from .endpoints import Endpoint
 from .layout import Names
+from .loader import DeclaredPart, Loader
 
 _ARGUMENTS: Final = (
     "depends_on",
@@ -33,6 +38,8 @@ _INSTEAD: Final = {
     "cache": "lazy(cached_for(60)(loader))",
     "cached_for": "lazy(cached_for(60)(loader))",
 }
+#: Where a function of the request finds the URL's arguments.
+_KWARGS_OF_REQUEST: Final = 'request.parser_context["kwargs"]'
 
 
 def unknown_argument(name: str, *_: str) -> str:
@@ -54,6 +61,31 @@ def not_a_serializer_class(given: Any) -> str:
     return f"lazy(serializer_class={name}(...)): write the class, serializer_class={name}{many}."
 
 
+def not_a_permission_class(given: Any) -> str:
+    """The error message for anything in ``permission_classes`` that is not a class."""
+    instead = "a class, not a string" if isinstance(given, str) else "the class, not a call"
+    return f"lazy(permission_classes=[{given!r:.80}]): write {instead}, for example [IsAdminUser]."
+
+
+def malformed(pairs: list[Any]) -> str | None:
+    """The error message for the first entry of a list of parts that is not a pair; None: all are.
+
+    Args:
+        pairs: The entries, of any kind.
+    """
+    for entry in pairs:
+        if isinstance(entry, DeclaredPart):
+            return 'a lazy part has no name. Write a pair: ("orders", lazy(...)).'
+        if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
+            return (
+                f"{entry!r:.80} is not a (name, value) pair. Write for example "
+                '("orders", lazy(...)).'
+            )
+        if not isinstance(entry[0], str):
+            return f"{entry[0]!r:.80} is not a valid name. A part's name must be a str."
+    return None
+
+
 def mismatch(
     name: str,
     depends_on: Names,
@@ -71,19 +103,54 @@ def mismatch(
         parts: The names of all parts: any other parameter may be meant for the URL's arguments.
     """
     if inspect.isfunction(function) and function.__code__.co_varnames[:1] == ("self",):
+        if _is_in_class(function):
+            return (
+                f"the loader of part {name!r} is a method that is not bound to a view. "
+                f"Write its name: lazy({function.__name__!r})."
+            )
         return (
-            f"the loader of part {name!r} is a method that is not bound to a view. "
-            f"Write its name: lazy({function.__name__!r})."
+            f"the loader of part {name!r} takes self, but {function.__name__} is not a method. "
+            f"Remove self from its parameters, or define it in the view's class and write its "
+            f"name: lazy({function.__name__!r})."
         )
+    subject = f"the loader of part {name!r}"
+    return not_callable_with(subject, depends_on, function, problem, parts)
+
+
+def not_callable_with(
+    subject: str,
+    depends_on: Names,
+    function: Callable[..., Any],
+    problem: str,
+    parts: Container[str],
+) -> str:
+    """The error message for a function that cannot be called with a part's dependencies.
+
+    Args:
+        subject: What the function is.
+        depends_on: The part's dependencies.
+        function: The function.
+        problem: What Python says.
+        parts: See `mismatch`.
+    """
     wanted = ", ".join(("request", *depends_on))
+    says = f"{subject} cannot be called as ({wanted}): {problem}."
     foreign = [each for each in _required(function)[1:] if each not in depends_on]
+    if foreign and all(each in parts for each in foreign):
+        named = json.dumps([*depends_on, *foreign])
+        return f"{says} Write lazy(..., depends_on={named})."
     advice = "or change depends_on."
     if foreign and not any(each in parts for each in foreign):
-        advice = f"and read the URL's arguments from the view: self.kwargs[{foreign[0]!r}]."
-    return (
-        f"the loader of part {name!r} cannot be called as ({wanted}): {problem}. "
-        f"Change its parameters to ({wanted}), {advice}"
-    )
+        # A function has no view.
+        place = "self.kwargs" if inspect.ismethod(function) else _KWARGS_OF_REQUEST
+        advice = f"and read the URL's arguments from {place}[{foreign[0]!r}]."
+    return f"{says} Change its parameters to ({wanted}), {advice}"
+
+
+def _is_in_class(function: Callable[..., Any]) -> bool:
+    """Whether a function is defined in the body of a class."""
+    scope = function.__qualname__.rpartition(".")[0]
+    return scope != "" and not scope.endswith("<locals>")
 
 
 def _required(function: Callable[..., Any]) -> list[str]:
@@ -105,6 +172,8 @@ def bare_callable(pairs: list[Any], owner: type | None) -> str | None:
     for name, value in pairs:
         if not callable(value):
             continue
+        if isinstance(value, Loader) and isinstance(value.function, Endpoint):
+            return f"part {name!r} is an endpoint. Wrap it: lazy(endpoint(...))."
         if isinstance(value, type):
             return (
                 f"part {name!r} is the class {value.__name__}. Write a value, or a loader: "
@@ -118,4 +187,32 @@ def bare_callable(pairs: list[Any], owner: type | None) -> str | None:
             written = repr(value.__name__) if own else value.__name__
         kind = type(value).__name__
         return f"part {name!r} is a callable ({kind}). Wrap it: lazy({written})."
+    return None
+
+
+def serializer_mistake(name: str, loader: Loader, many: bool, data: Any) -> str | None:
+    """The error message for data that the serializer of a part cannot read; None: it could.
+
+    Args:
+        name: The part.
+        loader: The part's loader.
+        many: Whether the serializer was to get a list.
+        data: What the loader returned.
+    """
+    kind = type(data).__name__
+    if isinstance(loader.function, Endpoint):
+        return (
+            f"part {name!r}: the endpoint has serialized its data already. Leave "
+            "serializer_class out."
+        )
+    if not many and isinstance(data, (list, tuple, QuerySet)):
+        return (
+            f"part {name!r}: the serializer got a {kind}, not one object. Write "
+            "lazy(..., serializer_class=..., many=True)."
+        )
+    if many and not isinstance(data, Iterable):
+        return (
+            f"part {name!r}: many=True needs a list or a QuerySet, but the loader returned one "
+            f"{kind}. Leave many=True out."
+        )
     return None

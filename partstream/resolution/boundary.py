@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from partstream.backends.executors.coroutines import run_coroutine
-from partstream.exceptions import EndpointFailed, HookFailed, PartError, PartTimeout
+from partstream.exceptions import EndpointFailed, HookFailed, Misuse, PartError, PartTimeout
 from partstream.isolation.timeouts import in_transaction, in_worker
 from partstream.isolation.transactions import atomic_aliases, savepoints
 from partstream.logs import get_logger
@@ -33,6 +33,7 @@ from partstream.parts.failures import (
 )
 from partstream.parts.fragment import encode
 from partstream.parts.loader import Loader
+from partstream.parts.mistakes import serializer_mistake
 from partstream.parts.outcome import Failure, Outcome
 
 from .job import Job
@@ -166,7 +167,13 @@ class Boundary:
                 "view": self.view,
                 "format": self.view.format_kwarg,
             }
-            data = part.serializer_class(data, many=part.many, context=context).data
+            try:
+                data = part.serializer_class(data, many=part.many, context=context).data
+            except (AttributeError, LookupError, TypeError) as error:
+                mistake = serializer_mistake(job.name, job.loader, part.many, data)
+                if mistake is None:
+                    raise
+                raise Misuse(mistake) from error
         elif type(data) not in _PLAIN and isinstance(data, (QuerySet, Iterator)):
             data = list(data)  # Here, so that its errors do not look like the encoder's.
         return data

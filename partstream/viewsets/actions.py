@@ -12,6 +12,7 @@ from rest_framework.viewsets import ViewSet
 
 from partstream.exceptions import Misuse
 from partstream.mixins.attributes import KINDS, checked, cursor_parameter
+from partstream.parentheses import in_parentheses
 
 _Method = Callable[[Any], Iterable[tuple[str, Any]]]
 
@@ -58,6 +59,8 @@ class ProgressiveAction:
         url_name: str | None,
         kwargs: Mapping[str, Any],
     ) -> None:
+        #: DRF's ``@action`` reads it.
+        self.__name__ = get_parts.__name__
         self.get_parts = get_parts
         self.detail = detail
         self.url_path = url_path
@@ -87,6 +90,8 @@ class ProgressiveAction:
             Misuse: When the action's name or an argument cannot be used there.
         """
         where = f"{owner.__name__}.{name}"
+        if hasattr(self, "mapping"):
+            raise Misuse(f"{where} is a progressive action already. Leave @action out.")
         inherited = getattr(super(owner, owner), name, None)
         # A subclass may override an action, and another one may have removed it.
         is_free = inherited is None or hasattr(inherited, "mapping")
@@ -139,6 +144,7 @@ class ProgressiveAction:
         return decorate(handler)
 
 
+@in_parentheses("@progressive_action(detail=False), or True for one object")
 def progressive_action(
     *,
     detail: bool,

@@ -250,6 +250,28 @@ def test_javascript_client__waits_when_it_is_asked_to(wire_format, busy, tmp_pat
     assert busy() == 5  # three chunks, a retry, and the one that was refused
 
 
+def test_javascript_client__sends_the_headers_with_each_request(wire_format, monkeypatch, tmp_path):
+    seen = []
+
+    class Noting(BaseThrottle):
+        """Notes the header of each request."""
+
+        def allow_request(self, request, view):
+            seen.append(request.headers.get("X-Shop"))
+            return True
+
+    monkeypatch.setattr(wire_format[0].names["ShopView"], "throttle_classes", [Noting])
+    asks = """
+    let again;
+    const onPart = () => {}, onError = (error, retry) => { again ??= retry; };
+    await walk(url, { onPart, onError, headers: { "X-Shop": "cairn" } });
+    await again();
+    console.log("[]");
+    """
+    run_driver(wire_format, tmp_path, asks)
+    assert seen == ["cairn"] * 4  # three chunks, and a retry
+
+
 def test_python_client__waits_when_it_is_asked_to(wire_format, busy, monkeypatch):
     page, url = wire_format
     waited = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -10,6 +11,12 @@ from django.core.management.base import SystemCheckError
 from django.db import transaction
 from django.test import override_settings
 from django.urls import URLPattern, include, path, re_path, reverse
+from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import (
+    DjangoModelPermissions,
+    DjangoModelPermissionsOrAnonReadOnly,
+    IsAdminUser,
+)
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
@@ -21,6 +28,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.checks import check_guard_for_production, check_settings
 from partstream.exceptions import Misuse
 from partstream.mixins import KeyAccessMixin
+from tests.example.models import Note
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 NULL_STORE = "partstream.backends.caches.null.NullCacheStore"
@@ -328,6 +336,82 @@ def test_w003__a_variable_that_looks_like_a_setting(found_in):
         "partstream does not read the environment variable PARTSTREAM_CHUNKSIZE.",
         "Did you mean PARTSTREAM_CHUNK_SIZE?",
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["PARTSTREAM", "DRF_PARTSTREAM", "DJANGO_PART_STREAM", "DJANGO_PARTSTREAMS"]
+)
+def test_w021__a_setting_that_looks_like_ours(settings, name):
+    setattr(settings, name, {"RATE_LIMIT": 1})
+    message = found()["partstream.W021"]
+    assert message.msg == f"partstream does not read the setting {name}."
+    assert message.hint == "Rename it to DJANGO_PARTSTREAM."
+
+
+@pytest.mark.parametrize(("name", "value"), [("PARTSTREAM", "on"), ("DJANGO_STREAMS", {})])
+def test_w021__other_settings_are_not_ours(settings, name, value):
+    setattr(settings, name, value)
+    assert "partstream.W021" not in found()
+
+
+class OfModels(DjangoModelPermissions):
+    """A project's own."""
+
+
+@pytest.mark.parametrize(
+    "permission",
+    [
+        DjangoModelPermissions,
+        DjangoModelPermissionsOrAnonReadOnly,
+        OfModels,
+        IsAdminUser | OfModels,
+        ~OfModels & IsAdminUser,
+    ],
+    ids=itertools.count(),
+)
+def test_w022__a_permission_of_a_part_without_a_queryset(mount, permission):
+    parts = [("a", 1), ("b", lazy(len, permission_classes=[IsAdminUser, permission]))]
+    mount(path("view/", include(HybridProgressiveView.urls(parts=parts))))
+    message = found()["partstream.W022"]
+    assert " of part 'b' needs a queryset, and the view has none" in message.msg
+    assert "permission_view=" in message.hint
+
+
+@pytest.mark.parametrize("how", ["class", "as_view"])
+def test_w022__a_permission_of_a_view_without_a_queryset(mount, how):
+    attributes = {"parts": [("a", 1)], "permission_classes": [OfModels]}
+    given = attributes if how == "as_view" else {}
+    view = type("Guarded", (ProgressiveView,), {} if how == "as_view" else attributes)
+    mount(path("view/", view.as_view(**given)))
+    message = found()["partstream.W022"]
+    assert "OfModels needs the queryset of the view, which has none" in message.msg
+    assert message.hint == "Set queryset on the view, for example queryset = Order.objects.all()."
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"queryset": Note.objects.all()},
+        {"get_queryset": lambda self: Note.objects.all()},
+        {"permission_classes": [IsAdminUser], "parts": [("a", 1)]},
+        {"get_permissions": lambda self: [], "parts": [("a", 1)]},
+    ],
+    ids=itertools.count(),
+)
+def test_w022__is_silent_where_there_is_one(mount, attributes):
+    parts = [("a", lazy(len, permission_classes=[OfModels]))]
+    attributes = {"parts": parts, "permission_classes": [OfModels], **attributes}
+    mount(path("view/", type("Guarded", (ProgressiveView,), attributes).as_view()))
+    assert "partstream.W022" not in found()
+
+
+def test_w022__is_silent_of_a_part_with_its_own_view(mount):
+    class Notes(GenericAPIView):
+        queryset = Note.objects.all()
+
+    part = lazy(len, permission_classes=[OfModels], permission_view=Notes)
+    mount(path("view/", ProgressiveView.as_view(parts=[("a", part)])))
+    assert "partstream.W022" not in found()
 
 
 def test_checks__without_a_urlconf(settings):
@@ -717,6 +801,7 @@ def test_w014__a_logger_without_a_handler(settings, audit_logger):
     audit_logger.propagate = False  # Not before: pytest adds handlers where it is so.
     message = found_deployed()["partstream.W014"]
     assert "the logger partstream.audit has no handler" in message.msg
+    assert '"partstream.audit": {"handlers": ["console"], "level": "WARNING"}' in message.hint
     assert "partstream.W014" not in found()
     audit_logger.addHandler(logging.NullHandler())
     assert "partstream.W014" in found_deployed()

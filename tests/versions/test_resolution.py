@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import functools
+import itertools
 import json
 import logging
 
@@ -671,6 +672,48 @@ def test_serializer__of_one_and_of_many(resolve, make_async):
         "one": {"text": "c", "view": view},
         "many": [{"text": "a", "view": view}, {"text": "b", "view": view}],
     }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        (
+            lazy(lambda request: Note.objects.all(), serializer_class=NoteSerializer),
+            "part 'part': the serializer got a QuerySet, not one object. Write "
+            "lazy(..., serializer_class=..., many=True).",
+        ),
+        (
+            lazy(lambda request: [Note()], serializer_class=NoteSerializer),
+            "part 'part': the serializer got a list, not one object. Write "
+            "lazy(..., serializer_class=..., many=True).",
+        ),
+        (
+            lazy(lambda request: Note(), serializer_class=NoteSerializer, many=True),
+            "part 'part': many=True needs a list or a QuerySet, but the loader returned one Note. "
+            "Leave many=True out.",
+        ),
+    ],
+    ids=itertools.count(),
+)
+def test_serializer__of_data_of_another_form_says_what_to_write(error_of, settings, part, says):
+    settings.DEBUG = True
+    error = error_of(part)
+    assert error["code"] == "part_failed"
+    assert error["exception"] == f"partstream.exceptions.Misuse: {says}"
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, TypeError, PermissionDenied])
+def test_serializer__with_an_error_of_its_own_keeps_it(error_of, settings, error):
+    class Failing(serializers.BaseSerializer):
+        def to_representation(self, instance):
+            raise error("its own")
+
+    settings.DEBUG = True
+    shown = error_of(lazy(lambda request: {}, serializer_class=Failing))["exception"]
+    assert "Misuse" not in shown
+    assert error.__name__ in shown
+    assert "its own" in shown
 
 
 def test_serializer__that_fails_fails_the_part_alone(error_of):

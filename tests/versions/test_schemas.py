@@ -449,6 +449,13 @@ def test_parts__that_are_not_known_are_any(describe, get_parts):
     assert items == {"type": "object", "additionalProperties": {}}
 
 
+def test_parts__that_are_not_known_are_warned_of(describe, caplog):
+    hybrid(describe, get_parts=lambda self: [("pk", self.kwargs["pk"])])
+    warned = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
+    assert len(warned) == 1
+    assert "get_parts() failed without a request" in warned.pop()
+
+
 def test_parts__of_no_fields_are_any(describe):
     nothing = type("NothingSerializer", (serializers.Serializer,), {})
     empty = returns(nothing)(lambda request: {})

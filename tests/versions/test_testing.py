@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from threading import Event, get_ident
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.http import HttpResponse
 from django.test import Client, TestCase, TransactionTestCase
 from django.urls import get_resolver, include, path
 from rest_framework.response import Response
@@ -26,6 +28,7 @@ from partstream import (
 )
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_rate_limit_store
+from partstream.exceptions import Misuse
 from partstream.testing import close_connections, collect, inline
 from tests.example.models import Note
 
@@ -323,6 +326,12 @@ def test_inline__as_a_decorator_as_often_as_it_is_called(client, threaded):
     assert decorated() == NAMES
 
 
+def test_inline__without_parentheses_is_misuse():
+    with pytest.raises(Misuse) as caught:
+        inline(here)
+    assert str(caught.value) == "@inline needs parentheses. Write @inline(), or with inline():."
+
+
 def test_inline__within_itself(client, threaded):
     with inline():
         with inline():
@@ -477,3 +486,37 @@ urlpatterns = [
     path("notes/", include(NotesView.urls())),
     path("faulty/", Faulty.as_view()),
 ]
+
+
+# Other views
+
+
+class Plain(APIView):
+    """An endpoint that is not partstream's."""
+
+    permission_classes = []
+    authentication_classes = []
+    body = None
+
+    def get(self, request):
+        return self.body if isinstance(self.body, HttpResponse) else Response(self.body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"count": 1, "next": None, "previous": None, "results": [{"id": 1}]},
+        [{"id": 1}],
+        {},
+        None,
+        HttpResponse("<p>A page.</p>"),
+    ],
+    ids=itertools.count(),
+)
+@pytest.mark.parametrize("where", ["walk", "keys", "keys, without a slash"])
+def test_collect__of_another_view_says_so(client, mount, body, where):
+    view = Plain.as_view(body=body)
+    mount(path("orders", view), path("orders/", view), path("orders/manifest/", view))
+    url = "/orders" if "without" in where else "/orders/"
+    with pytest.raises(AssertionError, match=r"^/orders[a-z/]* is not a partstream view\. It answ"):
+        collect(client, url, mode=where.partition(",")[0])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import pytest
 from django.test import Client
 from django.urls import NoReverseMatch, include, path, reverse
 
 from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream.exceptions import Misuse
 from tests.example.views import DashboardView, WalkView
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 
@@ -165,7 +169,6 @@ def test_views__of_one_request_keep_nothing_for_the_next(serve):
 
 def test_progressive_view__has_no_other_routes(client):
     assert "manifest_url" not in get_json(client, reverse("walk"))["meta"]
-    assert not hasattr(WalkView, "urls")
 
 
 def test_views__leave_serializers_to_the_project():
@@ -179,3 +182,54 @@ def test_cursor__of_the_walk_goes_on_under_a_decorated_view(client, mount):
     mount(path("board/", never_cache(Board.as_view(chunk_size=1))))
     token = first_cursor(client, "/board/")
     assert names(get_json(client, at("/board/", token))) == ["b"]
+
+
+# Mistakes
+
+
+def test_urls__of_a_view_with_one_route_are_misuse():
+    with pytest.raises(Misuse) as caught:
+        WalkView.urls(name="walk")
+    assert str(caught.value) == (
+        "WalkView has one route, the walk. Write path(..., WalkView.as_view()), or make it a "
+        "HybridProgressiveView."
+    )
+
+
+@pytest.mark.parametrize("view", [ProgressiveView, HybridProgressiveView])
+def test_get_parts__that_takes_the_request_is_misuse_at_once(view):
+    with pytest.raises(Misuse) as caught:
+        type("Asking", (view,), {"get_parts": lambda self, request: []})
+    assert str(caught.value) == (
+        "Asking.get_parts() cannot be called as (self): missing a required argument: 'request'. "
+        "Write def get_parts(self): the request is self.request, and the URL's arguments are in "
+        "self.kwargs."
+    )
+
+
+def decorated(function):
+    """A decorator that gives its function another argument."""
+
+    @functools.wraps(function)
+    def call(self):
+        return function(self, self.request)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "get_parts",
+    [
+        lambda self: [],
+        lambda self, *args, **kwargs: [],
+        lambda self, year=None: [],
+        decorated(lambda self, request: []),
+        staticmethod(lambda: []),
+        classmethod(lambda cls: []),
+        functools.partialmethod(lambda self, year: [], year=1),
+    ],
+    ids=itertools.count(),
+)
+def test_get_parts__of_another_signature_that_fits_is_taken(serve, client, get_parts):
+    view = type("Fitting", (ProgressiveView,), {"get_parts": get_parts})
+    assert get_json(client, serve(view))["results"] == []

@@ -769,6 +769,37 @@ def test_misuse__override_without_decorator():
         assert "Board.overview_parts hides a route of the progressive action overview" in said
 
 
+def test_misuse__drfs_decorator_above():
+    decorated = action(detail=False)(OVERVIEW["overview"])
+    said = misuse(lambda: viewset(*MIXED, overview=decorated))
+    assert said == "Board.overview is a progressive action already. Leave @action out."
+
+
+def test_misuse__without_parentheses():
+    said = misuse(lambda: progressive_action(parts))
+    assert said == (
+        "@progressive_action needs parentheses. Write @progressive_action(detail=False), or True "
+        "for one object."
+    )
+
+
+def test_misuse__a_method_that_returns_a_response(mount, client):
+    class Answering(ProgressiveViewSetMixin, viewsets.ViewSet):
+        """As an action that was converted."""
+
+        permission_classes = [AllowAny]
+
+        @progressive_action(detail=False)
+        def overview(self):
+            return Response({"count": 1})
+
+    router = routers.SimpleRouter()
+    router.register("answering", Answering, "answering")
+    mount(*router.urls)
+    said = misuse(lambda: client.get("/answering/overview/"))
+    assert said.startswith("Answering: the parts are a Response. Return a list of (name, value)")
+
+
 def test_misuse__another_decorator_above():
     wrapped = method_decorator(never_cache)(OVERVIEW["overview"])
     said = misuse(lambda: viewset(*MIXED, overview=wrapped))

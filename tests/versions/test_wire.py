@@ -10,6 +10,7 @@ from django.test import AsyncClient, Client
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import Throttled
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.throttling import BaseThrottle
 
 from partstream import HybridProgressiveView, lazy
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
@@ -528,6 +529,29 @@ def test_handler__that_adds_to_drfs_shape_keeps_it(client, url, settings):
     response = client.get(f"{url}parts/")
     assert response.json() == {"detail": ONE, "support": "help@example.com"}
     assert response.headers["X-Handled"] == "yes"
+
+
+def wrapped(exc, context):
+    """A handler that wraps the body, and keeps what clients need."""
+    from rest_framework.views import exception_handler
+
+    response = exception_handler(exc, context)
+    told = {"code": exc.get_codes(), "retry_after": getattr(exc, "wait", None)}
+    response.data = {"error": response.data, **told}
+    return response
+
+
+def test_handler__that_wraps_the_body_can_keep_what_clients_need(client, serve, settings):
+    class Wait(BaseThrottle):
+        def allow_request(self, request, view):
+            return False
+
+        def wait(self):
+            return 6.5
+
+    settings.REST_FRAMEWORK = {"EXCEPTION_HANDLER": f"{__name__}.wrapped"}
+    body = client.get(serve(parts=[("a", 1)], throttle_classes=[Wait])).json()
+    assert (body["code"], body["retry_after"]) == ("throttled", 7)
 
 
 def test_handler__headers_of_an_error_stay(client, serve):

@@ -9,9 +9,18 @@ import weakref
 
 import pytest
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
-from partstream import PartList, ProgressiveView, lazy, safe_call
+from partstream import (
+    PartList,
+    ProgressiveView,
+    cached_for,
+    endpoint,
+    lazy,
+    safe_call,
+    with_timeout,
+)
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import Misuse
 from partstream.parts import mistakes
@@ -177,7 +186,10 @@ def test_name__of_another_kind_is_refused(name):
         ([("a",)], "View: ('a',) is not a (name, value) pair."),
         ([("a", 1, 2)], "View: ('a', 1, 2) is not a (name, value) pair."),
         ([None], "View: None is not a (name, value) pair."),
-        ([lazy(load)], "is not a (name, value) pair."),
+        ([lazy(load)], 'a lazy part has no name. Write a pair: ("orders", lazy(...)).'),
+        ((1,), '1 is not a (name, value) pair. Write for example ("orders", lazy(...)).'),
+        (Response([]), "the parts are a Response. Return a list of (name, value) pairs"),
+        ([("a", endpoint("a"))], "part 'a' is an endpoint. Wrap it: lazy(endpoint(...))."),
         ([("a", 1), ("b", 2), ("a", 3)], "View: part 'a' is declared twice. Rename one of them."),
         (
             [("a", load)],
@@ -294,9 +306,49 @@ def test_signature__that_wants_the_urls_arguments_points_to_kwargs(function):
     with pytest.raises(Misuse) as caught:
         PartList([("a", 1), ("b", lazy(function))], owner=type("Own", (View,), {}))
     assert str(caught.value).endswith(
-        "Change its parameters to (request), and read the URL's arguments from the view: "
-        "self.kwargs['pk']."
+        "Change its parameters to (request), and read the URL's arguments from "
+        "request.parser_context[\"kwargs\"]['pk']."
     )
+
+
+@pytest.mark.parametrize("loader", ["get_one", None])
+def test_signature__of_a_method_that_wants_the_urls_arguments_points_to_the_view(loader):
+    class Owner(View):
+        """A view with such a method."""
+
+        def get_one(self, request, pk):
+            """A loader."""
+
+    with pytest.raises(Misuse, match=r"from self\.kwargs\['pk'\]\.$"):
+        PartList([("a", 1), ("b", lazy(loader or Owner().get_one))], owner=Owner)
+
+
+@pytest.mark.parametrize(
+    ("depends_on", "function", "written"),
+    [
+        ([], lambda request, a: 1, '["a"]'),
+        ([], lambda request, ab, a: 1, '["ab", "a"]'),
+        (["a"], lambda request, a, ab: 1, '["a", "ab"]'),
+    ],
+    ids=itertools.count(),
+)
+@pytest.mark.parametrize("where", ["loader", "kwargs", "query"])
+def test_signature__that_wants_other_parts_names_depends_on(depends_on, function, written, where):
+    loader = function if where == "loader" else endpoint("some-list", **{where: function})
+    parts = [("a", 1), ("ab", 2), ("b", lazy(loader, depends_on=depends_on))]
+    with pytest.raises(Misuse) as caught:
+        PartList(parts, owner=type("Own", (View,), {}))
+    subject = "the loader" if where == "loader" else f"the function {where}"
+    assert str(caught.value).startswith(f"Own: {subject} of part 'b' cannot be called as (request")
+    assert str(caught.value).endswith(f". Write lazy(..., depends_on={written}).")
+
+
+@pytest.mark.parametrize("where", ["kwargs", "query"])
+def test_signature__of_an_endpoints_function_says_what_to_change(where):
+    loader = endpoint("some-list", **{where: lambda request, pk: {}})
+    with pytest.raises(Misuse) as caught:
+        PartList([("b", lazy(loader))], owner=type("Own", (View,), {}))
+    assert str(caught.value).endswith("from request.parser_context[\"kwargs\"]['pk'].")
 
 
 def test_part_list__a_coroutine_is_refused():
@@ -417,7 +469,10 @@ def test_signature__that_does_not_fit_names_view_part_and_fix(part, wanted, prob
     assert message.startswith(f"Owner: the loader of part 'b' cannot be called as {wanted}: ")
     if "positional only" not in problem:  # Its words differ between Pythons.
         assert problem in message
-    assert f"Change its parameters to {wanted}, or change depends_on" in message
+    advice = f"Change its parameters to {wanted}, or change depends_on."
+    if problem.startswith("missing"):
+        advice = 'Write lazy(..., depends_on=["a"]).'
+    assert message.endswith(advice)
 
 
 def test_signature__of_a_method_without_its_view_suggests_the_name():
@@ -430,6 +485,56 @@ def test_signature__of_a_method_without_its_view_suggests_the_name():
         "Owner: the loader of part 'b' is a method that is not bound to a view. "
         "Write its name: lazy('get')."
     )
+
+
+def test_signature__of_a_function_that_takes_self():
+    def get_orders(self, request):
+        """A method, in the wrong place."""
+
+    get_orders.__qualname__ = "get_orders"  # As in a module.
+    with pytest.raises(Misuse) as caught:
+        PartList([("b", lazy(get_orders))], owner=type("Own", (View,), {}))
+    assert str(caught.value) == (
+        "Own: the loader of part 'b' takes self, but get_orders is not a method. Remove self from "
+        "its parameters, or define it in the view's class and write its name: lazy('get_orders')."
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lazy, "lazy() takes a loader, not a lazy part. Write lazy() once."),
+        (
+            cached_for(60),
+            "cached_for() takes a loader, not a lazy part. Write lazy(cached_for(60)(loader)).",
+        ),
+        (
+            lambda part: safe_call(part, fallback=[]),
+            "safe_call() takes a loader, not a lazy part. "
+            "Write lazy(safe_call(loader, fallback=...)).",
+        ),
+        (
+            lambda part: with_timeout(part, 1),
+            "with_timeout() takes a loader, not a lazy part. "
+            "Write lazy(with_timeout(loader, seconds)).",
+        ),
+    ],
+    ids=itertools.count(),
+)
+def test_wrappers__around_a_lazy_part_name_the_right_order(wrap, says):
+    with pytest.raises(Misuse) as caught:
+        wrap(lazy(load))
+    assert str(caught.value) == says
+
+
+def test_method__that_is_a_lazy_part_is_refused():
+    class Owner(View):
+        """A view with a part in place of a method."""
+
+        get_orders = lazy(load)
+
+    with pytest.raises(Misuse, match=r"'get_orders' takes a loader, not a lazy part\. Define a"):
+        PartList([("b", lazy("get_orders"))], owner=Owner)
 
 
 def test_signature__is_looked_at_again_for_other_dependencies():
@@ -493,9 +598,16 @@ def test_signature__of_a_decorator_that_gives_more_counts():
     PartList([("a", lazy(of_tenant))], owner=ProgressiveView)
 
 
-@pytest.mark.parametrize("permission", [IsAdminUser(), "IsAdminUser", None])
-def test_lazy__refuses_what_is_no_permission_class(permission):
-    with pytest.raises(Misuse, match="write the class, not a call"):
+@pytest.mark.parametrize(
+    ("permission", "says"),
+    [
+        (IsAdminUser(), "write the class, not a call, for example"),
+        ("sales.view_order", "write a class, not a string, for example"),
+        (None, "write the class, not a call, for example"),
+    ],
+)
+def test_lazy__refuses_what_is_no_permission_class(permission, says):
+    with pytest.raises(Misuse, match=says):
         lazy(print, permission_classes=[permission])
 
 

@@ -6,8 +6,11 @@ import itertools
 import uuid
 
 import pytest
+from django.http import JsonResponse
 from django.utils.functional import lazystr
+from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from partstream.parts.fragment import NotSerializable, decode, encode
@@ -145,6 +148,30 @@ def test_encode__of_a_model_instance_names_the_serializer(data):
         "data, such as values()"
     )
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+class NoteSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Note
+        fields = ["text"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (NoteSerializer(NOTE), " (a serializer). Return serializer.data"),
+        (NoteSerializer([NOTE], many=True), " (a serializer). Return serializer.data"),
+        (Response([1]), " (a response). Return the data, not a Response"),
+        (JsonResponse({"a": 1}), " (a response). Return the data, not a Response"),
+    ],
+    ids=itertools.count(),
+)
+def test_encode__of_what_holds_the_data_says_what_to_return(data, says, nested):
+    with pytest.raises(NotSerializable) as caught:
+        encode({"a": [data]} if nested else data)
+    name = type(data).__name__
+    assert str(caught.value) == f"Object of type {name} is not JSON serializable{says}"
 
 
 @pytest.mark.django_db

@@ -17,7 +17,7 @@ from django.core.signals import request_finished
 from django.db import connection
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import clear_script_prefix, include, path, re_path, set_script_prefix
-from rest_framework import permissions, versioning
+from rest_framework import permissions, serializers, versioning
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
@@ -803,6 +803,19 @@ def test_arguments__functions_are_checked_when_they_are_declared(argument):
         HybridProgressiveView.build_part_list(
             [("meta", 1), ("p", lazy(loader, depends_on=["meta"]))]
         )
+
+
+def test_serializer__of_an_endpoint_that_wants_objects_says_what_to_write(token, notes, settings):
+    settings.DEBUG = True
+
+    class Strict(serializers.Serializer):
+        customer = serializers.CharField()
+
+    declare(endpoint("note-list"), serializer_class=Strict, many=True)
+    assert part_of(token)["exception"] == (
+        "partstream.exceptions.Misuse: part 'p': the endpoint has serialized its data already. "
+        "Leave serializer_class out."
+    )
 
 
 def test_permission__hides_a_part(token, bob):
