@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from django.http import HttpRequest, QueryDict
-from django.urls import get_script_prefix
+from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve
 from rest_framework.request import Request
 
 #: What Django's CSRF middleware reads from ``request.META`` after the view.
@@ -121,6 +121,8 @@ class LoaderRequest(Request):
             for name in self._get_protocol():
                 query.pop(name, None)
             seen = readdressed(original, self._path, query.urlencode())
+            if seen.path != original.path:
+                seen.resolver_match = _match_of(seen)
             made = vars(self).setdefault("_partstream_made", seen)
         return made
 
@@ -132,6 +134,14 @@ class LoaderRequest(Request):
         """Let Django's CSRF middleware see the token that a loader asked for."""
         if self._partstream_made is not None:
             give_back_csrf(self._partstream_made, self._original._request)
+
+
+def _match_of(request: HttpRequest) -> ResolverMatch | None:
+    """The route of a request's path; that which Django found, if there is no other."""
+    try:
+        return resolve(request.path_info, getattr(request, "urlconf", None))
+    except Resolver404:
+        return request.resolver_match
 
 
 def give_back_csrf(made: HttpRequest, original: HttpRequest) -> None:

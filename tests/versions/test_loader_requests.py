@@ -61,6 +61,7 @@ def described(view, request):
         "is the view's": view.request is request,
         "version": request.version,
         "session": request.session is not None,
+        "route": request.resolver_match.view_name,
     }
 
 
@@ -131,8 +132,8 @@ class Pieces(KeyAccessMixin, APIView):
 
 urlpatterns = [
     path("links/", include(Links.urls(name="links"))),
-    path("threaded/", include(Threaded.urls())),
-    path("parts/", include(Links.urls())),
+    path("threaded/", include(Threaded.urls(name="threaded"))),
+    path("parts/", include(Links.urls(name="parts"))),
     path("alone/", Links.as_view()),
     path("named/", include(Links.urls(cursor_query_param="walk"))),
     path("asking/", include(Asking.urls())),
@@ -182,6 +183,7 @@ def test_loader_request__is_the_same_in_each_delivery(client, notes, url, query)
     assert seen["absolute"] == "http://testserver" + seen["full path"]
     assert seen["path"] == [url, url]
     assert seen["query"] == query
+    assert seen["route"] == {"/links/": "links", "/threaded/": "threaded", "/parts/": "parts"}[url]
     assert seen["is the view's"]
     assert by_walk["dependent"] == [True, seen]
 
