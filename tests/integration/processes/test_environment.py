@@ -107,8 +107,8 @@ for _ in range(2):
         code, tmp_path, PARTSTREAM_CHUNK_SIZE="two", PARTSTREAM_ENABLE_CACHING="maybe"
     )
     lines = shown.splitlines()
-    assert lines[0].startswith("PARTSTREAM_CHUNK_SIZE: must be a whole number. It is 'two'.")
-    assert lines[1].startswith("PARTSTREAM_ENABLE_CACHING: must be true or false. It is 'maybe'.")
+    assert lines[0].startswith("PARTSTREAM_CHUNK_SIZE must be a whole number. It is 'two'.")
+    assert lines[1].startswith("PARTSTREAM_ENABLE_CACHING must be true or false. It is 'maybe'.")
     assert lines[2:] == lines[:2]
 
 
