@@ -108,6 +108,8 @@ def garbage_of(function):
     logging.disable(logging.CRITICAL)
     gc.collect()
     gc.disable()
+    # What is there already is not looked at: something of an earlier test may end only now.
+    gc.freeze()
     try:
         gc.set_debug(gc.DEBUG_SAVEALL)
         function()
@@ -117,6 +119,7 @@ def garbage_of(function):
         logging.disable(logging.NOTSET)
         gc.set_debug(flags)
         gc.garbage.clear()
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
 
