@@ -17,6 +17,7 @@ from partstream.resolution.observers import (
 )
 from tests.support.concurrency import PATIENCE, wait_until
 from tests.support.log_messages import message
+from tests.support.marks import timed
 from tests.support.walk_client import get_json, names
 
 
@@ -126,6 +127,7 @@ def test_observer__sees_what_is_left_to_a_later_chunk(
     slow.release()
 
 
+@timed
 @pytest.mark.django_db(transaction=True)
 def test_observer__sees_the_end_of_a_coroutine_that_is_cancelled(serve, client, executor, observe):
     ended = threading.Event()
