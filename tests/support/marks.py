@@ -12,3 +12,7 @@ timed = pytest.mark.flaky(reruns=2)
 leaves_transaction = pytest.mark.filterwarnings(
     "ignore:Part '.*' of .* runs in another thread:RuntimeWarning"
 )
+
+#: Of a test with routers whose paths have format suffixes: DRF 3.15 registers its converter again
+#: for each of them.
+with_suffixes = pytest.mark.filterwarnings("ignore:Converter 'drf_format_suffix' is already")

@@ -148,6 +148,7 @@ def test_observer__sees_the_end_of_a_coroutine_that_is_cancelled(serve, client, 
     wait_until(lambda: seen.left == seen.entered == ["hangs"])
 
 
+@timed
 def test_observer__sees_the_end_of_a_coroutine_that_refuses_to_be_cancelled(
     serve, client, observe, threads
 ):

@@ -40,6 +40,7 @@ from partstream.schemas import returns
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 from tests.example.models import Note
 from tests.example.views import DashboardView, WalkView
+from tests.support.marks import with_suffixes
 
 PATTERNS = [
     path("walk/", WalkView.as_view()),
@@ -681,6 +682,7 @@ def test_viewset__is_one_action_while_it_is_described(viewset):
     assert component(body(walk)) == "NoteViewSetGlanceEnvelope"
 
 
+@with_suffixes
 @pytest.mark.parametrize("doc", [None, "Notes."])
 def test_viewset__other_actions_are_described_as_without_the_mixin(describe, doc):
     def patterns(*bases):
@@ -706,6 +708,7 @@ def test_viewset__other_actions_are_described_as_without_the_mixin(describe, doc
     assert describe(*patterns(ProgressiveViewSetMixin, viewsets.ModelViewSet)) == plain
 
 
+@with_suffixes
 def test_viewset__with_format_suffixes(describe):
     router = DefaultRouter(use_regex_path=False)
     router.register("notes", note_viewset())

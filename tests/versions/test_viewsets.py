@@ -32,9 +32,10 @@ from partstream.performance import PerformanceMonitor
 from partstream.testing import collect
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 from tests.example.models import Note
+from tests.support.marks import with_suffixes
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, with_suffixes]
 
 DELIVERY = "partstream.middleware.ProgressiveDeliveryMiddleware"
 SECURITY = "partstream.middleware.SecurityMiddleware"

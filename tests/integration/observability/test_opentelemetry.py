@@ -9,7 +9,7 @@ from django.urls import path
 from partstream import ProgressiveView, cached_for, lazy, safe_call
 from partstream.resolution.observers import get_observers
 from tests.support.concurrency import HeldCoroutine, wait_until
-from tests.support.marks import leaves_transaction
+from tests.support.marks import leaves_transaction, timed
 from tests.support.requirements import demand
 from tests.support.walk_client import at, get_json
 
@@ -165,6 +165,7 @@ def test_spans__of_a_part_that_goes_on_after_its_response(
     assert {"joined", "cache"} & set(sources)
 
 
+@timed
 def test_spans__of_a_part_that_failed_after_its_timeout(exported, mount, client, held, threads):
     slow = held(error=ValueError("late"))
     url = serve(mount, [("slow", lazy(slow, timeout=0.05))], executor=threads)
@@ -174,6 +175,7 @@ def test_spans__of_a_part_that_failed_after_its_timeout(exported, mount, client,
     assert exported.spans()["part slow"].attributes["error.type"] == "part_timeout"
 
 
+@timed
 def test_spans__of_a_coroutine_that_is_cancelled(exported, mount, client, held, threads):
     slow = held(kind=HeldCoroutine)
     url = serve(mount, [("slow", lazy(slow, timeout=0.05))], executor=threads)

@@ -19,6 +19,7 @@ from partstream.resolution.cached_parts import CachedParts
 from partstream.resolution.pending import Pending
 from partstream.resolution.waiting import Waiting
 from tests.support.concurrency import PATIENCE, SOON, in_background, in_threads
+from tests.support.marks import timed
 from tests.support.time_budgets import AMPLE, BUDGET
 from tests.support.walk_client import get_json, merged, walk
 
@@ -191,6 +192,7 @@ def test_limit__with_dependencies_and_failures(serve_limited, client, limited):
     assert counter.most == 1
 
 
+@timed
 def test_limit__does_not_count_what_timed_out(serve_limited, client, limited, held):
     hangs = held()
     parts = [

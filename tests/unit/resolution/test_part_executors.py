@@ -24,7 +24,7 @@ from tests.support.concurrency import (
     in_background,
     wait_until,
 )
-from tests.support.marks import leaves_transaction
+from tests.support.marks import leaves_transaction, timed
 from tests.support.time_budgets import AMPLE
 from tests.support.walk_client import at, get_json, merged, names, walk
 
@@ -324,6 +324,7 @@ def test_dependency__that_failed_fails_its_dependents_elsewhere(serve_placed, cl
 # Timeouts
 
 
+@timed
 def test_timeout__of_each_kind_of_part(serve_placed, client, held):
     hangs, hangs_async = held(), held(kind=HeldCoroutine)
     url = serve_placed(

@@ -20,6 +20,7 @@ from partstream.exceptions import HookFailed, Misuse
 from partstream.resolution.boundary import Boundary
 from partstream.testing import close_connections, collect
 from tests.support.concurrency import PATIENCE, Held, result_of, wait_until
+from tests.support.marks import timed
 from tests.support.walk_client import at, get_json, merged
 
 #: What a project keeps on a thread: the request that the thread works for.
@@ -245,6 +246,7 @@ def test_hooks__are_called_around_what_a_coroutine_hands_to_other_threads(client
     assert merged([get_json(client, f"{url}?tenant=red")]) == {"coroutine": ["red", "red"]}
 
 
+@timed
 def test_hooks__hold_for_the_cleanup_of_a_timed_loader_in_a_coroutine(client, serve, hooked):
     hooked()
     cleaned = []
@@ -396,6 +398,7 @@ def test_after_call__that_raises_is_only_logged(client, serve, hooked, name, cap
     assert any("after_call() failed" in record.getMessage() for record in caplog.records)
 
 
+@timed
 def test_after_call__runs_after_an_abandoned_call(client, serve, hooked, events, held):
     hooked()
     slow = held()

@@ -19,6 +19,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import NoCapacity, NoThread
 from tests.support.concurrency import PATIENCE, in_background, passed_on, result_of, wait_until
+from tests.support.marks import timed
 from tests.support.processes import run_python
 from tests.support.walk_client import get_json, merged, walk
 
@@ -187,6 +188,7 @@ def test_coroutine__that_no_worker_can_finish_is_not_lost(
         assert answer["errors"][0]["code"] == "capacity"
 
 
+@timed
 def test_pool__whose_only_worker_hangs_hands_back_what_waits(
     client, serve, held, system, executors
 ):
