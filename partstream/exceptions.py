@@ -190,6 +190,18 @@ class StoreUnavailable(PartstreamError):
         self.wait = wait
 
 
+class StreamsFull(PartstreamError):
+    """This process has ``MAX_STREAMS`` open streams, or streams are switched off.
+
+    Args:
+        wait: Seconds after which there may be room.
+    """
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("this process serves as many streams as it may")
+        self.wait = wait
+
+
 class ProbeFailed(PartstreamError):
     """Raise it in ``Backend.probe()``: health checks show its text, and of others only the type."""
 
