@@ -28,7 +28,7 @@ class Room:
     - When nothing runs any more, no end would wake anybody, so everybody is woken.
 
     Args:
-        count_free: A method that returns the number of free places, `EVERYBODY` if nothing runs.
+        count_free: A method that returns the number of free places, ``EVERYBODY`` if nothing runs.
             It is called with ``lock`` held, and its object is held by a weak reference.
 
     Attributes:
