@@ -47,11 +47,11 @@ class Polling:
         Raises:
             NoThread: When the thread cannot be started.
         """
-        now = monotonic()
         with self._changed:
             if not self._is_running:
                 start_daemon(self._run, name="partstream-polling")
                 self._is_running = True
+            now = monotonic()
             self._flights[flight] = (now, now + FIRST_SECONDS)
             self._changed.notify()
 

@@ -72,9 +72,9 @@ def obtain(
         looks: Whether to look for the value in the store first.
         pool: See `SingleFlight.end`.
     """
-    caller, knows_turn = current_caller(), turn is not None
+    caller, knows_turn, starts_again = current_caller(), turn is not None, False
     while True:
-        if looks and not fresh and turn is None:
+        if looks and not fresh and (turn is None or starts_again):
             value = yield Ask(partial(flights.look, key))
             if value is not None:
                 return bytes(value)
@@ -106,7 +106,8 @@ def obtain(
             return Joined(flight.result)
         if flight.result is LOST and knows_turn:
             return Joined(LOST)
-        looks, turn = True, Turn.RUN if flight.result is FAILED else None
+        looks = starts_again = True
+        turn = Turn.RUN if flight.result is FAILED else None
 
 
 def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Found:
