@@ -28,6 +28,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 from headline_measures.texts import Table
 from report import surroundings
 from streaming_measures import crowd, first_data, idle, joining, memory, round_trips
+from streaming_measures.http import WrongAnswer
+from streaming_measures.servers import DidNotStart
 from streaming_measures.sizes import QUICK, Sizes
 
 #: Name of a measure -> what measures it: its tables, and what it had to leave out.
@@ -39,7 +41,16 @@ MEASURES: dict[str, Callable[[Sizes], tuple[list[Table], list[str]]]] = {
     "idle": idle.measure,
     "joining": joining.measure,
 }
-PACKAGES = ("gunicorn", "uvicorn", "granian", "django-redis", "orjson")
+PACKAGES = (
+    "gunicorn",
+    "uvicorn",
+    "h11",
+    "httptools",
+    "uvloop",
+    "granian",
+    "django-redis",
+    "orjson",
+)
 
 
 def say(text: str) -> None:
@@ -82,10 +93,14 @@ def main() -> None:
     started = time.monotonic()
     tables: list[Table] = []
     notes: list[str] = []
+    failed = False
     for name, measure in MEASURES.items():
         if arguments.measure is None or name in arguments.measure:
             say(name)
-            its_tables, its_notes = measure(sizes)
+            try:
+                its_tables, its_notes = measure(sizes)
+            except (WrongAnswer, DidNotStart, TimeoutError) as error:  # The others go on.
+                its_tables, its_notes, failed = [], [f"{name} failed: {error!r}"], True
             tables += its_tables
             notes += its_notes
     say(f"done, after {time.monotonic() - started:.0f} s")
@@ -95,6 +110,8 @@ def main() -> None:
         print("\n" + "\n".join(f"- {note}" for note in notes))
     for table in tables:
         print("\n" + "\n".join(table.lines(markdown=arguments.markdown)))
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

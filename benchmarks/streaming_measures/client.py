@@ -88,8 +88,8 @@ class Delivery:
         """Seconds until all was there."""
         return self.records[-1].at
 
-    def check(self, names: Collection[str]) -> None:
-        """Note when each part came.
+    def check(self, names: Collection[str]) -> Delivery:
+        """The same, with the time at which each part came; parsing takes time of its own.
 
         Raises:
             WrongAnswer: When not these parts have come, each once, with an end after them.
@@ -106,6 +106,7 @@ class Delivery:
             raise WrongAnswer(f"Expected {sorted(names)}, got {sorted(self.arrivals)}.")
         if self.records[-1].cursor is not None:
             raise WrongAnswer("The delivery ended before its end.")
+        return self
 
 
 def run(work: Coroutine[Any, Any, T], *, timeout: float = TIMEOUT) -> T:
@@ -136,24 +137,16 @@ async def records(response: Response) -> AsyncIterator[Record]:
         held.append(rest)
 
 
-async def stream(port: int, path: str, names: Collection[str]) -> Delivery:
-    """A stream, from its beginning to its end.
-
-    Args:
-        port: The server's.
-        path: The view's.
-        names: The parts that must come.
-    """
+async def stream(port: int, path: str) -> Delivery:
+    """A stream, from its beginning to its end, to be checked."""
     async with Connection(port) as connection:
         response = await connection.ask(path, accept=NDJSON)
         found = [record async for record in records(response)]
-    delivery = Delivery(response.first_byte, found)
-    delivery.check(names)
-    return delivery
+    return Delivery(response.first_byte, found)
 
 
-async def walk(port: int, path: str, names: Collection[str]) -> Delivery:
-    """A walk to its end, over one connection."""
+async def walk(port: int, path: str) -> Delivery:
+    """A walk to its end over one connection, to be checked."""
     found: list[Record] = []
     token: str | None = ""
     async with Connection(port) as connection:
@@ -163,9 +156,7 @@ async def walk(port: int, path: str, names: Collection[str]) -> Delivery:
             body = b"".join([piece async for piece in response.pieces()])
             found.append(Record(perf_counter() - started, body))
             token = found[-1].cursor
-    delivery = Delivery(found[0].at, found)
-    delivery.check(names)
-    return delivery
+    return Delivery(found[0].at, found)
 
 
 async def first_line(port: int, path: str) -> float:

@@ -34,10 +34,10 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
                 (client.walk, SIDE_BY_SIDE, side_by_side),
             ):
                 found = client.run(
-                    _together([deliver(server.port, path, SLEEPS) for _ in range(sizes.clients)])
+                    _together([deliver(server.port, path) for _ in range(sizes.clients)])
                 )
                 if number:  # The first one warms up.
-                    into += found
+                    into += [delivery.check(SLEEPS) for delivery in found]
     one = median(each.total for each in inline)
     opening, first, total = (
         median(getattr(each, name) for each in streams) for name in ("opening", "first", "total")

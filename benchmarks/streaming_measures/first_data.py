@@ -48,14 +48,14 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
         for number in range(sizes.rounds + 2):  # The first two warm up.
             for name, port in ports.items():
                 plain = client.run(client.first_line(port, PLAIN))
-                stream = client.run(client.stream(port, STREAM, SLEEPS))
+                stream = client.run(client.stream(port, STREAM)).check(SLEEPS)
                 if number < 2:
                     continue
                 times = found.setdefault(name, Times())
                 times.plain.append(plain)
                 times.streams.append(stream)
                 if name == GUNICORN and number % 4 == 2:
-                    times.inline.append(client.run(client.walk(port, INLINE, SLEEPS)))
+                    times.inline.append(client.run(client.walk(port, INLINE)).check(SLEEPS))
     return [_differences(found), _times(found)], notes
 
 

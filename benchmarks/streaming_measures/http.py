@@ -29,6 +29,10 @@ class Connection:
         self._buffer = buffer
 
     async def __aenter__(self) -> Connection:
+        return await self.open()
+
+    async def open(self) -> Connection:
+        """The same connection, open; without a context, it is closed by `cut`."""
         own = socket.socket()
         if self._buffer is not None:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)

@@ -31,7 +31,7 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
         with serve(UVICORN) as server:
             server.ask("/waiting/release/")
             for _ in range(3):  # Loads what a stream needs, and starts its threads.
-                client.run(client.stream(server.port, path, ("about", "one", "two")))
+                client.run(client.stream(server.port, path)).check(("about", "one", "two"))
             server.ask("/waiting/hold/")
             time.sleep(CALM)
             rows += client.run(_open(server, way, path, sizes))
@@ -53,7 +53,7 @@ async def _open(server: Server, way: str, path: str, sizes: Sizes) -> list[tuple
     try:
         for count in sizes.idle:
             while len(connections) < count:
-                connections.append(await open_stream(server.port, path))
+                connections.append((await opened(server.port, path))[0])
             await asyncio.sleep(CALM)
             memory = server.memory()
             rows.append(
@@ -74,15 +74,9 @@ async def _open(server: Server, way: str, path: str, sizes: Sizes) -> list[tuple
     return rows
 
 
-async def open_stream(port: int, path: str) -> Connection:
-    """The connection of a stream whose opening record has come, and no more."""
-    connection, _ = await opened(port, path)
-    return connection
-
-
 async def opened(port: int, path: str) -> tuple[Connection, Record]:
-    """The same, with the record."""
-    connection = await Connection(port).__aenter__()
+    """A stream of which only the opening record was read: its connection, and that record."""
+    connection = await Connection(port).open()
     response = await connection.ask(path, accept=NDJSON)
     async for record in client.records(response):
         return connection, record

@@ -8,8 +8,8 @@ import time
 from headline_measures.texts import Table
 
 from . import client
-from .client import NDJSON
-from .http import Connection, WrongAnswer
+from .http import WrongAnswer
+from .idle import opened
 from .servers import GUNICORN, UVICORN, Server, missing, redis, serve
 from .sizes import Sizes
 
@@ -26,7 +26,7 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
     rows, notes = [], []
     for name in (GUNICORN, UVICORN):
         if absent := missing(name, "redis-server", "django_redis"):
-            notes.append(f"{name}, streams that join: {', '.join(absent)} is not installed.")
+            notes.append(f"{name}, joining: left out, since {', '.join(absent)} is not installed.")
             continue
         with (
             redis() as url,
@@ -52,17 +52,15 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
         "a core, while they wait",
         "loaders run a second time",
     )
-    return [Table("Streams that join another process's work", head, rows)], notes
+    title = "Streams that join another process's work"
+    return [Table(title, head, rows)] if rows else [], notes
 
 
 async def _join(first: Server, second: Server, sizes: Sizes) -> tuple[float, float, int]:
     """Shares of a core that the second process uses, idle and waiting, and loaders that it ran."""
     await _warm_up(first, second)
     idle = await _share(second, sizes.watched)
-    tokens = []
-    for _ in range(sizes.joining):
-        tokens.append(await _begin_and_cut(first))
-    await _begun(first, len(PARTS) * sizes.joining)
+    tokens = await _begin_and_cut(first, sizes.joining)
     streams = [asyncio.create_task(_resume(second, token)) for token in tokens]
     try:
         await asyncio.sleep(CALM)
@@ -83,7 +81,7 @@ async def _join(first: Server, second: Server, sizes: Sizes) -> tuple[float, flo
 async def _warm_up(*servers: Server) -> None:
     for server in servers:
         await client.command(server.port, "/waiting/release/")
-        await client.stream(server.port, PATH, ("about", *PARTS))
+        (await client.stream(server.port, PATH)).check(("about", *PARTS))
         await client.command(server.port, "/waiting/hold/")
 
 
@@ -93,14 +91,21 @@ async def _share(server: Server, seconds: float) -> float:
     return (server.processor_seconds() - used) / (time.monotonic() - started)
 
 
-async def _begin_and_cut(server: Server) -> str:
-    """The cursor of a stream's opening record, after which it was cut."""
-    async with Connection(server.port) as connection:
-        response = await connection.ask(PATH, accept=NDJSON)
-        async for record in client.records(response):
-            if record.cursor is not None:
-                return record.cursor
-    raise WrongAnswer("The stream has no opening record with a cursor.")
+async def _begin_and_cut(server: Server, streams: int) -> list[str]:
+    """The cursors of opening records, after which the streams were cut while their parts run."""
+    connections, tokens = [], []
+    try:
+        for _ in range(streams):
+            connection, record = await opened(server.port, PATH)
+            connections.append(connection)
+            if record.cursor is None:
+                raise WrongAnswer("The opening record has no cursor.")
+            tokens.append(record.cursor)
+        await _begun(server, len(PARTS) * streams)
+    finally:
+        for connection in connections:
+            connection.cut()
+    return tokens
 
 
 async def _begun(server: Server, count: int) -> None:
@@ -112,4 +117,4 @@ async def _begun(server: Server, count: int) -> None:
 
 
 async def _resume(server: Server, token: str) -> None:
-    await client.stream(server.port, f"{PATH}?cursor={token}", PARTS)
+    (await client.stream(server.port, f"{PATH}?cursor={token}")).check(PARTS)

