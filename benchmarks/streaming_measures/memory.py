@@ -69,9 +69,8 @@ def measure(sizes: Sizes) -> tuple[list[Table], list[str]]:
     for way in _ways():
         needed = [way.server, *(["orjson"] if dict(way.environment) == ORJSON else [])]
         if absent := missing(*needed):
-            notes.append(
-                f"{way.name}, {way.shape}, {way.server}: left out, since {', '.join(absent)} is not installed."
-            )
+            which = f"{way.name}, {way.shape}, {way.server}"
+            notes.append(f"{which}: left out, since {', '.join(absent)} is not installed.")
             continue
         peak, part = _deliver(way, sizes)
         rows.append((way.shape, way.name, way.server, way.target, f"{peak / part:.1f}", size(peak)))
