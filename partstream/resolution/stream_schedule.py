@@ -24,9 +24,8 @@ from .waiting import Waiting
 class StreamSchedule(Schedule):
     """Settles the parts of a stream, whose client gets each of them as soon as it has ended.
 
-    The first round begins what needs no cache store. From then on, parts run under their keys in
-    the walk: the thread that runs one takes its lock, so that a resumed stream finds it in any
-    process.
+    Parts run under their keys in the walk: the thread that runs one takes its lock, so that a
+    resumed stream finds it in any process.
 
     Args:
         walk: The walk whose resumed streams join the work; None: it cannot be joined.
@@ -58,15 +57,13 @@ class StreamSchedule(Schedule):
         """See `Schedule.steps`. It goes on after a step when the new outcomes have been sent."""
         self._begin_without_store()
         waiting = self._waiting
-        yield AT_ONCE
-        waiting.unsent = 0
         for until in super().steps():
             waits_for_sending, waiting.waits_for_sending = waiting.waits_for_sending, False
             yield AT_ONCE if waits_for_sending else until
             waiting.unsent = 0
 
     def _begin_without_store(self) -> None:
-        """Begin the parts that can run elsewhere, and for which no store has to be asked here."""
+        """Begin first what runs elsewhere, and for which this thread does not ask a store."""
         waiting = self._waiting
         elsewhere, here = waiting.take()
         for name in (*elsewhere, *here):

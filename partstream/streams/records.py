@@ -90,17 +90,13 @@ class Records:
             ready = self.resolver.settle_values(self.names)
             self._remaining.difference_update(outcome.name for outcome in ready)
             names = [name for name in self.names if name in self._remaining]
-            moments = None
-            if names and not (self.cache and self.cache.reads):
-                schedule = self._schedule(names)
-                moments = schedule.steps()
-                next(moments)  # What can run elsewhere begins before the first record leaves.
+            # It leaves first: the threads of the parts would compete with it for the interpreter.
             yield self._record(ready, pending=names)
-            if names and schedule is None:
-                schedule = self._schedule(names)
-                moments = schedule.steps()
-            if schedule is not None and moments is not None:
-                yield from self._settled(schedule, moments, until)
+            if names:
+                schedule = self.resolver.schedule(
+                    names, self.cache, self.ends, slower_than=self.slower_than
+                )
+                yield from self._settled(schedule, until)
             self.end = End.TIME_LIMIT if self._remaining else End.COMPLETE
         except Exception:
             logger.exception("A stream of %s failed.", type(self.resolver.parts.view).__name__)
@@ -110,13 +106,9 @@ class Records:
             if schedule is not None:
                 schedule.leave()
 
-    def _schedule(self, names: Sequence[str]) -> StreamSchedule:
-        return self.resolver.schedule(names, self.cache, self.ends, slower_than=self.slower_than)
-
-    def _settled(
-        self, schedule: StreamSchedule, moments: Iterator[float | None], ends: float
-    ) -> Iterator[Record | Pause]:
+    def _settled(self, schedule: StreamSchedule, ends: float) -> Iterator[Record | Pause]:
         """Records of the outcomes that a schedule settles, until none remains or time is up."""
+        moments = schedule.steps()
         while self._remaining:
             until = next(moments, AT_ONCE)
             outcomes = [outcome for outcome in schedule.take() if outcome.name in self._remaining]

@@ -54,12 +54,34 @@ def stream(client, url, **extra):
     return list(records(get_stream(client, url, **extra)))
 
 
+class Reader:
+    """Reads a stream of newline-delimited JSON record by record."""
+
+    def __init__(self, response):
+        self._pieces = iter(response.streaming_content)
+        self._known = b""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while b"\n" not in self._known:
+            self._known += next(self._pieces)
+        line, _, self._known = self._known.partition(b"\n")
+        return json.loads(line)
+
+    def go_on(self):
+        """Let the stream go on until it waits: a heartbeat comes. It is set to a short time."""
+        assert not self._known.strip()
+        assert next(self._pieces) == b" "
+
+
 @contextmanager
 def opened(client, url, **extra):
-    """An iterator of a stream's records, for a client that may leave before the end."""
+    """The reader of a stream, for a client that may leave before the end."""
     response = get_stream(client, url, **extra)
     try:
-        yield records(response)
+        yield Reader(response)
     finally:
         leave(response)
 

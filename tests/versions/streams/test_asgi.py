@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from contextlib import asynccontextmanager
@@ -132,6 +133,8 @@ def test_asgi__beats_while_nothing_ends(serve, held, settings, executor, accept)
             beats = [await client.piece() for _ in range(3)]
             slow.release()
             assert b'"p0":"slow"' in await client.piece()
+            assert await client.piece() is None
+            await client.wait(PATIENCE)
             return beats
 
     beat = b" " if accept == "application/x-ndjson" else b":\n\n"
@@ -155,6 +158,7 @@ def test_asgi__a_client_that_leaves_ends_the_stream_at_once(serve, held, calls, 
 
     assert asyncio.run(main()) == []
     slow.release()
+    gc.collect()  # Now, while what Django has left open is ignored.
 
 
 @EXECUTORS

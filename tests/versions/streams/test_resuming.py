@@ -17,7 +17,17 @@ from partstream.caching.single_flight import get_single_flight
 from partstream.streams import records as records_of_streams
 from partstream.streams.registry import count_open_streams
 from tests.support.concurrency import Held, soon, wait_until
-from tests.support.streams import NDJSON, SSE, events, get_stream, leave, opened, records, stream
+from tests.support.streams import (
+    NDJSON,
+    SSE,
+    Reader,
+    events,
+    get_stream,
+    leave,
+    opened,
+    records,
+    stream,
+)
 from tests.support.walk_client import at, get_json, merged, names
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
@@ -42,6 +52,7 @@ def slow_parts_only(settings):
     settings.DJANGO_PARTSTREAM = {
         **getattr(settings, "DJANGO_PARTSTREAM", {}),
         "CACHE_MIN_DURATION": 0.0,
+        "STREAM_HEARTBEAT": 0.1,
     }
 
 
@@ -68,6 +79,7 @@ def test_resume__joins_what_runs(serve, client, held, executor):
     url = serve(parts=parts(slow), executor=executor)
     with opened(client, url) as found:
         token = next(found)["cursor"]
+        found.go_on()
         slow.wait_until_begun()
     with opened(client, at(url, token)) as found:
         assert next(found)["results"] == []
@@ -82,6 +94,7 @@ def test_resume__before_the_server_has_noticed_joins_what_runs(serve, client, he
     url = serve(parts=parts(slow), executor=executor)
     with opened(client, url) as first:
         token = next(first)["cursor"]
+        first.go_on()
         slow.wait_until_begun()
         with opened(client, at(url, token)) as second:
             next(second)
@@ -97,6 +110,7 @@ def test_resume__finds_what_has_ended_meanwhile(serve, client, held, executor):
     url = serve(parts=parts(slow), executor=executor)
     with opened(client, url) as found:
         token = next(found)["cursor"]
+        found.go_on()
         slow.wait_until_begun()
     slow.release()
     wait_until(has_none_running)
@@ -113,6 +127,7 @@ def test_resume__takes_a_result_that_no_store_keeps(serve, client, held, setting
     url = serve(parts=parts(slow), executor=THREADS)
     with opened(client, url) as found:
         token = next(found)["cursor"]
+        found.go_on()
         slow.wait_until_begun()
     slow.release()
     wait_until(lambda: bool(get_single_flight()._results))
@@ -125,6 +140,7 @@ def test_resume__without_a_cache_runs_it_again(serve, client, held):
     url = serve(parts=parts(slow), executor=THREADS, enable_caching=False)
     with opened(client, url) as found:
         token = next(found)["cursor"]
+        found.go_on()
         slow.wait_until_begun()
     slow.release()
     assert merged(stream(client, at(url, token))) == {"p0": "slow"}
@@ -143,6 +159,7 @@ def test_resume__has_the_data_that_others_depend_on(serve, client, held, executo
         next(found)
         record = next(found)
         assert names(record) == ["first"]
+        found.go_on()
         then.wait_until_begun()
     then.release()
     rest = stream(client, at(url, record["cursor"]))
@@ -157,10 +174,10 @@ def test_resume__joins_a_cached_part(serve, client, held):
     )
     with opened(client, url) as found:
         token = next(found)["cursor"]
-        response = get_stream(client, at(url, token))
-        other = records(response)
+        found.go_on()
+        other = Reader(get_stream(client, at(url, token)))
         next(other)
-        assert slow.runs == 0  # Work that asks a store begins after the first record.
+        other.go_on()
     slow.release()
     assert merged(other) == {"kept": "slow"}
     assert slow.runs == 1
@@ -190,6 +207,7 @@ def test_leave__drops_what_has_not_started(serve, client, held, executors, calls
     url = serve(parts=parts(slow, calls.loader("p1"), calls.loader("p2")), executor=one_thread)
     with opened(client, url) as found:
         next(found)
+        found.go_on()
         slow.wait_until_begun()
     assert not count_open_streams()
     slow.release()
@@ -204,12 +222,14 @@ def test_leave__keeps_what_another_stream_has_joined(serve, client, held, execut
     url = serve(parts=parts(first, second), executor=one_thread)
     with opened(client, url) as found:
         token = next(found)["cursor"]
+        found.go_on()
         first.wait_until_begun()
-        other = get_stream(client, at(url, token))
-        next(records(other))
+        other = Reader(get_stream(client, at(url, token)))
+        next(other)
+        other.go_on()
     for loader in (first, second):
         loader.release()
-    assert merged(records(other)) == {"p0": "first", "p1": "second"}
+    assert merged(other) == {"p0": "first", "p1": "second"}
     assert (first.runs, second.runs) == (1, 1)
 
 
@@ -236,7 +256,8 @@ def test_leave__a_response_that_nobody_closes_is_not_open(
     try:
         response = view(RequestFactory().get("/", **NDJSON))
         if begun:
-            next(response.streaming_content)
+            assert next(response.streaming_content)
+            assert next(response.streaming_content) == b" "
             slow.wait_until_begun()
         assert count_open_streams() == 1
         del response

@@ -78,12 +78,16 @@ def test_stream__sends_each_part_when_it_has_ended(serve, client, held, executor
     assert rest == [] if executor else names(rest[0]) == ["p1"]
 
 
-def test_stream__has_an_inline_executor_run_one_at_a_time_in_workers(serve, client, held, calls):
+def test_stream__has_an_inline_executor_run_one_at_a_time_in_workers(
+    serve, client, held, calls, settings
+):
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "STREAM_HEARTBEAT": 0.1}
     first = held("first")
     url = serve(parts=parts(first, calls.loader("second")))
     with opened(client, url) as found:
         next(found)
-        first.wait_until_begun()  # Though nobody asks for the next record.
+        found.go_on()
+        first.wait_until_begun()
         assert calls == []
         first.release()
         assert [names(record) for record in found] == [["p0"], ["p1"]]
