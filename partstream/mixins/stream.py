@@ -136,6 +136,11 @@ class StreamMixin(PartsMixin):
             return None
         return lambda outcomes: costs.debug_json(outcomes, (), shown.count_of)
 
+    def _is_fresh(self, request: Request) -> bool:
+        # A browser sends "Cache-Control: no-cache" with each EventSource, whatever its user wants.
+        renderer = getattr(request, "accepted_renderer", None)
+        return not getattr(renderer, "resumes_by_header", False) and super()._is_fresh(request)
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """See `GuardMixin.finalize_response`; what is no stream is JSON, such as an error."""
         if isinstance(response, Response) and is_stream(request):

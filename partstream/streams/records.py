@@ -153,6 +153,7 @@ class Records:
             total=self.total,
             current=self.total - len(self._remaining),
             cursor=self._token,
+            manifest_url=self.manifest_url,
             stream_error=STREAM_FAILED,
         )
         return self._framed(found)

@@ -11,7 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.current_request import current_request_id
 from partstream.exceptions import Misuse
@@ -482,3 +482,19 @@ def test_debug__costs_are_in_each_record_for_who_may_see_them(serve, client, set
     found = stream(client, serve(parts=parts(one)) + ("?debug=1" if asks else ""))
     shown = [set(record["meta"].get("debug", ())) for record in found]
     assert shown == ([{"now"}, {"p0"}] if asks else [set(), set()])
+
+
+# Cached parts
+
+
+@pytest.mark.parametrize(("extra", "runs"), [(NDJSON, 2), (SSE, 1)], ids=["ndjson", "sse"])
+def test_cached__browsers_do_not_refresh_by_themselves(serve, client, calls, extra, runs):
+    """An EventSource sends ``no-cache`` with each request, and with each reconnection."""
+    url = serve(
+        parts=[(f"kept_{runs}", lazy(cached_for(60, shared=True)(calls.loader("kept"))))],
+        get_refresh_allowed=lambda self: True,
+    )
+    for _ in range(2):
+        response = get_stream(client, url, HTTP_CACHE_CONTROL="no-cache", **extra)
+        assert b":null" in b"".join(response.streaming_content)
+    assert calls == ["kept"] * runs
