@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
@@ -25,7 +23,6 @@ from partstream.streams.registry import registry
 from partstream.streams.stream import Stream
 from partstream.walks.chunk import Chunk
 from partstream.wire import costs
-from partstream.wire.renderers import JSON, is_json
 
 from .base import PartsMixin
 from .cursor import CursorMixin
@@ -140,10 +137,3 @@ class StreamMixin(PartsMixin):
         # A browser sends "Cache-Control: no-cache" with each EventSource, whatever its user wants.
         renderer = getattr(request, "accepted_renderer", None)
         return not getattr(renderer, "resumes_by_header", False) and super()._is_fresh(request)
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `GuardMixin.finalize_response`; what is no stream is JSON, such as an error."""
-        if isinstance(response, Response) and is_stream(request):
-            own: Any = next(filter(is_json, self.get_renderers()), None) or JSONRenderer()
-            request.accepted_renderer, request.accepted_media_type = own, JSON
-        return super().finalize_response(request, response, *args, **kwargs)

@@ -138,7 +138,8 @@ class Resolver:
             schedule = Schedule(parts, self.boundary, launcher, self._cached, rest, moving)
             schedule.join_running(running)
             self._drive(schedule, frozenset(names), budget)
-        self.tell(names)
+        if self.observation is not None:
+            self.tell(names)
         return [outcomes[name] for name in names if name in outcomes]
 
     def settle_values(self, names: Iterable[str]) -> list[Outcome]:
