@@ -132,8 +132,3 @@ class StreamMixin(PartsMixin):
         if shown is None or request.query_params.get(costs.PARAMETER) != "1":
             return None
         return lambda outcomes: costs.debug_json(outcomes, (), shown.count_of)
-
-    def _is_fresh(self, request: Request) -> bool:
-        # A browser sends "Cache-Control: no-cache" with each EventSource, whatever its user wants.
-        renderer = getattr(request, "accepted_renderer", None)
-        return not getattr(renderer, "resumes_by_header", False) and super()._is_fresh(request)
