@@ -13,7 +13,6 @@ from rest_framework.request import Request
 
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
-from partstream.isolation.connections import give_back_all
 from partstream.parts.outcome import Outcome
 from partstream.renderers import STREAM_RENDERERS, StreamRenderer
 from partstream.resolution.observation import Observation
@@ -117,7 +116,6 @@ class StreamMixin(PartsMixin):
         stream.begin(records.steps())
         self._state_of(request).leaves_work = True
         body = AsyncBody(stream) if isinstance(http, ASGIRequest) else SyncBody(stream)
-        give_back_all()
         return StreamingHttpResponse(body, headers=headers)
 
     def _streamed(self, request: Request) -> HttpResponseBase | None:
