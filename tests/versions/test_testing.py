@@ -19,7 +19,6 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from partstream import (
-    HybridProgressiveView,
     PartError,
     ProgressiveView,
     lazy,
@@ -31,6 +30,7 @@ from partstream.backends.loader import get_rate_limit_store
 from partstream.exceptions import Misuse
 from partstream.testing import close_connections, collect, inline
 from tests.example.models import Note
+from tests.support.streams_by_hand import ByHand
 
 
 def closed(request):
@@ -41,17 +41,17 @@ GOOD = [("a", 1), ("b", lazy(lambda request, a: a + 1, depends_on=["a"])), ("c",
 BAD = [("a", 1), ("stock", lazy(closed)), ("c", 3)]
 
 
-@pytest.fixture(params=["walk", "keys"])
+@pytest.fixture(params=["walk", "keys", "stream", "sse"])
 def mode(request):
     return request.param
 
 
 def test_collect__has_every_part(client, serve, mode):
-    parts = collect(client, serve(HybridProgressiveView, parts=GOOD), mode=mode)
+    parts = collect(client, serve(ByHand, parts=GOOD), mode=mode)
     assert parts == {"a": 1, "b": 2, "c": None}
     assert parts.errors == {}
     assert list(parts) == ["a", "b", "c"]
-    assert parts.requests == {"walk": 2, "keys": 4}[mode]
+    assert parts.requests == {"walk": 3, "keys": 4, "stream": 1, "sse": 1}[mode]
 
 
 def test_collect__walks_a_view_of_any_kind(client, serve):
@@ -59,12 +59,12 @@ def test_collect__walks_a_view_of_any_kind(client, serve):
 
 
 def test_collect__takes_the_client_of_drf(serve, mode):
-    assert collect(APIClient(), serve(HybridProgressiveView, parts=GOOD), mode=mode)["b"] == 2
+    assert collect(APIClient(), serve(ByHand, parts=GOOD), mode=mode)["b"] == 2
 
 
 def test_collect__keeps_the_applications_own_query(client, serve, mode):
     url = serve(
-        HybridProgressiveView,
+        ByHand,
         get_parts=lambda self: [
             ("q", self.request.query_params.getlist("q")),
             ("b", 2),
@@ -92,27 +92,27 @@ def test_collect__does_without_a_link(client, serve, parameter):
 
 def test_collect__hands_its_extras_to_each_request(client, serve, mode):
     url = serve(
-        HybridProgressiveView,
+        ByHand,
         get_parts=lambda self: [(name, self.request.META["HTTP_X_WHO"]) for name in "abc"],
     )
     assert collect(client, url, mode=mode, HTTP_X_WHO="ada") == dict.fromkeys("abc", "ada")
 
 
 def test_collect__a_failed_part_fails_the_test(client, serve, mode):
-    url = serve(HybridProgressiveView, parts=BAD)
+    url = serve(ByHand, parts=BAD)
     with pytest.raises(AssertionError, match="warehouse_closed"):
         collect(client, url, mode=mode)
 
 
 def test_collect__a_failed_part_may_be_allowed(client, serve, mode):
-    parts = collect(client, serve(HybridProgressiveView, parts=BAD), mode=mode, allow_errors=True)
+    parts = collect(client, serve(ByHand, parts=BAD), mode=mode, allow_errors=True)
     assert parts == {"a": 1, "c": 3}
     assert parts.errors["stock"]["code"] == "warehouse_closed"
 
 
 @pytest.mark.parametrize("allow_errors", [True, False])
 def test_collect__a_refused_request_fails_the_test(client, serve, mode, allow_errors):
-    url = serve(HybridProgressiveView, parts=GOOD, http_method_names=["post"])
+    url = serve(ByHand, parts=GOOD, http_method_names=["post"])
     with pytest.raises(AssertionError, match="answered 405"):
         collect(client, url, mode=mode, allow_errors=allow_errors)
 
@@ -129,8 +129,8 @@ def test_collect__a_walk_refused_on_its_way_fails_the_test(client, serve):
 
 
 def test_collect__refuses_another_mode(client, serve):
-    with pytest.raises(ValueError, match="mode='stream': write 'walk' or 'keys'"):
-        collect(client, serve(parts=GOOD), mode="stream")
+    with pytest.raises(ValueError, match="mode='json': write 'walk', 'keys', 'stream' or 'sse'"):
+        collect(client, serve(parts=GOOD), mode="json")
 
 
 def test_collect__by_key_needs_a_manifest(client, serve):
@@ -139,7 +139,7 @@ def test_collect__by_key_needs_a_manifest(client, serve):
 
 
 def test_collect__of_no_parts(client, serve, mode):
-    assert collect(client, serve(HybridProgressiveView, parts=[]), mode=mode) == {}
+    assert collect(client, serve(ByHand, parts=[]), mode=mode) == {}
 
 
 class Faulty(APIView):
@@ -167,7 +167,7 @@ class Faulty(APIView):
     ],
 )
 def test_collect__a_faulty_answer_fails_the_test(client, monkeypatch, fault, says):
-    monkeypatch.setattr("partstream.testing._MOST_REQUESTS", 20)
+    monkeypatch.setattr("partstream.testing.collecting._MOST_REQUESTS", 20)
     with pytest.raises(AssertionError, match=says):
         collect(client, f"/faulty/?fault={fault}")
 
@@ -191,7 +191,7 @@ def limited(settings):
 
 @pytest.mark.usefixtures("limited")
 def test_collect__is_neither_limited_nor_counted(client, serve, mode):
-    url = serve(HybridProgressiveView, parts=GOOD, chunk_size=1)
+    url = serve(ByHand, parts=GOOD, chunk_size=1)
     for _ in range(4):
         assert len(collect(client, url, mode=mode)) == 3
     assert [client.get(url).status_code for _ in range(3)] == [200, 200, 429]
@@ -202,7 +202,7 @@ def test_collect__is_neither_limited_nor_counted(client, serve, mode):
 
 @pytest.mark.usefixtures("limited")
 def test_collect__that_fails_exempts_nothing_more(client, serve, mode):
-    url = serve(HybridProgressiveView, parts=BAD)
+    url = serve(ByHand, parts=BAD)
     with pytest.raises(AssertionError, match="warehouse_closed"):
         collect(client, url, mode=mode)
     assert [client.get(url).status_code for _ in range(3)] == [200, 200, 429]
@@ -231,7 +231,7 @@ def test_collect__throttles_of_the_project_count_it(client, serve):
         collect(client, serve(parts=GOOD, throttle_classes=[Never]))
 
 
-class NotesView(HybridProgressiveView):
+class NotesView(ByHand):
     parts = [
         ("count", lazy("get_count")),
         ("texts", lazy("get_texts")),
@@ -255,7 +255,7 @@ class CollectInTestCase(TestCase):
         Note.objects.create(text="uncommitted")
 
     def test_collect__sees_the_rows_of_the_test(self):
-        for mode in ("walk", "keys"):
+        for mode in ("walk", "keys", "stream", "sse"):
             assert collect(self.client, "/notes/", mode=mode) == {
                 "count": 1,
                 "texts": ["uncommitted"],
@@ -470,7 +470,7 @@ class InlineInTestCase(TestCase):
             self.check()
 
     def check(self):
-        for mode in ("walk", "keys"):
+        for mode in ("walk", "keys", "stream", "sse"):
             assert collect(self.client, "/threaded/", mode=mode) == {
                 "count": 1,
                 "texts": ["uncommitted"],
