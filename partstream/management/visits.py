@@ -94,7 +94,8 @@ class Visit:
                 self.size += len(data)
                 for record in self._records(parser, data):
                     self.first = self.first or perf_counter()
-                    recording.take(record)
+                    for name in recording.take(record):
+                        raise CommandError(f"{self.path} streams the part {name!r} twice.")
         finally:
             if not response.closed:
                 response.close()

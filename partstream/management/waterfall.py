@@ -122,13 +122,14 @@ class StreamRecording(Recording):
             if outcome.source != "cache" or outcome.name not in self._outcomes:
                 self._outcomes[outcome.name] = outcome
 
-    def take(self, record: Mapping[str, Any]) -> None:
-        """Note a record, which has just arrived."""
+    def take(self, record: Mapping[str, Any]) -> list[str]:
+        """Note a record, which has just arrived; returns the parts that came before already."""
         self.number += 1
-        for result in record.get("results", ()):
-            self._delivered += [(self.number, name, "") for name in result]
-        for error in record.get("errors", ()):
-            self._delivered.append((self.number, error["part"], f"error: {error['code']}"))
+        before = {name for _, name, _ in self._delivered}
+        parts = [(name, "") for result in record.get("results", ()) for name in result]
+        parts += [(each["part"], f"error: {each['code']}") for each in record.get("errors", ())]
+        self._delivered += [(self.number, name, source) for name, source in parts]
+        return [name for name, _ in parts if name in before]
 
     @property
     def rows(self) -> Sequence[Row]:

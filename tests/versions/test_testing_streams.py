@@ -282,6 +282,12 @@ async def asynchronous(request):
     return StreamingHttpResponse(pieces(), content_type="text/event-stream; charset=utf-8")
 
 
+def test_read_records__a_stream_of_an_error_fails_the_test(client, mount, mode):
+    mount(path("error/", lambda _: StreamingHttpResponse([], status=500, content_type=TYPES[mode])))
+    with pytest.raises(AssertionError, match=f"not a stream, but 500 with {TYPES[mode]}"):
+        read_records(client.get("/error/"))
+
+
 def test_aread_records__has_the_records_of_an_async_client(mount):
     mount(path("async/", asynchronous))
 

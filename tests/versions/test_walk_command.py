@@ -18,7 +18,8 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 
 from partstream import HybridProgressiveView, PartError, ProgressiveView, cached_for, lazy
 from partstream.management import visits, waterfall
-from partstream.resolution.observers import get_observers
+from partstream.parts.outcome import Outcome
+from partstream.resolution.observers import PartRun, get_observers
 from tests.support.concurrency import wait_until
 from tests.support.marks import leaves_transaction
 from tests.support.streams_by_hand import ByHandMixin
@@ -408,6 +409,19 @@ def test_stream__of_parts_that_ran_elsewhere(mount):
     assert [line.split() for line in lines[1:-1]] == [["1", "a"], ["1", "b", "error:", "closed"]]
 
 
+def test_stream__a_part_that_ended_between_two_streams_keeps_its_run():
+    """The resumed stream finds it in the walk's cache."""
+    recording = waterfall.StreamRecording(lambda names: None)
+    run = PartRun(None, None, "slow", [])
+    with recording.running(run):
+        pass
+    recording.ended(run, Outcome("slow", b"1", None, 0.1, "loader"))
+    recording.resolved(None, None, [Outcome("slow", b"1", None, 0.0, "cache")], [])
+    recording.take({"results": [{"slow": 1}], "cursor": None})
+    (row,) = recording.rows
+    assert (row.number, row.run, row.source) == (1, run, "loader")
+
+
 def ndjson(*pieces):
     return StreamingHttpResponse(iter(pieces), content_type="application/x-ndjson")
 
@@ -418,6 +432,7 @@ def ndjson(*pieces):
         ([], "/faulty/ streams no record"),
         ([b'{"results":[],"cursor":null}'], "/faulty/ streams no record"),
         ([b'{"results":[],"cursor":null}\n'], "/faulty/ has no parts for this user"),
+        ([b'{"results":[{"a":1}],"cursor":"x"}\n'], "/faulty/ streams the part 'a' twice"),
         ([b"<html>\n"], "/faulty/ does not stream records. This is not JSON: '<html>'"),
         (
             [b'{"cursor":"x","stream_error":{"code":"stream_failed"}}\n'],
