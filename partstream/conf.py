@@ -127,6 +127,12 @@ class Settings:
     IP_BLOCKLIST: tuple[str, ...] = _setting((), NetworkList())
     #: Whether refused requests are logged to ``partstream.audit``.
     ENABLE_AUDIT_LOGGING: bool = _setting(True, SWITCH)
+    #: Seconds of silence after which a stream sends a heartbeat.
+    STREAM_HEARTBEAT: float = _setting(5.0, Number(float, least=0.1))
+    #: The maximum number of open streams in one process; 0: there are no streams.
+    MAX_STREAMS: int = _setting(100, Number(int, least=0))
+    #: Seconds after which a stream ends, for its client to resume it.
+    STREAM_MAX_SECONDS: float = _setting(25.0, Number(float, least=0.1))
     #: Whether ``PerformanceMiddleware``, where it is installed, records and publishes.
     ENABLE_MONITORING: bool = _setting(True, SWITCH)
     #: Whether it also measures queries and memory.

@@ -34,7 +34,8 @@ These classes do not depend on DRF. ``partstream.wire.errors`` maps each to its 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
@@ -81,8 +82,27 @@ class PartTimeout(PartstreamError, TimeoutError):
     """A loader exceeded its timeout. A fallback function may receive it."""
 
 
+class Waitable(Protocol):
+    """What calls back when there is room: `partstream.backends.executors.room.Room`."""
+
+    def call_when_free(self, callback: Callable[[], None]) -> None:
+        """See `partstream.backends.executors.room.Room.call_when_free`."""
+
+    def forget(self, callback: Callable[[], None]) -> None:
+        """See `partstream.backends.executors.room.Room.forget`."""
+
+
 class NoCapacity(PartstreamError):
-    """Too many loaders run already. A fallback function may receive it."""
+    """Too many loaders run already. A fallback function may receive it.
+
+    Args:
+        message: The reason, for logs.
+        room: What calls back when there is room; None: waiting does not help.
+    """
+
+    def __init__(self, *message: object, room: Waitable | None = None) -> None:
+        super().__init__(*message)
+        self.room = room
 
 
 class NoThread(NoCapacity):
@@ -167,6 +187,18 @@ class StoreUnavailable(PartstreamError):
 
     def __init__(self, wait: float) -> None:
         super().__init__("the rate-limit store is unavailable")
+        self.wait = wait
+
+
+class StreamsFull(PartstreamError):
+    """This process has ``MAX_STREAMS`` open streams, or streams are switched off.
+
+    Args:
+        wait: Seconds after which there may be room.
+    """
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("this process serves as many streams as it may")
         self.wait = wait
 
 

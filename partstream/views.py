@@ -9,18 +9,17 @@ from typing import Any, ClassVar, Literal, NoReturn
 from django.urls import URLPattern, path
 from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream.exceptions import Misuse
 
-from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
+from .mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin, StreamMixin
 
 Delivery = Literal["walk", "parts", "manifest"]
 
 
-class ProgressiveView(CursorMixin, ChunkMixin, APIView):
-    """A view that clients walk: the first parts at once, the rest by following cursors.
+class ProgressiveView(StreamMixin, CursorMixin, ChunkMixin, APIView):
+    """A view that clients walk: the first parts at once, the rest by cursors, or as one stream.
 
     Example::
 
@@ -33,8 +32,8 @@ class ProgressiveView(CursorMixin, ChunkMixin, APIView):
         urlpatterns = [path("api/report/", ReportView.as_view())]
     """
 
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One chunk of the walk."""
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """One chunk of the walk; or all that remains of it, if the client wants a stream."""
         return self.walk_response(request)
 
     @classmethod
@@ -95,8 +94,10 @@ def _caller_of_caller() -> tuple[object, str]:
         del frame  # A frame that refers to itself would wait for the garbage collector.
 
 
-class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView):
-    """A view that clients can walk, query by key, and discover with a manifest.
+class HybridProgressiveView(
+    StreamMixin, CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin, APIView
+):
+    """A view that clients can walk or stream, query by key, and discover with a manifest.
 
     Mounted with `urls`, it has three routes; mounted with ``as_view()``, only the walk.
 
@@ -147,8 +148,12 @@ class HybridProgressiveView(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMix
         """See `GuardMixin.counts_as_burst`; only the walk's route begins something."""
         return self.delivery in (None, "walk") and super().counts_as_burst(request)
 
+    def offers_streams(self) -> bool:
+        """See `StreamMixin.offers_streams`; only the walk's route does."""
+        return self.delivery in (None, "walk")
+
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        """A chunk of the walk, the requested parts, or the manifest, depending on the route."""
+        """The walk or its stream, the requested parts, or the manifest, depending on the route."""
         if self.delivery == "parts":
             return self.keys_response(request)
         if self.delivery == "manifest":

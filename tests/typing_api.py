@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.http.response import HttpResponseBase
 from django.test import AsyncClient, Client
 from django.urls import include, path
 from rest_framework import serializers
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.routers import DefaultRouter
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
@@ -111,7 +111,7 @@ def misspelt() -> Any:
 class ComposedView(ManifestMixin, KeyAccessMixin, ChunkMixin, CursorMixin, APIView):
     parts = [("one", 1)]
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         if "keys" in request.query_params:
             return self.keys_response(request)
         return self.walk_response(request)

@@ -26,12 +26,16 @@ def current_caller() -> Caller:
 
 
 class Lost(Enum):
-    """The result of a flight whose owner stopped before the end: waiting callers start again."""
+    """The results of flights that ended without a result: waiting callers start again."""
 
+    #: The owner stopped before the end.
     LOST = "lost"
+    #: Another process cannot compute the value: this one need not wait for others again.
+    FAILED = "failed"
 
 
 LOST: Final = Lost.LOST
+FAILED: Final = Lost.FAILED
 
 
 class Flight:
@@ -44,6 +48,7 @@ class Flight:
         owner: The caller that computes the value.
         call: The call that computes it, if it runs elsewhere in this process.
         locked: Whether this process holds the key's lock.
+        polled: Whether another process computes the value, and `Polling` looks for it.
         left: Whether its request was answered first: an unstored result is kept for one caller.
         refused: How many times in a row the lock could be neither taken nor read.
         result: The result, once the flight has ended.
@@ -64,6 +69,7 @@ class Flight:
         self.owner = owner
         self.call: Call | None = None
         self.locked = False
+        self.polled = False
         self.left = False
         self.refused = 0
         self.result: Any = None

@@ -1,4 +1,4 @@
-"""The protocol of single flight: look, join, claim, poll, run, end.
+"""The protocol of single flight: look, join, claim, follow, run, end.
 
 `obtain` is a generator that yields what to wait for; its driver waits. The drivers are the schedule
 of a request, and direct calls of loaders, sync and async.
@@ -13,7 +13,7 @@ from typing import Any
 
 from partstream.backends.executors.pool import WorkerPool
 
-from .flight import LOST, Flight, current_caller
+from .flight import FAILED, LOST, Flight, Lost, current_caller
 from .single_flight import SingleFlight, Turn
 
 
@@ -26,14 +26,9 @@ class Ask:
 
 @dataclass
 class Wait:
-    """A step: wait until the flight has ended.
-
-    If another process computes the value (``polls``), wait for `POLL_SECONDS` instead, and send
-    what `SingleFlight.poll` returns for the flight.
-    """
+    """A step: wait until the flight has ended."""
 
     flight: Flight
-    polls: bool = False
 
 
 @dataclass
@@ -77,33 +72,42 @@ def obtain(
         looks: Whether to look for the value in the store first.
         pool: See `SingleFlight.end`.
     """
-    caller = current_caller()
+    caller, knows_turn, starts_again = current_caller(), turn is not None, False
     while True:
-        if looks and not fresh and turn is None:
+        if looks and not fresh and (turn is None or starts_again):
             value = yield Ask(partial(flights.look, key))
             if value is not None:
                 return bytes(value)
         flight, own = flights.join(key, ttl=ttl, fresh=fresh, owner=caller)
-        if own:
-            break
-        if flight.is_nested(caller):
+        if not own and flight.is_nested(caller):
             return Run(Flight())
-        yield Wait(flight)
-        if flight.result is not LOST or turn is not None:
+        if own:
+            try:
+                if turn is None:
+                    turn = yield Ask(partial(flights.claim, flight))
+                if isinstance(turn, bytes):
+                    yield Ask(partial(flights.end, flight, turn))
+                    return turn
+                if turn is Turn.WAIT:
+                    flights.follow(flight)
+            except BaseException:
+                # Without an owner, the flight would never end, and all others would wait forever.
+                flights.end(flight, LOST, failed=True, pool=pool)
+                raise
+            if turn is Turn.RUN:
+                return Run(flight)
+        try:
+            yield Wait(flight)
+        except BaseException:
+            if own and not flight.waiting:
+                flights.end(flight, LOST)  # Nobody needs the value any more.
+            raise
+        if not isinstance(flight.result, Lost):
             return Joined(flight.result)
-        looks = True
-    try:
-        if turn is None:
-            turn = yield Ask(partial(flights.claim, flight))
-        while turn is Turn.WAIT:
-            turn = yield Wait(flight, polls=True)
-        if turn is not Turn.RUN:
-            yield Ask(partial(flights.end, flight, turn))
-    except BaseException:
-        # Without an owner, the flight would never end, and all others would wait forever.
-        flights.end(flight, LOST, failed=True, pool=pool)
-        raise
-    return Run(flight) if turn is Turn.RUN else bytes(turn or b"")
+        if flight.result is LOST and knows_turn:
+            return Joined(LOST)
+        looks = starts_again = True
+        turn = Turn.RUN if flight.result is FAILED else None
 
 
 def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Found:

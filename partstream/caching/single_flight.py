@@ -2,8 +2,8 @@
 
 Within a process, the callers share a `Flight`. Across processes, a flight has a lock in the cache
 store. Its short time to live is renewed while the loader runs, so a process that dies delays the
-others by at most `LOCK_TTL`. A process that does not get the lock looks for the value every
-`POLL_SECONDS`.
+others by at most `LOCK_TTL`. A process that does not get the lock looks for the value again and
+again: one thread does that for all its callers.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from partstream.backends.caches.base import CacheStore
 from partstream.backends.executors.pool import WorkerPool
 from partstream.backends.loader import get_cache_store
 from partstream.conf import SETTING
-from partstream.exceptions import NoCapacity
+from partstream.exceptions import NoCapacity, NoThread
 from partstream.logs import get_logger
 from partstream.per_process import Kept, reset_after_fork
 
-from .flight import LOST, Caller, Flight
+from .flight import FAILED, LOST, Caller, Flight, Lost
 from .lock_renewal import LockRenewal
+from .polling import Polling
 
 logger = get_logger("partstream.cache")
 
 #: Seconds for which a lock outlives its owner.
 LOCK_TTL: Final = 3
-#: Seconds between two looks for a value that another process computes.
-POLL_SECONDS: Final = 0.01
 
 #: Seconds for which a failed owner's mark tells waiting processes to run the loader themselves.
-_FAILED_TTL: Final = 1
-_FAILED: Final = b"failed"
+_MARK_TTL: Final = 1
+_MARK: Final = b"failed"
 _MOST_REFUSALS: Final = 3
 #: How many results are kept for the next caller, and for how many seconds.
 _MOST_RESULTS: Final = 100
@@ -66,6 +65,7 @@ class SingleFlight:
         #: Flights whose request was answered first, with the expiry of their results.
         self._results: OrderedDict[str, tuple[float, Flight]] = OrderedDict()
         self._renewal = LockRenewal(self._tend, LOCK_TTL / 3)
+        self._polling = Polling(self.look_for)
         self._token = token_hex(8).encode()
 
     # Within the process
@@ -127,28 +127,45 @@ class SingleFlight:
             value = store.get(key)
         return Turn.RUN if value is None else value
 
-    def poll(self, flights: Iterable[Flight]) -> dict[Flight, bytes | Turn]:
-        """Look for values that other processes compute: the value or the turn of each flight."""
+    def follow(self, flight: Flight) -> None:
+        """Let the flight end when the process that computes its value has done so."""
+        flight.polled, flight.owner = True, None
+        try:
+            self._polling.add(flight)
+        except NoThread:
+            logger.warning("The thread that looks for values could not be started.", exc_info=True)
+            self.end(flight, FAILED)
+
+    def look_for(self, flights: Iterable[Flight]) -> None:
+        """Look for the values that other processes compute, and end the flights that are decided.
+
+        The result of a flight is its value; or LOST, if the other process has gone, so that its
+        callers start again; or FAILED, if they need not wait for others when they do.
+        """
         flights = list(flights)
         entries = self.store.get_many(
             [key for flight in flights for key in (str(flight.key), flight.lock_key)]
         )
-        found: dict[Flight, bytes | Turn] = {}
         for flight in flights:
             lock, value = entries.get(flight.lock_key), entries.get(str(flight.key))
             if value is not None and not (flight.fresh and lock is not None):
-                found[flight] = value
-            elif lock == _FAILED:
+                self.end(flight, value)
+            elif lock == _MARK:
                 # Each process runs the loader once, without waiting for the others.
-                found[flight] = Turn.RUN
-            elif lock is not None:
-                found[flight] = Turn.WAIT
-            else:
-                turn = self.claim(flight)
-                flight.refused = flight.refused + 1 if turn is Turn.WAIT else 0
-                # The lock can be neither taken nor read: no other process holds it.
-                found[flight] = Turn.RUN if flight.refused > _MOST_REFUSALS else turn
-        return found
+                self.end(flight, FAILED)
+            elif lock is None:
+                self._take_over(flight)
+
+    def _take_over(self, flight: Flight) -> None:
+        """Handle a flight that no process computes any more."""
+        turn = self.claim(flight)
+        if turn is Turn.WAIT:
+            # Another one was faster; or the lock can be neither taken nor read.
+            flight.refused += 1
+            if flight.refused > _MOST_REFUSALS:
+                self.end(flight, FAILED)
+        else:
+            self.end(flight, LOST if turn is Turn.RUN else turn)
 
     # The end
 
@@ -161,40 +178,42 @@ class SingleFlight:
         failed: bool = False,
         pool: WorkerPool | None = None,
     ) -> None:
-        """End a flight: store the value if it has a ``ttl``, notify callers, release the lock.
+        """End a flight: notify callers, store the value if it has a ``ttl``, release the lock.
 
         The callers get the result; LOST: they have to start again. ``failed`` tells waiting
         processes to run the loader themselves. A thread of ``pool`` releases the lock, if it is
         given: an event loop must not access a store, which may be a cache in the database.
         """
-        keeps = is_kept = False
+        keeps = value is not None and flight.ttl is not None
+        waiting = 0
 
-        def prepare(waiting: int) -> None:
-            nonlocal keeps, is_kept
-            try:
-                # Other processes first: callers here will keep the interpreter busy once notified.
-                if value is not None and flight.ttl is not None:
-                    keeps = True
-                    is_kept = self.store.set_many({str(flight.key): value}, flight.ttl)
-            finally:
-                if not is_kept:
-                    # Before they are notified: starting again, they would find this flight.
-                    self._forget(flight, waits=not waiting and result is not LOST)
+        def prepare(callers: int) -> None:
+            nonlocal waiting
+            waiting = callers
+            if not keeps:
+                # Before they are notified: starting again, they would find this flight.
+                self._forget(flight, waits=not callers and not isinstance(result, Lost))
 
         if not flight.end(result, prepare):
             return
-        self._renewal.unwatch(flight)
-        if flight.locked:
-            self._unlock(flight, failed or (keeps and not is_kept), pool)
-        if is_kept:
-            self._forget(flight)
-        if flight.left:
-            flight.call = None  # It refers to the request.
+        is_kept = False
+        try:
+            # After the callers here, who can answer their clients meanwhile.
+            if keeps and value is not None and flight.ttl is not None:
+                is_kept = self.store.set_many({str(flight.key): value}, flight.ttl)
+        finally:
+            self._renewal.unwatch(flight)
+            if flight.locked:
+                self._unlock(flight, failed or (keeps and not is_kept), pool)
+            if keeps:
+                self._forget(flight, waits=not is_kept and not waiting)
+            if flight.left:
+                flight.call = None  # It refers to the request.
 
     def _unlock(self, flight: Flight, failed: bool, pool: WorkerPool | None) -> None:
         unlock: Callable[[], object] = partial(self.store.delete, flight.lock_key)
         if failed:
-            unlock = partial(self.store.set_many, {flight.lock_key: _FAILED}, _FAILED_TTL)
+            unlock = partial(self.store.set_many, {flight.lock_key: _MARK}, _MARK_TTL)
         if pool is None:
             unlock()
             return

@@ -200,3 +200,38 @@ def give_back_pooled(renew: Callable[[], None] | None = None) -> None:
             except Exception:
                 # Its session is lost as well, and Django opens another one.
                 logger.exception("A connection to %r could not be given back.", connection.alias)
+
+
+def give_back_all() -> None:
+    """Close all sessions of this thread that are in no transaction.
+
+    ``CONN_MAX_AGE`` has no effect: a stream may be open for long, and must hold no session while it
+    has nothing to ask.
+    """
+    if not _thread.has_connected:
+        return
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None or connection.in_atomic_block:
+            continue
+        try:
+            connection.queries_log.clear()
+            connection.close()
+        except Exception:
+            # Its session is lost as well, and Django opens another one.
+            logger.exception("A connection to %r could not be given back.", connection.alias)
+
+
+@contextmanager
+def sessions_for_a_moment(renew: Callable[[], None] | None) -> Iterator[None]:
+    """Around a step of a stream: its thread holds no session before and after it.
+
+    Args:
+        renew: See `give_back_pooled`; only for connections that are opened within.
+    """
+    give_back_all()
+    _thread.renew = renew
+    try:
+        yield
+    finally:
+        give_back_all()
+        _thread.renew = None

@@ -12,6 +12,7 @@ from .cursor import CursorMixin
 from .guard import GuardMixin
 from .keys import KeyAccessMixin
 from .manifest import ManifestMixin
+from .stream import StreamMixin
 
 __all__ = [
     "ChunkMixin",
@@ -20,4 +21,5 @@ __all__ = [
     "KeyAccessMixin",
     "ManifestMixin",
     "PartsMixin",
+    "StreamMixin",
 ]

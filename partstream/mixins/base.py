@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 from django.db import connections
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -202,6 +203,10 @@ class PartsMixin(GuardMixin):
             and "no-cache" in {word.strip().lower() for word in wish.split(",")}
             and self.get_refresh_allowed()
         )
+
+    def _streamed(self, request: Request) -> HttpResponseBase | None:
+        """The stream, if the view has streams and the client asks for one."""
+        return None
 
     def _delivered(self, request: Request, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes with their data as the view's own JSON renderer writes it, if it has one."""

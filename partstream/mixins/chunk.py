@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from django.http.response import HttpResponseBase
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +17,6 @@ from partstream.parts.outcome import Outcome
 from partstream.resolution.request_parts import RequestParts
 from partstream.resolution.resolver import Resolver
 from partstream.walks.chunk import Chunk
-from partstream.walks.walk import Walk
 from partstream.walks.walk_cache import WalkCache
 from partstream.wire import envelopes
 from partstream.wire.prototypes import put
@@ -25,13 +25,6 @@ from partstream.wire.responses import PartsResponse, next_link
 from .attributes import budget_problem, checked
 from .base import PartsMixin
 from .cursor import CursorMixin, is_retryable
-
-
-def _walk_cache(walk: Walk, resolver: Resolver, *, reads: bool) -> WalkCache:
-    # Its prefix is made at the first use: most chunks with a budget keep nothing.
-    return WalkCache(
-        lambda: resolver.parts.scope.walk_prefix(walk.id), ttl=get_settings().CACHE_TTL, reads=reads
-    )
 
 
 class ChunkMixin(PartsMixin):
@@ -46,8 +39,6 @@ class ChunkMixin(PartsMixin):
     #: next chunk. None: ``CHUNK_TIME_BUDGET``. Needs an executor that runs parts side by side, for
     #: the view or for one of its parts.
     time_budget: float | None = None
-    #: Whether a walk caches parts that it may need again; None: ``ENABLE_CACHING``.
-    enable_caching: bool | None = None
 
     def get_chunk_size(self) -> int:
         """The number of parts in one response."""
@@ -64,19 +55,20 @@ class ChunkMixin(PartsMixin):
             return get_settings().CHUNK_TIME_BUDGET
         return float(checked(type(self), "time_budget", budget))
 
-    def get_enable_caching(self) -> bool:
-        """Whether a walk caches parts that it may need again."""
-        enabled = self.enable_caching
-        if enabled is None:
-            return get_settings().ENABLE_CACHING
-        return bool(checked(type(self), "enable_caching", enabled))
-
-    def walk_response(self, request: Request) -> Response:
+    def walk_response(self, request: Request) -> HttpResponseBase:
         """The next chunk of the request's walk.
+
+        In a view with the `StreamMixin`, a client that asks for a stream gets all that remains of
+        the walk, see `StreamMixin.stream_response`.
 
         Raises:
             CursorError: When the request's cursor cannot be used.
+            StreamsFull: When there is no room for a stream.
         """
+        if type(request.accepted_renderer) is not JSONRenderer:
+            stream = self._streamed(request)
+            if stream is not None:
+                return stream
         if not isinstance(self, CursorMixin):
             return self._whole_response(request)
         cursor = self.read_cursor(request)
@@ -93,7 +85,7 @@ class ChunkMixin(PartsMixin):
         if caching and (
             budget is not None or (cursor is not None and self._may_have_kept(layout, chunk.names))
         ):
-            cache = _walk_cache(self._get_walk(request), resolver, reads=cursor is not None)
+            cache = self._make_walk_cache(request)
         outcomes = resolver.resolve(chunk.names, walk=cache, budget=budget)
         if len(outcomes) < len(chunk.names):
             chunk.move([outcome.name for outcome in outcomes])
@@ -104,9 +96,7 @@ class ChunkMixin(PartsMixin):
         slow = layout.slow.note(resolver.parts.outcomes.values(), get_settings().CACHE_MIN_DURATION)
         # The first request of a walk has no cursor, so it cannot be repeated.
         if caching and (layout.gated or (slow and cursor is not None)):
-            cache = cache or _walk_cache(
-                self._get_walk(request), resolver, reads=cursor is not None
-            )
+            cache = cache or self._make_walk_cache(request)
             self._keep(cache, resolver, chunk, failed)
         token = self.issue_cursor(request, chunk.remaining) if chunk.left else None
         seen = resolver.observation

@@ -18,6 +18,7 @@ from partstream.walks.binding import Binding
 from partstream.walks.cursor import Cursor
 from partstream.walks.query import WalkQuery
 from partstream.walks.walk import Walk
+from partstream.walks.walk_cache import WalkCache
 
 from .attributes import checked, cursor_parameter
 from .base import PartsMixin
@@ -46,6 +47,8 @@ class CursorMixin(PartsMixin):
     cursor_ttl: int | None = None
     #: The name of the query parameter that carries the token.
     cursor_query_param: str = "cursor"
+    #: Whether a walk caches parts that it may need again; None: ``ENABLE_CACHING``.
+    enable_caching: bool | None = None
 
     def get_cursor_ttl(self) -> int:
         """Seconds for which a cursor stays valid."""
@@ -56,6 +59,13 @@ class CursorMixin(PartsMixin):
     def get_cursor_query_param(self) -> str:
         """The name of the query parameter that carries the token."""
         return self.cursor_query_param
+
+    def get_enable_caching(self) -> bool:
+        """Whether a walk caches parts that it may need again."""
+        enabled = self.enable_caching
+        if enabled is None:
+            return get_settings().ENABLE_CACHING
+        return bool(checked(type(self), "enable_caching", enabled))
 
     def get_cursor_codec(self) -> CursorCodec:
         """The codec that turns cursors into tokens: the one in the settings."""
@@ -78,7 +88,9 @@ class CursorMixin(PartsMixin):
         """See `GuardMixin.counts_as_burst`; a request that continues a walk does not count."""
         if not super().counts_as_burst(request):
             return False
-        return self._get_query(request).is_empty or not self._get_walk(request).goes_on
+        query = self._get_query(request)
+        begins = query.is_empty and not query.resumes
+        return begins or not self._get_walk(request).goes_on
 
     def read_cursor(self, request: Request) -> Cursor | None:
         """The cursor of this request; None at the beginning of a walk.
@@ -115,6 +127,16 @@ class CursorMixin(PartsMixin):
             for outcome in failed
             if is_retryable(outcome)
         }
+
+    def _make_walk_cache(self, request: Request) -> WalkCache:
+        """The walk cache of a request. It is empty where the request has no cursor."""
+        walk, resolver = self._get_walk(request), self.get_resolver(request)
+        # Its prefix is made at the first use: most chunks with a budget keep nothing.
+        return WalkCache(
+            lambda: resolver.parts.scope.walk_prefix(walk.id),
+            ttl=get_settings().CACHE_TTL,
+            reads=walk.goes_on,
+        )
 
     def _is_plain(self, request: Request) -> bool:
         return self._get_query(request).breaks_no_rule

@@ -7,7 +7,6 @@ import inspect
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from partstream.backends.loader import get_executor
 from partstream.caching.cache_keys import Caching, Scope
 from partstream.caching.flight import LOST, Flight
 from partstream.caching.protocol import Ask, Joined, Step, obtain
-from partstream.caching.single_flight import POLL_SECONDS, get_single_flight
+from partstream.caching.single_flight import get_single_flight
 from partstream.exceptions import Misuse
 from partstream.identity import get_dimension, get_identity, with_dimension
 from partstream.isolation.connections import give_back_pooled
@@ -164,9 +163,6 @@ def _taken(call: DirectCall, step: Step | Make) -> Any:
     if isinstance(step, Make):
         return _made(call, step.error)
     call.give_back()
-    if step.polls:
-        time.sleep(POLL_SECONDS)
-        return get_single_flight().poll([step.flight])[step.flight]
     ended = threading.Event()
     step.flight.on_end(lambda _: ended.set())
     ended.wait()
@@ -195,10 +191,6 @@ async def _taken_async(call: DirectCall, step: Step | Make) -> Any:
     if isinstance(step, Make):
         return await _made_async(call, step.error)
     await sync_to_async(call.give_back)()
-    if step.polls:
-        await asyncio.sleep(POLL_SECONDS)
-        turns = await sync_to_async(get_single_flight().poll)([step.flight])
-        return turns[step.flight]
     ended = asyncio.Event()
     step.flight.on_end(partial(_set_in, asyncio.get_running_loop(), ended))
     await ended.wait()

@@ -52,6 +52,32 @@ class Outcome:
     error: BaseException | None = None
 
 
+@dataclass
+class SentOutcome(Outcome):
+    """An outcome whose fragment was sent, and that nothing needs any more.
+
+    Attributes:
+        bytes_sent: The length of its fragment.
+    """
+
+    bytes_sent: int = 0
+
+
+def sent(outcome: Outcome) -> Outcome:
+    """The outcome without its fragment."""
+    if outcome.fragment is None:
+        return outcome
+    size = len(outcome.fragment)
+    return SentOutcome(**{**vars(outcome), "fragment": b""}, bytes_sent=size)
+
+
+def size_of(outcome: Outcome) -> int:
+    """The length of an outcome's fragment in bytes, sent or not."""
+    if isinstance(outcome, SentOutcome):
+        return outcome.bytes_sent
+    return 0 if outcome.fragment is None else len(outcome.fragment)
+
+
 def worth_keeping(outcome: Outcome) -> bytes | None:
     """The fragment, if a loader made it: errors and fallbacks are never cached."""
     return outcome.fragment if outcome.source in ("loader", "joined") else None

@@ -11,6 +11,8 @@ from rest_framework.request import Request
 
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.hooks import CallHooks
+from partstream.caching.flight import Flight
+from partstream.caching.single_flight import Turn, get_single_flight
 from partstream.parts.declaration import LazyPart
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
@@ -78,6 +80,26 @@ class Job:
         """The outcome of a function that ran elsewhere, and returned or raised this."""
         self.function, self.spent = partial(_returned, data, error), spent
         return self()
+
+
+class ClaimingJob:
+    """A job that takes the lock of its flight first, in the thread that runs it.
+
+    So the request's thread need not ask the store before it answers its client.
+
+    Args:
+        job: The job.
+        flight: The flight that ends with it.
+    """
+
+    def __init__(self, job: Job, flight: Flight) -> None:
+        self._job = job
+        self._flight = flight
+
+    def __call__(self) -> Outcome | bytes | Turn:
+        """The outcome; or what another process has made, or `Turn.WAIT` if it still makes it."""
+        turn = get_single_flight().claim(self._flight)
+        return self._job() if turn is Turn.RUN else turn
 
 
 def _returned(data: Any, error: BaseException | None, request: Request, **dependencies: Any) -> Any:

@@ -14,6 +14,8 @@ from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call
 from partstream.backends.executors.coroutines import refuse_green_threads, timed
 from partstream.backends.executors.hooks import CallHooks
+from partstream.caching.flight import Flight
+from partstream.caching.single_flight import Turn
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.context import SavedContext
 from partstream.isolation.statement_timeout import can_stop_statements
@@ -24,7 +26,7 @@ from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome
 
 from .boundary import Boundary
-from .job import NO_DEPENDENCIES, Job
+from .job import NO_DEPENDENCIES, ClaimingJob, Job
 from .request_parts import RequestParts
 
 
@@ -35,6 +37,10 @@ class Launcher:
         hooks: The hooks of the view's executor, if it has any.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: not yet
             known.
+        apart: Whether no loader runs in the request's thread, whatever its executor, unless that
+            thread is in an atomic block.
+        patient: Whether a job waits for room in a full pool. If not, it runs in the request's
+            thread.
     """
 
     def __init__(
@@ -43,8 +49,13 @@ class Launcher:
         boundary: Boundary,
         hooks: CallHooks | None,
         atomic: list[str] | None,
+        *,
+        apart: bool = False,
+        patient: bool = False,
     ) -> None:
         self._parts = parts
+        self._apart = apart
+        self._patient = patient
         self._boundary = boundary
         self._settle = boundary.settle
         self._hooks = hooks
@@ -68,41 +79,54 @@ class Launcher:
             job = Job(self._settle, name, part, loader, NO_DEPENDENCIES)
         return self._run(job)
 
+    def runs_here(self, executor: Executor) -> bool:
+        """Whether an executor's loaders without a timeout occupy the request's thread."""
+        if executor.concurrent:
+            return False
+        return not self._apart or bool(self.atomic) or not executor.watches_time
+
     def begin(
-        self, name: str, part: LazyPart, loader: Loader, *, patient: bool
-    ) -> Outcome | Call | Job:
+        self, name: str, part: LazyPart, loader: Loader, claim: Flight | None = None
+    ) -> Outcome | Call | Job | bytes | Turn:
         """Run a part here, or start it elsewhere; its dependencies are settled.
+
+        Args:
+            name: The part's name.
+            part: The part.
+            loader: Its loader.
+            claim: The flight whose lock another thread takes before it runs the part; None: there
+                is no lock to take.
 
         Returns:
             Its outcome; the call that will return it; or the job of a coroutine loader that will
-            run in the request's thread together with others, see `gather`.
+            run in the request's thread together with others, see `gather`. With a ``claim``, what
+            `ClaimingJob` returns.
 
         Raises:
-            NoCapacity: When the pool is full and the request is ``patient``: it waits for room
-                instead of running the job in its own thread.
+            NoCapacity: When the pool is full and the request is patient.
         """
         job = self._prepare(name, part, loader)
         if isinstance(job, Outcome):
             return job
         executor = job.executor = self._parts.executor_of(name)
-        concurrent = executor.concurrent
+        runs_here = self.runs_here(executor)
         job.hooks = self._hooks_of(executor)
         job.timeout = self._parts.timeout_of(name, loader)
         if loader.is_async:
             view = type(self._parts.view).__name__
             refuse_green_threads(f"{view}: the loader of part {name!r}")
-            if not concurrent and not self.atomic:
+            if runs_here and not self.atomic:
                 return job
-        if concurrent:
+        if executor.concurrent:
             warn_outside_of_test(self._parts.view, name)
         try:
-            if loader.is_async and concurrent:
+            if loader.is_async and not runs_here:
                 return self._submit_coroutine(job)
-            outcome = self._submit(job)
+            outcome = self._submit(job, claim)
         except NoCapacity as error:
             if job.timeout is not None:
                 return self._boundary.fail(name, loader, error)
-            may_wait = patient and not executor.pool.is_own_thread()
+            may_wait = self._patient and not executor.pool.is_own_thread()
             # There will be room, unless the pool has no thread at all.
             if may_wait and not isinstance(error, NoThread):
                 raise
@@ -135,12 +159,16 @@ class Launcher:
         self._context.restore()
         return outcome
 
-    def _submit(self, job: Job) -> Outcome | Call:
+    def _submit(self, job: Job, claim: Flight | None) -> Outcome | Call | bytes | Turn:
         executor, timeout = job.executor, job.timeout
-        if executor.concurrent or (timeout is not None and not self.atomic):
+        has_worker = not self.runs_here(executor)
+        if has_worker or (timeout is not None and not self.atomic):
             # A worker has connections of its own, and none of them is in a transaction.
             job.deadline = None if timeout is None else monotonic() + timeout
-            return executor.submit(job, timeout=timeout)
+            work = job if claim is None else ClaimingJob(job, claim)
+            if has_worker and not executor.concurrent:
+                return executor.submit_to_worker(work, timeout=timeout)
+            return executor.submit(work, timeout=timeout)
         # A job in a transaction stays in its thread, and only the database can end it.
         job.atomic, job.limit = self.atomic, timeout
         if job.loader.is_async:

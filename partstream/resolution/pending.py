@@ -1,8 +1,9 @@
-"""The parts of one request that are in progress, and a queue of those that have ended."""
+"""The parts of one request that are in progress, and the queue of those that have ended."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -11,6 +12,7 @@ from typing import Any
 from partstream.backends.executors.calls import Call
 from partstream.caching.flight import LOST, Flight
 from partstream.caching.protocol import Found, Step
+from partstream.caching.single_flight import Turn, get_single_flight
 from partstream.exceptions import PartTimeout
 from partstream.parts.loader import Loader
 from partstream.parts.outcome import Outcome, worth_keeping
@@ -23,7 +25,9 @@ class Entry:
     Attributes:
         steps: The steps of single flight after that; None: the part runs for this request.
         of_walk: Whether the flight's key belongs to this walk, and not to a cached part.
-        polls: Whether another process runs the part, so that the store has to be polled.
+        claims: Whether the thread that runs the part takes the flight's lock first.
+        slower_than: Seconds: a part that took longer is stored. None: every part, if the flight
+            has a ``ttl``.
         deadline: When to stop waiting, on the monotonic clock.
     """
 
@@ -32,19 +36,36 @@ class Entry:
     steps: Generator[Step, Any, Found] | None = None
     flight: Flight = field(init=False)
     of_walk: bool = False
-    polls: bool = False
+    claims: bool = False
+    slower_than: float | None = None
     deadline: float | None = None
     started: float = field(default_factory=monotonic)
-    ends: SimpleQueue[Entry] = field(init=False)
+    ends: Ends = field(init=False)
 
     def ended(self, _: Flight) -> None:
         """Note the end of the flight. A method, since an attribute would be a reference cycle."""
         self.ends.put(self)
 
-    def end_with(self, outcome: Outcome) -> None:
-        """End the flight with the loader's outcome."""
-        value = worth_keeping(outcome)
-        self.flight.finish(outcome, value=value, failed=value is None)
+    def end_with(self, made: Outcome | bytes | Turn) -> None:
+        """End the flight with what the thread has returned that runs the part.
+
+        That is the loader's outcome; the value, if another process has stored it; or `Turn.WAIT`,
+        if another process computes it.
+        """
+        flight = self.flight
+        if isinstance(made, bytes):
+            flight.finish(made)
+        elif isinstance(made, Turn):
+            flight.call = None
+            get_single_flight().follow(flight)
+            if flight.left and not flight.waiting:
+                flight.finish(LOST)
+        else:
+            value = worth_keeping(made)
+            has_failed = value is None
+            if self.slower_than is not None and made.duration <= self.slower_than:
+                value = None
+            flight.finish(made, value=value, failed=has_failed)
 
     def end_with_call(self, call: Call) -> None:
         """End the flight when its call ends, in the thread that ran the call."""
@@ -66,15 +87,61 @@ class Entry:
         self.flight.on_end(end)
 
 
-class Pending:
-    """The parts of one request that are in progress."""
+class Ends:
+    """The queue of the entries that have ended, for the one driver that waits for them.
+
+    Attributes:
+        ring: Called after each addition, in the thread that adds, for a driver that cannot block
+            its thread: an event loop. It must be short and must not raise.
+    """
+
+    ring: Callable[[], None] | None = None
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._ends: SimpleQueue[Entry] = SimpleQueue()
+        self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         #: What `wait` took from the queue.
-        self._first: list[Entry] = []
-        self._has_polled = False
+        self._first: list[Entry | None] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._first) or not self._queue.empty()
+
+    def put(self, entry: Entry | None) -> None:
+        """Add an entry; None: nothing has ended, but the driver has to go on."""
+        self._queue.put(entry)
+        ring = self.ring
+        if ring is not None:
+            ring()
+
+    def wake(self) -> None:
+        """Let the driver go on."""
+        self.put(None)
+
+    def wait(self, until: float | None) -> None:
+        """Block this thread until something is added, at most until this moment."""
+        if self._first:
+            return
+        timeout = None if until is None else max(0.0, until - monotonic())
+        with suppress(Empty):
+            self._first.append(self._queue.get(timeout=timeout))
+
+    def take(self) -> Iterator[Entry]:
+        """Remove and return what was added since the last call, in that order."""
+        while self:  # Only the driver takes from it.
+            entry = self._first.pop() if self._first else self._queue.get()
+            if entry is not None:
+                yield entry
+
+
+class Pending:
+    """The parts of one request that are in progress.
+
+    Args:
+        ends: Where they arrive when they have ended.
+    """
+
+    def __init__(self, ends: Ends | None = None) -> None:
+        self._entries: dict[str, Entry] = {}
+        self.ends = Ends() if ends is None else ends
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -85,16 +152,13 @@ class Pending:
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
 
-    def add(
-        self, entry: Entry, flight: Flight, timeout: float | None, *, polls: bool = False
-    ) -> None:
+    def add(self, entry: Entry, flight: Flight, timeout: float | None) -> None:
         """Wait for a flight until its deadline; if it has none, for ``timeout`` seconds."""
-        entry.flight, entry.deadline, entry.polls = flight, flight.deadline, polls
+        entry.flight, entry.deadline = flight, flight.deadline
         if entry.deadline is None and timeout is not None:
             entry.deadline = monotonic() + timeout
-        entry.ends = self._ends
+        entry.ends = self.ends
         self._entries[entry.name] = entry
-        self._has_polled = self._has_polled or polls
         flight.on_end(entry.ended)
 
     def discard(self, entry: Entry) -> None:
@@ -114,19 +178,9 @@ class Pending:
         ]
         return min(deadlines, default=None)
 
-    def wait(self, until: float | None) -> None:
-        """Block this thread until an entry ends, at most until this moment."""
-        timeout = None if until is None else max(0.0, until - monotonic())
-        try:
-            entry = self._ends.get(timeout=timeout)
-        except Empty:
-            return
-        self._first.append(entry)
-
     def take(self) -> Iterator[Entry]:
         """Remove and return the entries that have ended since the last call, in that order."""
-        while self._first or not self._ends.empty():  # Only this thread takes from it.
-            entry = self._first.pop() if self._first else self._ends.get()
+        for entry in self.ends.take():
             # A discarded entry may still end.
             if self._entries.get(entry.name) is entry and entry.flight.has_ended:
                 del self._entries[entry.name]
@@ -139,9 +193,3 @@ class Pending:
             for entry in self._entries.values()
             if entry.deadline is not None and entry.deadline <= now
         ]
-
-    def polled(self) -> dict[Flight, Entry]:
-        """The entries that another process runs, by their flights."""
-        if not self._has_polled:
-            return {}
-        return {entry.flight: entry for entry in self._entries.values() if entry.polls}

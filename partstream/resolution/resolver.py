@@ -25,8 +25,10 @@ from .cached_parts import CachedParts
 from .launcher import Launcher
 from .observation import Observation, ObservedBoundary
 from .observers import tolerate
+from .pending import Ends
 from .request_parts import RequestParts
 from .schedule import AT_ONCE, Schedule
+from .stream_schedule import StreamSchedule
 
 
 class Resolver:
@@ -115,7 +117,7 @@ class Resolver:
             or bool(running)
         )
         atomic = None if elsewhere else atomic_aliases()
-        launcher = Launcher(parts, self.boundary, self.hooks, atomic)
+        launcher = Launcher(parts, self.boundary, self.hooks, atomic, patient=budget is not None)
         rest: Sequence[str] = ()
         if layout.has_executors:
             rest, order = order, ()  # Before any value, start what runs elsewhere.
@@ -136,12 +138,47 @@ class Resolver:
             schedule = Schedule(parts, self.boundary, launcher, self._cached, rest, moving)
             schedule.join_running(running)
             self._drive(schedule, frozenset(names), budget)
-        if self.observation is not None:
-            self._tell(self.observation, names)
+        self.tell(names)
         return [outcomes[name] for name in names if name in outcomes]
 
-    def _tell(self, observation: Observation, names: Sequence[str]) -> None:
-        """Tell the observation which outcomes there are."""
+    def settle_values(self, names: Iterable[str]) -> list[Outcome]:
+        """The outcomes of those of these parts that are immediate values."""
+        parts, atomic = self.parts, atomic_aliases()
+        return [
+            parts.outcomes.setdefault(name, self.boundary.settle_value(name, parts[name], atomic))
+            for name in names
+            if not isinstance(parts[name], LazyPart)
+        ]
+
+    def schedule(
+        self, names: Sequence[str], walk: WalkCache | None, ends: Ends, *, slower_than: float
+    ) -> StreamSchedule:
+        """The schedule of a stream of these parts; see `StreamSchedule`."""
+        parts, layout = self.parts, self.parts.layout
+        running: list[str] = []
+        known = len(parts.outcomes)
+        if walk is not None and walk.reads:
+            running = self._read(walk, layout.closure(names), moves=True)
+        others = [name for name in names if name not in running]
+        schedule = StreamSchedule(
+            parts,
+            self.boundary,
+            Launcher(parts, self.boundary, self.hooks, None, apart=True, patient=True),
+            self._cached,
+            layout.closure(others, parts.outcomes.keys() | running),
+            walk,
+            ends,
+            known=known,
+            slower_than=slower_than,
+        )
+        schedule.join_running(running)
+        return schedule
+
+    def tell(self, names: Sequence[str]) -> None:
+        """Tell the observation, if there is one, which outcomes of these parts there are."""
+        observation = self.observation
+        if observation is None:
+            return
         outcomes = observation.outcomes = self.parts.outcomes
         observation.pending = [name for name in names if name not in outcomes]
         if "_cached" in vars(self):
@@ -155,8 +192,7 @@ class Resolver:
     def _drive(self, schedule: Schedule, wanted: Collection[str], budget: float | None) -> None:
         """Drive a schedule to its end, or until the budget is spent. It waits in this thread."""
         ends = None if budget is None else monotonic() + budget
-        hooks = self._renewing_hooks()
-        renew = None if hooks is None else hooks.before
+        renew = self.renewal()
         can_be_sent = False
         try:
             for until in schedule.steps():
@@ -171,21 +207,21 @@ class Resolver:
                 if until == AT_ONCE:
                     continue
                 give_back_pooled(renew)  # The workers may need one.
-                schedule.pending.wait(until)
+                schedule.pending.ends.wait(until)
         except BaseException:
             schedule.drop()
             raise
 
-    def _renewing_hooks(self) -> CallHooks | None:
-        """The hooks that set up a connection which the request's own thread opens after a wait.
+    def renewal(self) -> Callable[[], None] | None:
+        """What sets up a connection that the request's own thread opens after it gave one back.
 
-        They are those of the view's executor; if it has none, those of its first part that has.
+        It is the hook of the view's executor; if it has none, that of its first part that has one.
         """
         if self.hooks is not None or not self.parts.layout.has_executors:
-            return self.hooks
+            return None if self.hooks is None else self.hooks.before
         for executor in self.parts.executors():
             if executor.has_hooks:
-                return CallHooks(executor, self.request)
+                return CallHooks(executor, self.request).before
         return None
 
     def _read(self, walk: WalkCache, names: Iterable[str], *, moves: bool) -> list[str]:

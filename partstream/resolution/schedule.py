@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any, Final
 
 from partstream.backends.executors.calls import Call
-from partstream.caching.flight import LOST, Flight
+from partstream.caching.flight import FAILED, LOST, Flight
 from partstream.caching.protocol import Found, Joined, Run, Wait, obtain, proceed
-from partstream.caching.single_flight import POLL_SECONDS, Turn, get_single_flight
+from partstream.caching.single_flight import Turn, get_single_flight
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.parts.declaration import LazyPart
 from partstream.parts.failures import is_refusal
@@ -25,12 +25,15 @@ from .boundary import Boundary
 from .cached_parts import CachedParts
 from .job import Job
 from .launcher import Launcher
-from .pending import Entry, Pending
+from .pending import Ends, Entry, Pending
 from .request_parts import RequestParts
 from .waiting import Waiting
 
 #: Yielded by `Schedule.steps`: go on at once.
 AT_ONCE: Final = 0.0
+#: Seconds until the next try where an executor of the project's refuses a call, and does not
+#: announce when it has room again.
+_RETRY_SECONDS: Final = 0.01
 
 
 class Schedule:
@@ -38,8 +41,8 @@ class Schedule:
 
     Args:
         order: The parts to settle, each after its dependencies.
-        walk: The walk whose next chunk joins unfinished work; None: none is left unfinished. With
-            a walk, a part waits if the pool is full; without one, it runs in this thread.
+        walk: The walk whose next chunk joins unfinished work; None: none is left unfinished.
+        ends: Where ends of parts arrive.
 
     Attributes:
         pending: The parts in progress; the driver waits until one of them ends.
@@ -53,8 +56,9 @@ class Schedule:
         cached: CachedParts,
         order: Iterable[str],
         walk: WalkCache | None = None,
+        ends: Ends | None = None,
     ) -> None:
-        self.pending = Pending()
+        self.pending = pending = Pending(ends)
         self._parts = parts
         self._outcomes = parts.outcomes
         self._boundary = boundary
@@ -63,9 +67,8 @@ class Schedule:
         self._walk = walk
         #: Whether parts that run in this thread alternate with parts that run elsewhere.
         self._mixed = parts.layout.has_executors
-        self._waiting = Waiting(parts, self.pending, order)
+        self._waiting = Waiting(parts, pending, order)
         self._batch: list[tuple[Job, Entry]] = []
-        self._polled_at = 0.0
         self._taken = 0
 
     def steps(self) -> Iterator[float | None]:
@@ -79,6 +82,7 @@ class Schedule:
         while True:
             yield from self._start()
             if not self.pending and not self._waiting:
+                self._waiting.leave()
                 return
             yield from self._pause()
 
@@ -112,10 +116,11 @@ class Schedule:
                 if name in self._outcomes or name in self.pending:
                     continue  # A coroutine, which began with another one.
                 is_lazy = waiting.is_lazy(name)
-                if not waiting.is_ready(name) or (is_lazy and waiting.must_wait):
+                if not waiting.is_ready(name) or (is_lazy and waiting.must_wait(name)):
                     waiting.add(name)
                     continue
-                if self._mixed and is_lazy:
+                alternates = is_lazy and self._alternates(name)
+                if alternates:
                     yield AT_ONCE
                     if self._handle():
                         # Parts that run elsewhere may be able to start now: they are first.
@@ -126,14 +131,18 @@ class Schedule:
                 if self._batch:
                     # Coroutines run together, so start the later ones, too.
                     for other in here[position + 1 :]:
-                        if waiting.is_coroutine(other) and waiting.is_ready(other):
+                        if waiting.is_next_coroutine(other):
                             self._begin(other)
                     self._gather()
                 goes_on = goes_on or name in self._outcomes or name in self.pending
-                if self._mixed and is_lazy:
+                if alternates:
                     waiting.add(*here[position + 1 :])
                     break
             goes_on = goes_on and bool(waiting)
+
+    def _alternates(self, name: str) -> bool:
+        """Whether what has ended elsewhere is handled before this part runs in this thread."""
+        return self._mixed
 
     def join_running(self, names: Iterable[str]) -> None:
         """Wait for parts that an earlier chunk left running; they need no dependencies."""
@@ -148,7 +157,7 @@ class Schedule:
             return
         if self._parts.layout.gated and self._parts.depends_on_failure(name):
             return
-        has_room = self._waiting.has_room(self._parts.executor_of(name))
+        has_room = self._waiting.has_room(name)
         if not has_room and self._waiting.is_held(name):
             self._waiting.hold(name)  # It is not in the cache.
             return
@@ -166,7 +175,7 @@ class Schedule:
         else:
             self._make(Entry(name, loader))
 
-    def _make(self, entry: Entry, turn: Turn = Turn.RUN) -> None:
+    def _make(self, entry: Entry, turn: Turn = Turn.RUN, *, claims: bool = True) -> None:
         """Run a part: in a walk under its key there, or join the run that exists already."""
         if self._walk is None:
             self._launch(entry, Flight())
@@ -182,7 +191,7 @@ class Schedule:
         result: Any = found.result if isinstance(found, Joined) else found
         if isinstance(result, Wait):
             timeout = self._parts.timeout_of(entry.name, entry.loader)
-            self.pending.add(entry, result.flight, timeout, polls=result.polls)
+            self.pending.add(entry, result.flight, timeout)
         elif isinstance(result, bytes):
             self._settle(Outcome(entry.name, result, None, 0.0, "cache"))
         elif isinstance(result, Run):
@@ -195,6 +204,8 @@ class Schedule:
                 self._waiting.add_again(entry.name)
         elif result is LOST:
             self._lost(entry)
+        elif result is FAILED:
+            self._make(entry, claims=False)
         elif isinstance(result, Exception):
             self._fail(entry, result)
         elif entry.steps is None:
@@ -211,24 +222,26 @@ class Schedule:
     def _launch(self, entry: Entry, flight: Flight) -> None:
         """Run a loader here, or start it elsewhere; the flight ends when it does."""
         entry.flight, entry.steps = flight, None
-        name, patient = entry.name, self._walk is not None
-        executor = self._parts.executor_of(name)
-        if not self._waiting.has_room(executor):  # Another caller's run was lost.
+        name = entry.name
+        if not self._waiting.has_room(name):  # Another caller's run was lost.
             flight.finish(LOST)
             self._waiting.hold(name)
             return
         self._waiting.release(name)
+        claim = flight if entry.claims and flight.key is not None else None
         try:
-            begun = self._launcher.begin(name, self._parts[name], entry.loader, patient=patient)
-        except NoCapacity:  # Try again later.
+            begun = self._launcher.begin(name, self._parts[name], entry.loader, claim)
+        except NoCapacity as error:  # Try again later.
             flight.finish(LOST)
             self._waiting.add(name)
+            if error.room is not None:
+                self._waiting.wait_for(error.room)
         except BaseException:
             flight.finish(LOST, failed=True)
             raise
         else:
             self._note(entry, begun)
-            if isinstance(begun, Call) and not executor.concurrent:
+            if isinstance(begun, Call) and not self._parts.executor_of(name).concurrent:
                 self._waiting.note_alone(name)
 
     def _gather(self) -> None:
@@ -242,26 +255,28 @@ class Schedule:
         for (_, entry), result in zip(batch, results, strict=True):
             self._note(entry, result)
 
-    def _note(self, entry: Entry, begun: Outcome | Call | Job) -> None:
+    def _note(self, entry: Entry, begun: Outcome | Call | Job | bytes | Turn) -> None:
         """Note an outcome, or wait for the call that will return it."""
         if isinstance(begun, Outcome):
             self._settle(begun)
             entry.end_with(begun)
-        elif isinstance(begun, Call):
-            entry.flight.call = begun
-            self.pending.add(entry, entry.flight, None)
-            begun.on_done(entry.end_with_call)
-        else:
+        elif isinstance(begun, Job):
             self._batch.append((begun, entry))
+        else:
+            entry.flight.call = begun if isinstance(begun, Call) else None
+            self.pending.add(entry, entry.flight, None)
+            if isinstance(begun, Call):
+                begun.on_done(entry.end_with_call)
+            else:
+                entry.end_with(begun)
 
     # Waiting
 
     def _pause(self) -> Iterator[float | None]:
         """Let the driver wait; then handle what has ended, and what is overdue."""
-        polls = bool(self.pending.polled())
         until = self.pending.deadline()
-        if polls or self._waiting.polls():
-            soon = monotonic() + POLL_SECONDS
+        if self._waiting.polls():
+            soon = monotonic() + _RETRY_SECONDS
             until = soon if until is None else min(until, soon)
         yield until
         self._handle()
@@ -278,8 +293,6 @@ class Schedule:
             now = monotonic()
             for entry in self.pending.overdue(now):
                 self._time_out(entry, now)
-            if now - self._polled_at >= POLL_SECONDS and self.pending.polled():
-                self._poll()
         return has_ended
 
     def _arrived(self, entry: Entry) -> None:
@@ -318,25 +331,16 @@ class Schedule:
             entry.steps.close()
         self._fail(entry, PartTimeout("it took longer than its timeout"))
 
-    def _poll(self) -> None:
-        """Check whether other processes have stored the values that parts wait for."""
-        self._polled_at = monotonic()
-        polled = self.pending.polled()
-        for flight, turn in get_single_flight().poll(polled).items():
-            entry = polled[flight]
-            if turn is not Turn.WAIT and entry.steps is not None:
-                self.pending.discard(entry)
-                self._go_on(entry, proceed(entry.steps, turn))
-
     # Leaving
 
     def leave(self) -> None:
         """Leave unfinished work to the next chunk of the walk."""
         flights, left, walk = get_single_flight(), [], self._walk
+        self._waiting.leave()
         if walk is None:
             return
         for entry in self.pending:
-            if entry.of_walk and not entry.polls:
+            if entry.of_walk and not entry.flight.polled:
                 left.append((entry.flight, entry.ended))
                 continue
             self.pending.discard(entry)
@@ -355,6 +359,7 @@ class Schedule:
 
     def drop(self) -> None:
         """The request failed: cancel calls that have not started and no other caller has joined."""
+        self._waiting.leave()
         for entry in self.pending:
             call = entry.flight.call
             if entry.steps is not None:

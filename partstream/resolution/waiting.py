@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from partstream.backends.executors.base import Executor
+from partstream.exceptions import Waitable
 from partstream.parts.declaration import LazyPart
 
 from .pending import Pending
@@ -20,9 +22,22 @@ class Waiting:
     Args:
         pending: The parts in progress.
         order: The names of all parts to begin.
+        bounded: Whether parts that have ended and were not sent yet take up room, too: see
+            `Executor.max_in_flight`.
+
+    Attributes:
+        unsent: The number of those parts.
+        waits_for_sending: Whether a part could begin if they had been sent.
     """
 
-    def __init__(self, parts: RequestParts, pending: Pending, order: Iterable[str]) -> None:
+    def __init__(
+        self,
+        parts: RequestParts,
+        pending: Pending,
+        order: Iterable[str],
+        *,
+        bounded: bool = False,
+    ) -> None:
         self._parts = parts
         self._outcomes = parts.outcomes
         self._layout = parts.layout
@@ -32,6 +47,13 @@ class Waiting:
         self._held: set[str] = set()
         #: Parts that run in another thread while the request's own thread waits for them.
         self._alone: list[str] = []
+        #: Rooms that announce when they have a place, with the callbacks that they call.
+        self._rooms: dict[Waitable, Callable[[], None]] = {}
+        #: Those that have not announced one since they were asked.
+        self._asked: set[Waitable] = set()
+        self._bounded = bounded
+        self.unsent = 0
+        self.waits_for_sending = False
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -69,13 +91,17 @@ class Waiting:
         return isinstance(self._parts[name], LazyPart)
 
     def is_coroutine(self, name: str) -> bool:
-        """Whether a part has not begun, and its loader is a coroutine function."""
+        """Whether a part's loader is a coroutine function."""
         part = self._parts[name]
+        return isinstance(part, LazyPart) and self._parts.loader_of(name, part).is_async
+
+    def is_next_coroutine(self, name: str) -> bool:
+        """Whether a part has not begun, is ready, and its loader is a coroutine function."""
         return (
             name not in self._outcomes
             and name not in self._pending
-            and isinstance(part, LazyPart)
-            and self._parts.loader_of(name, part).is_async
+            and self.is_coroutine(name)
+            and self.is_ready(name)
         )
 
     def is_ready(self, name: str) -> bool:
@@ -87,21 +113,31 @@ class Waiting:
 
     # For the end of another part
 
-    def has_room(self, executor: Executor) -> bool:
-        """Whether one more part of this request may run there at the same time.
+    def has_room(self, name: str) -> bool:
+        """Whether this part may run now, at the same time as others of this request.
 
         A part that an earlier request of the walk has left running in this process counts, too.
         """
+        executor = self._parts.executor_of(name)
         most = executor.max_per_request
-        if most is None:
+        if most is not None and self._running(executor) >= most:
+            return False
+        # Coroutines wait for the most part, so they may be many; they have a limit of their own.
+        if not self._bounded or not executor.concurrent or self.is_coroutine(name):
             return True
-        running = sum(
+        room = executor.max_in_flight - self._running(executor, coroutines=False)
+        self.waits_for_sending = self.waits_for_sending or 0 < room <= self.unsent
+        return room > self.unsent
+
+    def _running(self, executor: Executor, *, coroutines: bool = True) -> int:
+        return sum(
             1
             for entry in self._pending
-            if (entry.steps is None or (entry.of_walk and not entry.polls))
+            if (entry.steps is None or entry.of_walk)
+            and not entry.flight.polled
             and self._parts.executor_of(entry.name) is executor
+            and (coroutines or not entry.loader.is_async)
         )
-        return running < most
 
     def hold(self, name: str) -> None:
         """Let a part wait until another one makes room."""
@@ -120,19 +156,42 @@ class Waiting:
         """The request's own thread waits for this part, so that no other runs meanwhile."""
         self._alone.append(name)
 
-    @property
-    def must_wait(self) -> bool:
-        """Whether such a part still runs."""
-        if self._alone:
-            self._alone = [name for name in self._alone if self._pending.runs_here(name)]
-        return bool(self._alone)
+    def must_wait(self, name: str) -> bool:
+        """Whether a part for the request's own thread has to wait for such a part.
+
+        Coroutines run together.
+        """
+        if not self._alone:
+            return False
+        self._alone = [other for other in self._alone if self._pending.runs_here(other)]
+        return bool(self._alone) and not all(map(self.is_coroutine, (name, *self._alone)))
+
+    # For room in a pool
+
+    def wait_for(self, room: Waitable) -> None:
+        """Let the driver go on when there is a place in a pool."""
+        callback = self._rooms.get(room)
+        if callback is None:
+            callback = self._rooms[room] = partial(self._freed, room)
+        self._asked.add(room)
+        room.call_when_free(callback)
+
+    def _freed(self, room: Waitable) -> None:
+        """A room has a place; called in any thread."""
+        self._asked.discard(room)
+        self._pending.ends.wake()
+
+    def leave(self) -> None:
+        """Wait for no place any more, and leave one that was announced to others."""
+        while self._rooms:
+            room, callback = self._rooms.popitem()
+            room.forget(callback)
 
     def polls(self) -> bool:
-        """Whether a part could begin now, but for a pool, which does not announce free room."""
-        must_wait = self.must_wait
-        return any(
+        """Whether a part could begin now, but for a pool that does not announce free room."""
+        return not self._asked and any(
             name not in self._held
             and self.is_ready(name)
-            and not (must_wait and self.runs_here(name))
+            and not (self.runs_here(name) and self.must_wait(name))
             for name in self._names
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from partstream.backends.executors import loop, pool
 from partstream.backends.executors.calls import Call
@@ -24,6 +24,19 @@ class _CallerExecutor(InlineExecutor):
     def submit(self, function: Callable[[], T], *, timeout: float | None = None) -> T | Call:
         """See `Executor.submit`."""
         return function()
+
+    def submit_to_worker(
+        self, function: Callable[[], Any], *, timeout: float | None = None
+    ) -> Call:
+        """See `Executor.submit_to_worker`; the call has ended when this returns."""
+        call = Call(function)
+        call.begin(_ignore)
+        call.run()
+        return call
+
+
+def _ignore(call: Call) -> None:
+    """What is done when a call is abandoned that cannot be."""
 
 
 @in_parentheses("@inline(), or with inline():")

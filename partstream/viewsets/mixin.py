@@ -17,7 +17,14 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSetMixin
 
 from partstream.exceptions import Misuse
-from partstream.mixins import ChunkMixin, CursorMixin, GuardMixin, KeyAccessMixin, ManifestMixin
+from partstream.mixins import (
+    ChunkMixin,
+    CursorMixin,
+    GuardMixin,
+    KeyAccessMixin,
+    ManifestMixin,
+    StreamMixin,
+)
 
 from .actions import DELIVERIES, ProgressiveAction, of_delivery, progressive_of
 
@@ -57,7 +64,7 @@ def _check_override(viewset: type, name: str, value: Any, overridden: Progressiv
         setattr(viewset, of_delivery(name, delivery, "_"), None)
 
 
-class ProgressiveViewSetMixin(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin):
+class ProgressiveViewSetMixin(StreamMixin, CursorMixin, ChunkMixin, KeyAccessMixin, ManifestMixin):
     """Gives a viewset progressive actions. Write it before the viewset's own class.
 
     Only progressive actions are guarded, limited and checked. All other actions of the viewset
@@ -203,6 +210,10 @@ class ProgressiveViewSetMixin(CursorMixin, ChunkMixin, KeyAccessMixin, ManifestM
         names = super().get_reserved_parameters(initkwargs)
         by_key = initkwargs.get("progressive_delivery") == "parts"
         return names if by_key else names - {"keys"}
+
+    def offers_streams(self) -> bool:
+        """See `StreamMixin.offers_streams`; only the walk of a progressive action does."""
+        return self.progressive_delivery == "walk"
 
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""

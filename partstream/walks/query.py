@@ -22,7 +22,9 @@ class WalkQuery:
     """
 
     def __init__(self, request: Request, parameter: str) -> None:
-        query = request._request.META.get("QUERY_STRING") or ""
+        meta = request._request.META
+        query = meta.get("QUERY_STRING") or ""
+        self._last_event_id = meta.get("HTTP_LAST_EVENT_ID")
         self.request = request
         self.parameter = parameter
         self.is_empty = not query
@@ -36,8 +38,21 @@ class WalkQuery:
         return self._token is not None and self._length <= MAX_QUERY_LENGTH
 
     @property
+    def resumes(self) -> bool:
+        """Whether the request resumes a stream of server-sent events by ``Last-Event-ID``.
+
+        The header wins over the query: a browser that reconnects sends the URL as it was. An empty
+        header is the same as none (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+        """
+        return bool(self._last_event_id) and getattr(
+            getattr(self.request, "accepted_renderer", None), "resumes_by_header", False
+        )
+
+    @property
     def tokens(self) -> list[str]:
-        """The values of the cursor's parameter, whatever they are."""
+        """The values of the cursor's parameter, or of the header that wins over it."""
+        if self.resumes:
+            return [str(self._last_event_id)]
         if self.has_others:
             given: list[str] = self.request.query_params.getlist(self.parameter)
             return given
@@ -53,7 +68,7 @@ class WalkQuery:
             InvalidCursor: With the reason, for the log.
         """
         token = self._token
-        if token is None or len(token) > longest:
+        if token is None or len(token) > longest or self.resumes:
             return validate_token(self.tokens, longest)
         return token  # Its form is known already.
 

@@ -22,7 +22,34 @@ def envelope(
     pending: bytes | None = None,
     debug: bytes | None = None,
 ) -> bytes:
-    """One response of a walk or by key.
+    """One response of a walk or by key: `pieces`, joined."""
+    return b"".join(
+        pieces(
+            outcomes,
+            total=total,
+            current=current,
+            cursor=cursor,
+            retry_cursors=retry_cursors,
+            manifest_url=manifest_url,
+            pending=pending,
+            debug=debug,
+        )
+    )
+
+
+def pieces(
+    outcomes: Iterable[Outcome],
+    *,
+    total: int,
+    current: int,
+    cursor: str | None = None,
+    retry_cursors: Mapping[str, str] | None = None,
+    manifest_url: str | None = None,
+    pending: bytes | None = None,
+    debug: bytes | None = None,
+    stream_error: tuple[str, str] | None = None,
+) -> list[bytes]:
+    """An envelope, as pieces of its JSON: a fragment may be large, and is not copied.
 
     Args:
         outcomes: The outcomes of its parts, in declared order.
@@ -33,8 +60,8 @@ def envelope(
         manifest_url: Path of the manifest, if the view has one.
         pending: The names of the parts still to come, as a JSON array.
         debug: What each part cost, as JSON.
+        stream_error: The code and the text of a stream that the server had to end.
     """
-    # Joined once, at the end: a fragment may be large.
     pieces: list[bytes] = []
     errors: list[dict[str, Any]] = []
     for outcome in outcomes:
@@ -62,8 +89,12 @@ def envelope(
         pieces += (b',"pending":', pending)
     if debug is not None:
         pieces += (b',"debug":', debug)
-    pieces.append(b"}}")
-    return b"".join(pieces)
+    pieces.append(b"}")
+    if stream_error is not None:
+        code, detail = stream_error
+        pieces += (b',"stream_error":', encode({"code": code, "detail": detail}))
+    pieces.append(b"}")
+    return pieces
 
 
 def _error(outcome: Outcome, retry_cursor: str | None) -> dict[str, Any]:

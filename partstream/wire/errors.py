@@ -17,6 +17,7 @@ from partstream.exceptions import (
     PartstreamError,
     StaleCursor,
     StoreUnavailable,
+    StreamsFull,
     UnknownPart,
 )
 
@@ -60,7 +61,18 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
         "store_unavailable",
         "The server cannot count requests right now. Try again in a moment.",
     ),
+    StreamsFull: (
+        503,
+        "capacity",
+        "The server has no room for another stream. Walk by cursor, or try again in a moment.",
+    ),
 }
+
+#: The code and the text of a stream that the server had to end.
+STREAM_FAILED: Final = (
+    "stream_failed",
+    "The server ended this stream. Resume it with its cursor.",
+)
 
 
 def to_api_exception(error: PartstreamError) -> Exception:
@@ -70,7 +82,7 @@ def to_api_exception(error: PartstreamError) -> Exception:
             status, code, detail = REQUEST_ERRORS[kind]
             answer = APIException(detail if detail is not None else str(error), code)
             answer.status_code = status
-            if isinstance(error, StoreUnavailable):
+            if isinstance(error, (StoreUnavailable, StreamsFull)):
                 answer.wait = math.ceil(error.wait)  # type: ignore[attr-defined]
             return answer
     return error

@@ -1,5 +1,8 @@
 """Golden files: what the wire looks like, one answer a file. The wire only grows.
 
+An answer is its status, headers and body; a stream has its records instead of a body, and each
+record's frame: what stands around it.
+
 A field may be added, on purpose, by renewing the file; no field may change or go, because clients
 that read it would break.
 """
@@ -16,12 +19,17 @@ import pytest
 RENEW = "PARTSTREAM_TEST_RENEW_GOLDEN"
 
 TOKEN = "<token>"
+RECORD = "<record>"
+END_CURSOR = "<end cursor>"
 SECONDS = "<whole seconds>"
 MILLISECONDS = "<milliseconds>"
 THEIR_WORDS = "<text of REST framework>"
 
 #: The headers that the wire format documents for every answer of its kind.
-HEADERS = ("Content-Type", "Cache-Control", "Vary", "Link", "Retry-After")
+HEADERS = (
+    *("Content-Type", "Cache-Control", "Vary", "Link", "Retry-After"),
+    *("X-Accel-Buffering", "Content-Encoding"),
+)
 #: Codes whose text is REST framework's own, which its versions may change.
 THEIR_CODES = {
     "method_not_allowed",
@@ -30,6 +38,12 @@ THEIR_CODES = {
     "not_found",
     "permission_denied",
     "throttled",
+}
+
+#: Media type -> a record with all that belongs to it.
+FRAMES = {
+    "application/x-ndjson": re.compile("[^\n]*\n"),
+    "text/event-stream": re.compile(".*?\n\n", re.DOTALL),
 }
 
 #: Name of a field -> the type of values that differ each time, and what stands for them.
@@ -48,11 +62,37 @@ def shown(response):
         headers["Link"] = re.sub("(?<=cursor=)[^&>]+", TOKEN, headers["Link"])
     if headers.get("Retry-After", "").isdecimal():
         headers["Retry-After"] = SECONDS
-    return {
-        "status": response.status_code,
-        "headers": headers,
-        "body": with_placeholders(response.json()),
-    }
+    if response.status_code == 204:
+        headers.pop("Content-Type", None)  # Django's default for an empty body says nothing.
+    answer = {"status": response.status_code, "headers": headers}
+    if response.streaming:
+        frames = list(map(framed, re.findall(FRAMES[headers["Content-Type"]], body_of(response))))
+        records = [with_placeholders(record) for _, record in frames if record is not None]
+        return {**answer, "frames": [frame for frame, _ in frames], "records": records}
+    return {**answer, "body": with_placeholders(response.json()) if response.content else None}
+
+
+def body_of(response):
+    """All of a stream; of heartbeats that come one after another, one."""
+    heartbeats = b" ", b":\n\n"
+    pieces = [b""]
+    for piece in response.streaming_content:
+        if piece != pieces[-1] or piece not in heartbeats:
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
+def framed(text):
+    """What stands around a record, and the record; None: it is a heartbeat alone."""
+    found = re.search("{.*}", text)
+    if found is None:
+        return text, None
+    record = json.loads(found[0])
+    token = record["cursor"]
+    frame = text.replace(found[0], RECORD)
+    if token is None:
+        return re.sub("(?<=^id: )[^\n]+", END_CURSOR, frame, flags=re.MULTILINE), record
+    return frame.replace(f"id: {token}\n", f"id: {TOKEN}\n"), record
 
 
 def with_placeholders(data):

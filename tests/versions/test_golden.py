@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from inspect import signature
 from pathlib import Path
 
@@ -18,8 +20,11 @@ from rest_framework.views import APIView
 from partstream import HybridProgressiveView, PartError, ProgressiveView, endpoint, lazy
 from partstream.backends.rate_limits.base import RateLimitStore
 from partstream.mixins import ChunkMixin
-from partstream.wire.errors import PART_ERRORS, REQUEST_ERRORS
+from partstream.streams.records import Records
+from partstream.testing import read_records
+from partstream.wire.errors import PART_ERRORS, REQUEST_ERRORS, STREAM_FAILED
 from tests.support.golden import RENEW, compare, differences, shown, with_placeholders
+from tests.support.streams import NDJSON, SSE
 from tests.support.walk_client import at, first_cursor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -373,6 +378,152 @@ def refused_not_acceptable(client, serve):
     return client.get(serve(parts=PARTS), HTTP_ACCEPT="application/pdf")
 
 
+# Streams
+
+STREAMS = {"stream": NDJSON, "sse": SSE}
+SLOW = [("meta", 1), ("orders", lazy(raising(RuntimeError()))), ("stock", lazy(lambda request: 7))]
+
+
+def case_of_both(function):
+    """A case of each format: its file's name ends with that of the format."""
+    for name, extra in STREAMS.items():
+        CASES[f"{name}_{function.__name__.removeprefix('stream_')}"] = partial(function, extra)
+    return function
+
+
+@case_of_both
+def stream_whole(extra, client, serve):
+    """The opening record, a later one, and the last."""
+    return client.get(serve(HybridProgressiveView, parts=PARTS), **extra)
+
+
+@case_of_both
+def stream_of_immediate_parts(extra, client, serve):
+    return client.get(serve(HybridProgressiveView, parts=[("a", 1), ("b", 2)]), **extra)
+
+
+@case_of_both
+def stream_without_parts(extra, client, serve):
+    return client.get(serve(HybridProgressiveView, parts=[]), **extra)
+
+
+@case_of_both
+def stream_without_manifest(extra, client, serve):
+    return client.get(serve(ProgressiveView, parts=PARTS[:2]), **extra)
+
+
+@case_of_both
+def stream_failed_part(extra, client, serve):
+    return client.get(serve(HybridProgressiveView, parts=SLOW), **extra)
+
+
+def cursors_of(client, url, **extra):
+    """The cursors of a stream that was read to its end."""
+    return [record["cursor"] for record in read_records(client.get(url, **extra))]
+
+
+@case
+def stream_resumed(client, serve):
+    url = serve(HybridProgressiveView, parts=PARTS)
+    return client.get(at(url, cursors_of(client, url, **NDJSON)[1]), **NDJSON)
+
+
+@case
+def sse_resumed(client, serve):
+    url = serve(HybridProgressiveView, parts=PARTS)
+    return client.get(url, **SSE, HTTP_LAST_EVENT_ID=cursors_of(client, url, **SSE)[1])
+
+
+def end_cursor_of(client, url):
+    """The id of the last event."""
+    body = b"".join(client.get(url, **SSE).streaming_content).decode()
+    return re.findall("^id: (.*)$", body, re.MULTILINE)[-1]
+
+
+@case
+def stream_after_the_end(client, serve):
+    url = serve(HybridProgressiveView, parts=PARTS)
+    return client.get(at(url, end_cursor_of(client, url)), **NDJSON)
+
+
+@case
+def walk_after_the_end(client, serve):
+    url = serve(HybridProgressiveView, parts=PARTS)
+    return client.get(at(url, end_cursor_of(client, url)))
+
+
+@case
+def sse_after_the_end(client, serve):
+    """This ends a browser's reconnecting."""
+    url = serve(HybridProgressiveView, parts=PARTS)
+    return client.get(url, **SSE, HTTP_LAST_EVENT_ID=end_cursor_of(client, url))
+
+
+@case_of_both
+def stream_heartbeat(extra, client, serve, settings, held):
+    """While nothing ends, heartbeats come."""
+    settings.DJANGO_PARTSTREAM = {"STREAM_HEARTBEAT": 0.1}
+    slow = held(7)
+    response = client.get(serve(HybridProgressiveView, parts=[("slow", lazy(slow))]), **extra)
+
+    def pieces(pieces):
+        for number, piece in enumerate(pieces):
+            if number == 2:
+                slow.release()
+            yield piece
+
+    response.streaming_content = pieces(response.streaming_content)
+    return response
+
+
+@case_of_both
+def stream_of_limited_time(extra, client, serve, settings, threads, held):
+    """It ends with a cursor that is not null."""
+    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1}
+    parts = [("meta", 1), ("slow", lazy(held()))]
+    return client.get(serve(HybridProgressiveView, parts=parts, executor=threads), **extra)
+
+
+@case_of_both
+def stream_that_broke(extra, client, serve, monkeypatch):
+    def crash(*_):
+        raise RuntimeError("10.0.0.7")
+
+    monkeypatch.setattr(Records, "_settled", crash)
+    return client.get(serve(HybridProgressiveView, parts=PARTS), **extra)
+
+
+@case_of_both
+def stream_debug(extra, client, serve, settings):
+    settings.DEBUG = True
+    settings.DJANGO_PARTSTREAM = {"ENABLE_DEBUG_LOGGING": True}
+    return client.get(serve(HybridProgressiveView, parts=PARTS[:2]) + "?debug=1", **extra)
+
+
+@case_of_both
+def stream_head(extra, client, serve):
+    return client.head(serve(HybridProgressiveView, parts=PARTS), **extra)
+
+
+@case_of_both
+def stream_refused(extra, client, serve):
+    """An error on a stream's media type is JSON."""
+    return client.get(serve(HybridProgressiveView, parts=PARTS) + "?cursor=junk", **extra)
+
+
+@case
+def refused_capacity(client, serve, settings):
+    settings.DJANGO_PARTSTREAM = {"MAX_STREAMS": 0}
+    return client.get(serve(parts=PARTS), **NDJSON)
+
+
+@case
+def sse_switched_off(client, serve, settings):
+    """This ends a browser's reconnecting."""
+    settings.DJANGO_PARTSTREAM = {"MAX_STREAMS": 0}
+    return client.get(serve(parts=PARTS), **SSE)
+
+
 # The comparison
 
 
@@ -395,12 +546,16 @@ def test_golden_files__are_of_a_case_each_and_of_every_code():
     files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in GOLDEN.iterdir()}
     assert set(files) == set(CASES)
     for code in PART_ERRORS:
-        assert code in codes(files.get(code, files["keys_lenient_part_unknown"])["body"]), code
+        assert code in codes(files.get(code, files["keys_lenient_part_unknown"])), code
     for code in ["throttled", *(code for _, code, _ in REQUEST_ERRORS.values())]:
         assert files[f"refused_{code}"]["body"]["code"] == code
     for name, golden in files.items():
-        code = golden["body"].get("code")
-        assert name.removeprefix("refused_") == code if code else golden["status"] == 200
+        kind, _, code = name.partition("_")
+        if kind == "refused":
+            assert golden["body"]["code"] == code
+        elif name not in ("sse_after_the_end", "sse_switched_off", "stream_refused", "sse_refused"):
+            assert golden["status"] == 200, name
+    assert STREAM_FAILED[0] in codes(files["stream_that_broke"])
 
 
 # What holds the wire

@@ -25,8 +25,9 @@ from partstream import (
     safe_call,
     with_timeout,
 )
+from partstream.backends.executors.calls import State
 from partstream.backends.executors.threads import ThreadExecutor
-from partstream.backends.loader import get_rate_limit_store
+from partstream.backends.loader import get_executor, get_rate_limit_store
 from partstream.exceptions import Misuse
 from partstream.testing import close_connections, collect, inline
 from tests.example.models import Note
@@ -314,6 +315,12 @@ def test_inline__runs_all_in_the_callers_thread(client, threaded):
     with inline():
         assert here(client, threaded) == NAMES
     assert here(client, threaded) == set()
+
+
+def test_inline__runs_what_is_meant_for_a_worker_in_the_callers_thread():
+    with inline():
+        call = get_executor().submit_to_worker(get_ident, timeout=0.001)
+    assert (call.state, call.result, call.deadline) == (State.DONE, get_ident(), None)
 
 
 def test_inline__as_a_decorator_as_often_as_it_is_called(client, threaded):

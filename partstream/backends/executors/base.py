@@ -136,6 +136,16 @@ class Executor(Backend, ABC):
         return LoopThread(self.pool, max_coroutines=self._max_coroutines)
 
     @property
+    def max_in_flight(self) -> int:
+        """How many parts of one stream may run here, or have ended and wait to be sent, at a time.
+
+        It bounds the memory that a stream to a slow client takes. Coroutines do not count. By
+        default it is the number of threads in the pool, or `max_per_request` if that is smaller.
+        """
+        workers, limit = self.pool.max_workers, self.max_per_request
+        return workers if limit is None else min(workers, limit)
+
+    @property
     def abandoned(self) -> int:
         """The number of calls still running after their timeout; a thread cannot be killed."""
         return self.pool.abandoned
@@ -183,6 +193,27 @@ class Executor(Backend, ABC):
         Raises:
             NoCapacity: When it cannot be started.
         """
+
+    def submit_to_worker(
+        self, function: Callable[[], Any], *, timeout: float | None = None
+    ) -> Call:
+        """Start a function in a thread of the pool, even if `submit` would run it here.
+
+        Streams run the parts of an executor that is not `concurrent` this way, one at a time, so
+        that the request's thread can send meanwhile.
+
+        Args:
+            function: What to run.
+            timeout: Seconds that callers will wait; None: no limit.
+
+        Returns:
+            The call that will have the result.
+
+        Raises:
+            NoCapacity: When it cannot be started. If its ``room`` is not None, that calls back when
+                there is room.
+        """
+        return self.pool.submit(function, timeout)
 
     def wait_for(
         self, function: Callable[[], T], seconds: float, hooks: CallHooks | None = None

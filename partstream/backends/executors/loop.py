@@ -20,6 +20,7 @@ from .coroutine_threads import NO_THREAD, LoopThreads, OwnThread, current_hooks
 from .daemon_threads import start_daemon
 from .hooks import CallHooks
 from .pool import WorkerPool
+from .room import EVERYBODY, Room
 
 #: Seconds that a coroutine's thread waits for the cleanup of a task cancelled in it.
 _CLEANUP_SECONDS = 1
@@ -40,18 +41,23 @@ class LoopThread:
     Args:
         pool: Its threads do what must not run in an event loop.
         max_coroutines: The maximum number of coroutines that run at a time.
+
+    Attributes:
+        room: Announces that a coroutine would be accepted again.
     """
 
     def __init__(self, pool: WorkerPool, *, max_coroutines: int) -> None:
         self.max_coroutines = max_coroutines
         self._pool = pool
+        self.room = Room(self._count_free)
         self.reset()
         _loops.add(self)
         reset_after_fork(self)
 
     def reset(self) -> None:
         """Start again, with no loop."""
-        self._lock = threading.Lock()
+        self.room.reset()
+        self._lock = self.room.lock
         self._is_idle = threading.Condition(self._lock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = 0
@@ -78,7 +84,7 @@ class LoopThread:
         """
         with self._lock:
             if self._running >= self.max_coroutines:
-                raise NoCapacity(f"{self._running} coroutines run")
+                raise NoCapacity(f"{self._running} coroutines run", room=self.room)
             loop = self._loop or self._start()
             self._running += 1
         call = Call(_nothing, timeout)
@@ -90,6 +96,10 @@ class LoopThread:
         """Wait until no coroutine and no thread of one runs; return whether that came in time."""
         with self._is_idle:
             return self._is_idle.wait_for(lambda: not self._running, timeout)
+
+    def _count_free(self) -> int:
+        """The number of coroutines that would be accepted now; `EVERYBODY` if none runs."""
+        return self.max_coroutines - self._running if self._running else EVERYBODY
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
@@ -127,6 +137,7 @@ class LoopThread:
             with self._lock:
                 self._running -= 1
                 self._is_idle.notify_all()
+            self.room.announce()
 
         task.add_done_callback(ended)
 

@@ -7,10 +7,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 from time import monotonic
 from typing import Any, NamedTuple
 
+from partstream.current_request import current_request_id
 from partstream.exceptions import NoCapacity, NoThread
 from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
@@ -18,6 +19,8 @@ from partstream.per_process import reset_after_fork
 
 from .calls import Call, State
 from .daemon_threads import start_daemon
+from .fair_queue import FairQueue
+from .room import EVERYBODY, Room
 
 logger = get_logger("partstream.executors")
 
@@ -38,7 +41,7 @@ _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
 class WorkerPool:
-    """A bounded pool of daemon threads with a bounded queue.
+    """A bounded pool of daemon threads with a bounded queue that serves requests in turn.
 
     Threads are started when needed and end after they have been idle for `IDLE_SECONDS`. Database
     connections are given back around each call, as ``close_old_connections`` does around a
@@ -52,22 +55,29 @@ class WorkerPool:
         max_workers: The maximum number of working threads.
         max_queued: The maximum number of calls that wait for a thread.
         max_abandoned: The maximum number of abandoned calls that another thread replaces.
+
+    Attributes:
+        room: Announces that a call would be accepted again.
     """
 
     def __init__(self, *, max_workers: int, max_queued: int, max_abandoned: int) -> None:
         self.max_workers = max_workers
         self.max_queued = max_queued
         self.max_abandoned = max_abandoned
+        self.room = Room(self._count_free)
         self.reset()
         _pools.add(self)
         reset_after_fork(self)
 
     def reset(self) -> None:
         """Start again, with no threads and an empty queue."""
-        self._lock = threading.Lock()
-        self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self.room.reset()
+        self._lock = self.room.lock
+        self._queue: FairQueue[Call] = FairQueue()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._workers = 0
+        #: Whether the last attempt to start a thread failed.
+        self._is_out_of_threads = False
         #: Calls that wait for a worker or have one.
         self._pending = 0
         self._abandoned = 0
@@ -131,16 +141,17 @@ class WorkerPool:
                 raise NoCapacity("a worker cannot wait for another worker")
             waiting = self._pending - self._workers
             if waiting >= self.max_queued and self._workers >= self.max_workers:
-                raise NoCapacity(f"{waiting} calls wait for a thread")
+                raise NoCapacity(f"{waiting} calls wait for a thread", room=self.room)
             self._pending += 1
             try:
                 self._add_thread()
             except NoThread:
                 self._pending -= 1
                 if self._workers:
-                    raise NoCapacity("all workers are busy, and no thread can be started") from None
+                    message = "all workers are busy, and no thread can be started"
+                    raise NoCapacity(message, room=self.room) from None
                 raise
-            self._queue.put(call)
+            self._queue.put(call, current_request_id())
         return call
 
     @contextmanager
@@ -166,6 +177,8 @@ class WorkerPool:
     def resume(self, call: Call) -> None:
         """Run the rest of a call that started elsewhere in a worker, even if the queue is full.
 
+        Call it in the call's own context: the call waits in the line of the current request.
+
         Raises:
             NoThread: When there is no worker, and none can be started.
         """
@@ -177,7 +190,7 @@ class WorkerPool:
                 if not self._workers:
                     self._pending -= 1
                     raise
-            self._queue.put(call)
+            self._queue.put(call, current_request_id())
 
     def _add_thread(self) -> None:
         """Start a thread if calls wait for one and the pool has room for it."""
@@ -185,10 +198,20 @@ class WorkerPool:
             try:
                 thread = start_daemon(self._work, self._queue, name="partstream-worker")
             except NoThread:
+                self._is_out_of_threads = True
                 logger.warning("A worker thread could not be started.", exc_info=True)
                 raise
+            self._is_out_of_threads = False
             self._workers += 1
             self._threads.add(thread)
+
+    def _count_free(self) -> int:
+        """The number of calls that would be accepted now; `EVERYBODY` if the pool is idle."""
+        if not self._pending:
+            return EVERYBODY
+        if self._is_out_of_threads:
+            return self._workers - self._pending
+        return self.max_workers + self.max_queued - self._pending
 
     def close(self, timeout: float) -> bool:
         """End the threads after their current calls; new calls get new threads.
@@ -205,13 +228,14 @@ class WorkerPool:
             for _ in threads:
                 queue.put(None)
             # Threads that hang leave with the old queue, and no longer belong to the pool.
-            self._queue, self._threads = SimpleQueue(), weakref.WeakSet()
+            self._queue, self._threads = FairQueue(), weakref.WeakSet()
             self._workers = self._pending = self._replaced = 0
+        self.room.announce()
         for thread in threads:
             thread.join(max(0.0, ends - monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def _work(self, queue: SimpleQueue[Call | None]) -> None:
+    def _work(self, queue: FairQueue[Call]) -> None:
         _thread.pool = self
         held = ThreadConnections()
         on_abandon = partial(self._note_abandoned, queue)
@@ -242,9 +266,10 @@ class WorkerPool:
             with self._lock:
                 if queue is self._queue:
                     self._pending -= 1
+            self.room.announce()
         held.close()
 
-    def _note_abandoned(self, queue: SimpleQueue[Call | None], call: Call) -> None:
+    def _note_abandoned(self, queue: FairQueue[Call], call: Call) -> None:
         stranded: list[Call] = []
         with self._lock:
             self._abandoned += 1
@@ -259,6 +284,7 @@ class WorkerPool:
                         stranded = self._take_queue()
         for waiting in stranded:
             waiting.refuse(NoThread("the only worker hangs, and no other can be started"))
+        self.room.announce()
 
     def _take_queue(self) -> list[Call]:
         """Take the waiting calls out of the queue, since no thread would run them."""
@@ -272,7 +298,7 @@ class WorkerPool:
                 self._pending -= 1
                 taken.append(call)
 
-    def _is_replaced(self, queue: SimpleQueue[Call | None]) -> bool:
+    def _is_replaced(self, queue: FairQueue[Call]) -> bool:
         """Count the end of an abandoned call, and return whether its thread must end."""
         with self._lock:
             self._abandoned -= 1

@@ -7,7 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from threading import Barrier, Event, get_ident
+from functools import partial
+from threading import Barrier, Event, Semaphore, get_ident
 from time import monotonic
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from partstream.backends.executors import pool
 from partstream.backends.executors.base import Executor
 from partstream.backends.executors.calls import Call, State
 from partstream.backends.loader import get_executor
+from partstream.current_request import current
 from partstream.exceptions import Misuse, NoCapacity, NoThread, ProbeFailed
 from partstream.isolation import context
 from partstream.testing import close_connections
@@ -280,6 +282,206 @@ class ExecutorContract:
         assert second.runs == 0
         assert executor.abandoned == 0
 
+    def test_queue__serves_requests_in_turn(self):
+        executor = self.made(max_workers=1)
+        hung, ran = self.held(), []
+        executor.submit(hung, timeout=PATIENCE)
+        hung.wait_until_begun()
+        calls = [
+            self.submitted_for(request, executor, partial(ran.append, request))
+            for request in ("a", "a", "a", "b")
+        ]
+        hung.release()
+        for call in calls:
+            result_of(call)
+        assert ran == ["a", "b", "a", "a"]
+
+    def test_queue__serves_the_rest_of_coroutines_in_turn(self):
+        executor = self.made(max_workers=1)
+        hung, ran = self.held(), []
+
+        async def start():
+            return 7
+
+        def submit(request):
+            return executor.submit_coroutine(start, lambda *end: ran.append(request))
+
+        executor.submit(hung, timeout=PATIENCE)
+        hung.wait_until_begun()
+        calls = []
+        for number, request in enumerate(("a", "a", "a", "b"), start=2):
+            calls.append(self.with_id(request, submit, request))
+            wait_until(lambda number=number: executor.pool.pending == number)
+        hung.release()
+        for call in calls:
+            result_of(call)
+        assert ran == ["a", "b", "a", "a"]
+
+    def with_id(self, request_id, function, *args):
+        """What the function returns within a request of this id."""
+        token = current.set(request_id)
+        try:
+            return function(*args)
+        finally:
+            current.reset(token)
+
+    def submitted_for(self, request_id, executor, function):
+        return self.with_id(request_id, partial(executor.submit, function, timeout=PATIENCE))
+
+    # Room
+
+    def test_room__is_announced_when_a_call_ends(self):
+        executor = self.made(max_workers=1, max_queued=1)
+        functions, woken = [self.held() for _ in range(2)], [Event() for _ in range(3)]
+        for function in functions:
+            executor.submit(function, timeout=PATIENCE)
+        with pytest.raises(NoCapacity) as caught:
+            executor.submit(lambda: 7, timeout=PATIENCE)
+        assert caught.value.room is executor.pool.room
+        for event in woken:
+            caught.value.room.call_when_free(event.set)
+        assert not any(event.is_set() for event in woken)
+        functions[0].release()
+        assert woken[0].wait(PATIENCE)
+        functions[1].wait_until_begun()
+        assert not woken[1].is_set()
+        # It takes no place; nothing else will end after the other one.
+        functions[1].release()
+        for event in woken:
+            assert event.wait(PATIENCE)
+        assert result_of(executor.submit(lambda: 7, timeout=PATIENCE)) == 7
+
+    def test_room__made_between_refusal_and_registration_is_not_lost(self):
+        executor = self.made(max_workers=1, max_queued=1)
+        functions = [self.held() for _ in range(2)]
+        for function in functions:
+            executor.submit(function, timeout=PATIENCE)
+        with pytest.raises(NoCapacity) as caught:
+            executor.submit(lambda: 7, timeout=PATIENCE)
+        functions[0].release()
+        wait_until(lambda: executor.pool.pending == 1)
+        woken = []
+        caught.value.room.call_when_free(lambda: woken.append(get_ident()))
+        assert woken == [get_ident()]
+
+    def test_room__is_announced_when_what_was_cancelled_leaves_the_queue(self):
+        executor = self.made(max_workers=1, max_queued=2)
+        first, third = self.held(), self.held()
+        executor.submit(first, timeout=PATIENCE)
+        first.wait_until_begun()
+        cancelled = executor.submit(self.held(), timeout=PATIENCE)
+        executor.submit(third, timeout=PATIENCE)
+        assert cancelled.cancel()
+        woken = [Event() for _ in range(3)]
+        for event in woken:
+            executor.pool.room.call_when_free(event.set)
+        first.release()
+        # Two places were freed; whoever was woken first has not taken its own yet.
+        assert all(event.wait(PATIENCE) for event in woken)
+
+    def test_room__is_announced_when_another_thread_replaces_a_call(self):
+        executor = self.made(max_workers=1, max_queued=1)
+        hung, waiting, woken = self.held(), self.held(), Event()
+        call = executor.submit(hung, timeout=PATIENCE)
+        hung.wait_until_begun()
+        executor.submit(waiting, timeout=PATIENCE)
+        executor.pool.room.call_when_free(woken.set)
+        assert call.give_up() is State.ABANDONED
+        assert woken.is_set()
+        waiting.wait_until_begun()
+
+    def test_room__is_announced_when_a_coroutine_ends(self):
+        executor = self.made(max_coroutines=2)
+        coroutines = [self.held(kind=HeldCoroutine) for _ in range(2)]
+        for coroutine in coroutines:
+            executor.submit_coroutine(coroutine, passed_on)
+        with pytest.raises(NoCapacity) as caught:
+            executor.submit_coroutine(self.held(kind=HeldCoroutine), passed_on)
+        assert caught.value.room is executor.loop.room
+        # More than the ends have places for: when no coroutine is left, nobody is left either.
+        woken = [Event() for _ in range(5)]
+        for event in woken:
+            caught.value.room.call_when_free(event.set)
+        assert not woken[0].is_set()
+        coroutines[0].release()
+        assert woken[0].wait(PATIENCE)
+        assert not woken[1].is_set()
+        coroutines[1].release()
+        assert all(event.wait(PATIENCE) for event in woken)
+
+    def test_room__is_announced_when_the_pool_is_closed(self):
+        executor = self.made(max_workers=1, max_queued=1)
+        hung, woken = self.held(), Event()
+        for _ in range(2):
+            executor.submit(hung, timeout=PATIENCE)
+        executor.pool.room.call_when_free(woken.set)
+        assert not executor.pool.close(0)
+        assert woken.is_set()
+        # The calls of the old queue make no room in the new one.
+        hung.release()
+        assert executor.pool.pending == 0
+
+    def test_room__does_not_help_where_too_many_calls_are_abandoned(self):
+        executor = self.made(max_abandoned=1)
+        self.abandon(executor, self.held())
+        with pytest.raises(NoCapacity) as caught:
+            executor.submit(lambda: 7, timeout=PATIENCE)
+        assert caught.value.room is None
+
+    def test_room__is_enough_to_wait_for(self):
+        """Callers that wait for nothing else all come to their turn."""
+        executor = self.made(max_workers=2, max_queued=1)
+
+        def use(number):
+            woken, results = Semaphore(0), []
+            while len(results) < 50:
+                try:
+                    call = executor.submit_to_worker(lambda: number, timeout=PATIENCE)
+                except NoCapacity as error:
+                    error.room.call_when_free(woken.release)
+                    assert woken.acquire(timeout=PATIENCE)
+                else:
+                    results.append(result_of(call))
+            return results
+
+        assert in_threads(8, use) == [[number] * 50 for number in range(8)]
+
+    # In a worker
+
+    @pytest.mark.parametrize("timeout", [None, PATIENCE])
+    def test_submit_to_worker__runs_elsewhere(self, executor, timeout):
+        with self.surrounded():
+            call = executor.submit_to_worker(
+                lambda: (get_ident(), self.surroundings()), timeout=timeout
+            )
+        assert isinstance(call, Call)
+        assert (call.deadline is None) is (timeout is None)
+        ident, surroundings = result_of(call)
+        assert ident != get_ident()
+        assert surroundings == RED
+
+    def test_submit_to_worker__gives_what_the_function_raises(self, executor):
+        def fail():
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            result_of(executor.submit_to_worker(fail))
+
+    def test_submit_to_worker__in_a_full_pool_refuses(self):
+        executor = self.made(max_workers=1, max_queued=1)
+        for _ in range(2):
+            executor.submit_to_worker(self.held())
+        with pytest.raises(NoCapacity, match="1 calls wait for a thread") as caught:
+            executor.submit_to_worker(lambda: 7)
+        assert caught.value.room is executor.pool.room
+
+    def test_max_in_flight__is_the_number_of_workers_or_less(self, monkeypatch):
+        executor = self.made(max_workers=3)
+        assert executor.max_in_flight == 3
+        for limit, most in ((2, 2), (4, 3)):
+            monkeypatch.setattr(executor, "max_per_request", limit)
+            assert executor.max_in_flight == most
+
     # Probes
 
     def test_probe__runs_a_call(self, executor, monkeypatch):
@@ -499,12 +701,17 @@ async def hang_in_loop():
 async def where():
     return threading.get_ident()
 
-begun = threading.Semaphore(0)
+begun, woken = threading.Semaphore(0), []
 assert result_of(executor.submit(lambda: 7, timeout=30)) == 7
 loop_thread = result_of(executor.submit_coroutine(where, passed_on))
 call = executor.submit(hang, timeout=30)
 begun.acquire()
 assert call.give_up().name == "ABANDONED"
+rooms = executor.pool.room, executor.loop.room
+for room in rooms:
+    # No call is under way, but what it waits for is in the parent.
+    room._waiting[lambda: woken.append("parent")] = None
+    room.lock.acquire()
 child = os.fork()
 if not child:
     try:
@@ -513,9 +720,15 @@ if not child:
         result_of(executor.submit_coroutine(where, passed_on))
         # A worker that is slow to say that it is free is given a second one beside it.
         assert (executor.abandoned, executor.pool.threads in (1, 2)) == (0, True)
+        for room in rooms:
+            room.call_when_free(threading.Event().set)
+        assert (executor.pool.room, executor.loop.room, woken) == (*rooms, [])
         os._exit(0)
     finally:
         os._exit(1)
+for room in rooms:
+    room._waiting.clear()
+    room.lock.release()
 assert os.waitpid(child, 0)[1] == 0
 assert executor.abandoned == 1
 assert result_of(executor.submit(lambda: 9, timeout=30)) == 9

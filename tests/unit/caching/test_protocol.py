@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import pytest
 
 from partstream.backends.caches.base import CacheStore
-from partstream.caching.flight import LOST, Flight, current_caller
+from partstream.caching import polling
+from partstream.caching.flight import FAILED, LOST, Flight, current_caller
 from partstream.caching.protocol import Ask, Joined, Run, Wait, obtain, proceed
 from partstream.caching.single_flight import SingleFlight, Turn
+from partstream.exceptions import NoThread
 from partstream.keys import get_key_ring
 from partstream.resolution.pending import Entry, Pending
+from tests.support.concurrency import wait_until
 
 KEY = "partstream.part.example"
 
@@ -113,16 +117,16 @@ def test_obtain__tells_of_the_loss_where_the_caller_knew_its_turn(flights):
     assert proceed(steps) == Joined(LOST)
 
 
-def test_obtain__polls_what_another_process_makes(flights):
+def test_obtain__waits_for_what_another_process_makes(flights):
     end = elsewhere(flights)
     steps = steps_of(flights)
     step = proceed(steps)
-    assert step.polls
-    assert flights.poll([step.flight]) == {step.flight: Turn.WAIT}
-    assert proceed(steps, Turn.WAIT) == Wait(step.flight, polls=True)
+    assert step.flight.polled
+    flights.look_for([step.flight])
+    assert not step.flight.has_ended
     end(b"1")
-    assert proceed(steps, flights.poll([step.flight])[step.flight]) == b"1"
-    assert step.flight.result == b"1"
+    flights.look_for([step.flight])
+    assert proceed(steps) == Joined(b"1")
     assert not flights._flights
 
 
@@ -131,8 +135,62 @@ def test_obtain__runs_it_when_the_other_process_has_failed(flights):
     steps = steps_of(flights)
     step = proceed(steps)
     end(None)
-    found = proceed(steps, flights.poll([step.flight])[step.flight])
-    assert found == Run(step.flight)
+    flights.look_for([step.flight])
+    assert step.flight.result is FAILED
+    found = proceed(steps)
+    assert isinstance(found, Run)
+    assert not found.flight.locked
+
+
+def test_obtain__starts_again_when_the_other_process_has_gone(flights):
+    elsewhere(flights)
+    steps = steps_of(flights)
+    step = proceed(steps)
+    flights.store.delete(step.flight.lock_key)
+    flights.look_for([step.flight])
+    assert step.flight.result is LOST
+    found = proceed(steps)
+    assert isinstance(found, Run)
+    assert found.flight.locked
+
+
+def test_follow__without_a_thread_lets_the_callers_run_it(flights, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise NoThread
+
+    monkeypatch.setattr(polling, "start_daemon", refuse)
+    elsewhere(flights)
+    steps = steps_of(flights)
+    assert proceed(steps).flight.result is FAILED
+    assert isinstance(proceed(steps), Run)
+    assert "could not be started" in caplog.text
+
+
+def test_polling__tells_a_caller_when_the_other_process_has_the_value(flights):
+    end = elsewhere(flights)
+    steps = steps_of(flights)
+    told = threading.Event()
+    proceed(steps).flight.on_end(lambda _: told.set())
+    end(b"1")
+    assert told.wait(10)
+    assert proceed(steps) == Joined(b"1")
+
+
+def test_polling__looks_for_all_that_is_due_in_one_round_trip(flights):
+    looked = []
+
+    class Looker:
+        def look(self, flights):
+            looked.append(flights)
+
+    looker = Looker()
+    found = polling.Polling(looker.look)
+    pair = [Flight("a"), Flight("b")]
+    for flight in pair:
+        found.add(flight)
+    wait_until(lambda: pair in looked)
+    for flight in pair:
+        flight.end(LOST)
 
 
 @pytest.mark.parametrize("turn", [None, Turn.RUN, Turn.WAIT])
@@ -144,17 +202,31 @@ def test_obtain__with_a_turn_asks_the_store_for_nothing(flights, turn):
 
 
 @pytest.mark.parametrize("ends", ["close", "throw"])
-def test_obtain__that_is_left_while_it_polls_gives_its_place_to_another(flights, ends):
+def test_obtain__that_is_left_while_another_process_makes_it_leaves_nothing(flights, ends):
     elsewhere(flights)
     steps = steps_of(flights)
     flight = proceed(steps).flight
+    with suppress(OSError):
+        steps.close() if ends == "close" else steps.throw(OSError)
+    assert flight.result is LOST
+    assert not flights._flights
+
+
+@pytest.mark.parametrize("ends", ["close", "throw"])
+def test_obtain__that_is_left_while_another_caller_waits_lets_that_wait(flights, ends):
+    end = elsewhere(flights)
+    steps, others = steps_of(flights), steps_of(flights)
+    flight = proceed(steps).flight
+    assert proceed(others) == Wait(flight)
     told = []
     flight.on_end(told.append)
     with suppress(OSError):
         steps.close() if ends == "close" else steps.throw(OSError)
+    assert told == []
+    end(b"1")
+    flights.look_for([flight])
     assert told == [flight]
-    assert flight.result is LOST
-    assert not flights._flights
+    assert proceed(others) == Joined(b"1")
 
 
 def test_obtain__whose_claim_fails_gives_its_place_to_another(flights, monkeypatch):
@@ -192,9 +264,9 @@ def test_leave__leaves_the_result_to_one_caller(flights):
     assert not flights.is_under_way(KEY)
 
 
-def test_pending__waits_once_for_what_it_polled_and_then_runs():
+def test_pending__waits_once_for_what_it_had_discarded():
     pending, flight, entry = Pending(), Flight(KEY), Entry("part", None)
-    pending.add(entry, flight, None, polls=True)
+    pending.add(entry, flight, None)
     pending.discard(entry)
     pending.add(entry, flight, None)
     assert flight.waiting == 1
@@ -217,5 +289,5 @@ def test_pending__takes_ends_in_their_order():
         pending.add(entry, Flight(), None)
     for entry in entries:
         entry.flight.end("result")
-    pending.wait(None)
+    pending.ends.wait(None)
     assert list(pending.take()) == entries

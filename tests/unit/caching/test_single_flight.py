@@ -140,12 +140,15 @@ def test_process__a_caller_that_joins_a_flight_does_not_look(callers, held, back
     assert {future.result(PATIENCE) for future in [first, *futures]} == {"data"}
 
 
-def test_process__the_value_is_kept_before_the_first_caller_is_notified(store):
+def test_process__callers_are_notified_before_the_value_is_stored(store):
+    """They need not wait for the store; whoever comes meanwhile finds the flight."""
     registry, kept = SingleFlight(store), []
     flight, _ = registry.join(KEY, ttl=60)
-    flight.on_end(lambda flight: kept.append(store.get(KEY)))
+    flight.on_end(lambda flight: kept.append((store.get(KEY), registry.join(KEY))))
     registry.end(flight, b"1", value=b"1")
-    assert kept == [b"1"]
+    assert kept == [(None, (flight, False))]
+    assert store.get(KEY) == b"1"
+    assert not registry.is_under_way(KEY)
 
 
 def test_process__all_are_notified_if_the_value_cannot_be_kept(store, monkeypatch):
@@ -462,8 +465,7 @@ def asking(callers, held, background, elsewhere):
     asked = callers(load)
     elsewhere.claim_for(asked, load)
     futures = [background.submit(asked.ask) for _ in range(8)]
-    # Whoever asked first looks into the store for all; in a view he waits with the others.
-    wait_until(lambda: waiting() == (7 if asked.kind == "called" else 8))
+    wait_until(lambda: waiting() == 8)
     return [load, futures]
 
 
@@ -496,7 +498,8 @@ def test_elsewhere__where_the_lock_is_gone_this_process_takes_it(asking, elsewhe
     assert [future.result(PATIENCE) for future in futures] == ["made here"] * 8
     assert load.runs == 1
     wait_until(lambda: elsewhere.store.get(late.lock_key) is None)
-    assert elsewhere.poll([late]) == {late: b'"made here"'}
+    elsewhere.look_for([late])
+    assert late.result == b'"made here"'
 
 
 def test_elsewhere__a_value_that_came_before_the_lock_is_taken(shared_store):
@@ -515,9 +518,11 @@ def test_elsewhere__a_refresh_waits_for_the_newer_value(shared_store):
     assert there.claim(flight) is Turn.RUN
     fresh, _ = here.join(KEY, fresh=True)
     assert here.claim(fresh) is Turn.WAIT
-    assert here.poll([fresh]) == {fresh: Turn.WAIT}
+    here.look_for([fresh])
+    assert not fresh.has_ended
     there.end(flight, None, value=b"new")
-    assert here.poll([fresh]) == {fresh: b"new"}
+    here.look_for([fresh])
+    assert fresh.result == b"new"
 
 
 def test_elsewhere__a_caller_that_leaves_is_replaced_by_another(

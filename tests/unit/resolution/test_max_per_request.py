@@ -238,15 +238,15 @@ def test_limit__is_kept_across_the_requests_of_a_walk(
     first = get_json(client, url)
     assert merged([first]) == {"now": 1}
     waits, in_progress = Event(), []
-    original = Pending.wait
+    original = Pending.deadline
 
-    def wait(pending, until):
+    def deadline(pending):
         if not waits.is_set():
             in_progress.extend(entry.name for entry in pending)
             waits.set()
-        original(pending, until)
+        return original(pending)
 
-    monkeypatch.setattr(Pending, "wait", wait)
+    monkeypatch.setattr(Pending, "deadline", deadline)
     with in_background(walk, client, url, first["cursor"]) as answer:
         assert waits.wait(PATIENCE)
         assert sorted(in_progress) == ["p0", "p1"]

@@ -114,7 +114,7 @@ def test_to_api_exception__of_a_subclass_is_that_of_its_class():
 def test_to_api_exception__leaves_others_alone():
     error = exceptions.PartError("Closed.")
     assert to_api_exception(error) is error
-    assert len(REQUEST_ERRORS) == 8
+    assert len(REQUEST_ERRORS) == 9
 
 
 @pytest.mark.parametrize(

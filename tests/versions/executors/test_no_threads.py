@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 from contextlib import contextmanager
-from threading import get_ident
+from threading import Event, get_ident
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -224,12 +224,60 @@ def test_pool__whose_workers_are_busy_is_full(executors, held, system):
         with pytest.raises(NoCapacity, match="all workers are busy") as caught:
             executor.submit(lambda: 7)
         assert not isinstance(caught.value, NoThread)
+        # The queue has room, but no thread would come to it.
+        woken = Event()
+        caught.value.room.call_when_free(woken.set)
+        assert not woken.is_set()
     busy.release()
     result_of(call)
+    assert woken.wait(PATIENCE)
     wait_until(lambda: not executor.pool._pending)
     # The one that is there serves.
     with system.out():
         assert result_of(executor.submit(lambda: 7)) == 7
+
+
+def test_pool__that_gets_threads_again_has_room_in_its_queue(executors, held, system):
+    executor = executors(ThreadExecutor, max_workers=2, max_queued=1)
+    busy, woken = held(), []
+    calls = [executor.submit(busy)]
+    busy.wait_until_begun()
+    with system.out(), pytest.raises(NoCapacity) as caught:
+        executor.submit(busy)
+    calls.append(executor.submit(busy))
+    caught.value.room.call_when_free(lambda: woken.append("now"))
+    assert woken == ["now"]
+    busy.release()
+    for call in calls:
+        result_of(call)
+
+
+def test_pool__without_a_thread_has_no_room_to_wait_for(executors, system):
+    executor = executors(ThreadExecutor)
+    with system.out():
+        with pytest.raises(NoThread) as caught:
+            executor.submit(lambda: 7)
+        assert caught.value.room is None
+        with pytest.raises(NoThread) as caught:
+            executor.submit_coroutine(lambda: nothing(None), passed_on)
+        assert caught.value.room is None
+
+
+def test_pool__whose_only_worker_hangs_wakes_who_waits_for_room(executors, held, system):
+    executor = executors(ThreadExecutor, max_workers=1, max_queued=1)
+    hung, woken = held(), Event()
+    call = executor.submit(hung, timeout=PATIENCE)
+    hung.wait_until_begun()
+    waiting = executor.submit(hung)
+    executor.pool.room.call_when_free(woken.set)
+    with system.out():
+        call.give_up()
+        # They are refused, and told that there is no thread.
+        assert woken.is_set()
+        with pytest.raises(NoThread):
+            result_of(waiting)
+    hung.release()
+    wait_until(lambda: not executor.abandoned)
 
 
 def test_pool__that_is_full_for_want_of_threads_is_waited_for_under_a_budget(

@@ -1,0 +1,1 @@
+"""What the streaming benchmark measures, each subject in a module of its own."""

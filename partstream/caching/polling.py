@@ -1,0 +1,95 @@
+"""The thread that looks for the values that other processes compute."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from partstream.backends.executors.daemon_threads import start_daemon
+from partstream.isolation.connections import ThreadConnections
+
+from .flight import Flight
+
+#: Seconds between two looks for a value, at first. They grow to a tenth of the time waited.
+FIRST_SECONDS: Final = 0.01
+#: Seconds between two looks for a value, at most.
+LAST_SECONDS: Final = 0.1
+#: Seconds after which the thread ends if it has had nothing to look for.
+IDLE_SECONDS: Final = 30
+
+
+class Polling:
+    """A daemon thread that looks for values, many in one round trip; it ends when it is idle.
+
+    A value that has been computed for long is looked for less often, so that many callers who wait
+    cost little. A store may be a cache in the database, so the thread closes its connections after
+    each round.
+
+    Args:
+        look: The bound method to call with the flights whose values are due; it ends those that
+            are decided. The thread holds only a weak reference to it, and ends when its object is
+            gone.
+    """
+
+    def __init__(self, look: Callable[[list[Flight]], None]) -> None:
+        self._look: weakref.WeakMethod[Any] = weakref.WeakMethod(look)
+        self._changed = threading.Condition()
+        #: Flight -> when it was added, and when its value is due, on the monotonic clock.
+        self._flights: dict[Flight, tuple[float, float]] = {}
+        self._is_running = False
+
+    def add(self, flight: Flight) -> None:
+        """Look for the flight's value until the flight has ended.
+
+        Raises:
+            NoThread: When the thread cannot be started.
+        """
+        with self._changed:
+            if not self._is_running:
+                start_daemon(self._run, name="partstream-polling")
+                self._is_running = True
+            now = monotonic()
+            self._flights[flight] = (now, now + FIRST_SECONDS)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        held = ThreadConnections()
+        while True:
+            with self._changed:
+                if not self._wait():
+                    self._is_running = False
+                    return
+                due = self._take()
+            look = self._look()
+            if look is None:
+                with self._changed:
+                    self._is_running = False
+                    return
+            if due:
+                look(due)
+                held.close()
+            # Their objects may be freed while this thread waits.
+            del look, due
+
+    def _wait(self) -> bool:
+        """Wait until a value is due; False: there has been none for long."""
+        if not self._flights:
+            return self._changed.wait(IDLE_SECONDS) or bool(self._flights)
+        first = min(due for _, due in self._flights.values())
+        self._changed.wait(max(0.0, first - monotonic()))
+        return True
+
+    def _take(self) -> list[Flight]:
+        """Those that are due, or nearly: many waits then share a round trip."""
+        now, taken = monotonic(), []
+        for flight, (added, due) in list(self._flights.items()):
+            if flight.has_ended:
+                del self._flights[flight]
+            elif due <= now + FIRST_SECONDS / 2:
+                taken.append(flight)
+                pause = min(LAST_SECONDS, max(FIRST_SECONDS, (now - added) / 10))
+                self._flights[flight] = (added, now + pause)
+        return taken

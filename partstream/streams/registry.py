@@ -1,0 +1,55 @@
+"""The open streams of this process."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, Final
+
+from partstream.exceptions import StreamsFull
+from partstream.per_process import reset_after_fork
+
+#: Seconds after which a client that found no room may try again.
+RETRY_SECONDS: Final = 5
+
+
+class Registry:
+    """Counts open streams. One that nothing refers to any more is not open."""
+
+    def __init__(self) -> None:
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget the streams of the parent process."""
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, stream: object, most: int) -> None:
+        """Count a stream.
+
+        Raises:
+            StreamsFull: When ``most`` are open already.
+        """
+        with self._lock:
+            if len(self._open) >= most:
+                raise StreamsFull(RETRY_SECONDS)
+            self._open.add(stream)
+
+    def discard(self, stream: object) -> None:
+        """Count a stream no more."""
+        with self._lock:
+            self._open.discard(stream)
+
+    def count(self) -> int:
+        """The number of open streams."""
+        return len(self._open)
+
+
+#: The streams of this process.
+registry = Registry()
+
+
+def count_open_streams() -> int:
+    """The number of open streams of this process, now."""
+    return registry.count()

@@ -1,0 +1,99 @@
+"""One stream, driven step by step: it never waits by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from partstream.isolation.connections import give_back_all, sessions_for_a_moment
+from partstream.isolation.context import CallersContext
+from partstream.resolution.pending import Ends
+
+from .registry import registry
+
+
+@dataclass(frozen=True)
+class Record:
+    """A step: send these pieces, then go on."""
+
+    pieces: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A step: wait until a part has ended.
+
+    Attributes:
+        until: When to go on in any case, on the monotonic clock; None: there is no such moment.
+    """
+
+    until: float | None
+
+
+class Stream:
+    """The records of one response, in the context of its request.
+
+    A step may ask a store or a database, so it must not run in an event loop. After each step the
+    thread has no database connection: a stream holds one only while a loader uses it.
+
+    Args:
+        ends: Where parts arrive when they have ended; a driver waits for it.
+        heartbeat: What to send after a long silence.
+        heartbeat_seconds: How long that is.
+        renew: Sets up a connection that a step opens anew; None: nothing to set up.
+    """
+
+    def __init__(
+        self,
+        ends: Ends,
+        heartbeat: bytes,
+        heartbeat_seconds: float,
+        renew: Callable[[], None] | None,
+    ) -> None:
+        self.ends = ends
+        self.heartbeat = heartbeat
+        self.heartbeat_seconds = heartbeat_seconds
+        self._renew = renew
+        self._steps: Iterator[Record | Pause] | None = None
+        self._context = CallersContext()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def begin(self, steps: Iterator[Record | Pause]) -> None:
+        """Set the steps: a generator, which is closed with the stream."""
+        self._steps = steps
+
+    def step(self) -> Record | Pause | None:
+        """The next step; None at the end. Steps run one at a time, in any thread."""
+        with self._lock, sessions_for_a_moment(self._renew):
+            try:
+                step = None
+                if not self._is_closed and self._steps is not None:
+                    step = self._context.run(next, self._steps, None)
+                self._is_closed = self._is_closed or step is None
+                return step
+            except BaseException:
+                self._is_closed = True
+                raise
+            finally:
+                if self._is_closed:
+                    self._end()
+
+    def close(self) -> None:
+        """End the stream. It does not wait for a step that runs in another thread."""
+        self._is_closed = True
+        # The thread of the step closes the steps itself.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._end()
+                give_back_all()
+            finally:
+                self._lock.release()
+
+    def _end(self) -> None:
+        registry.discard(self)
+        steps, self._steps = self._steps, None
+        close = getattr(steps, "close", None)
+        if close is not None:
+            self._context.run(close)
