@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-NDJSON: Final = "application/x-ndjson"
-SSE: Final = "text/event-stream"
+from partstream.renderers import NDJSONRenderer, SSERenderer
+
+NDJSON: Final = NDJSONRenderer.media_type
+SSE: Final = SSERenderer.media_type
 
 _BOM: Final = b"\xef\xbb\xbf"
 #: Characters of a record that an error shows.

@@ -16,12 +16,19 @@ from rest_framework.viewsets import ViewSet
 from partstream import ProgressiveView, lazy
 from partstream.testing import aread_records, collect, read_records
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
-from tests.support.streams_by_hand import ByHand, ByHandMixin
-from tests.support.walk_client import at, first_cursor
+from tests.support.streams import until_second_request
+from tests.support.walk_client import at, first_cursor, merged
 
 PARTS = [(name, lazy(lambda request, name=name: name.upper())) for name in "abcde"]
+
+
+def length(request, slow):
+    return len(slow)
+
+
 ALL = {name: name.upper() for name in "abcde"}
 TYPES = {"stream": "application/x-ndjson", "sse": "text/event-stream"}
+FORMATS = {"stream": "ndjson", "sse": "sse"}
 
 
 @pytest.fixture(params=TYPES)
@@ -32,51 +39,72 @@ def mode(request):
 # A stream that ends early
 
 
-@pytest.mark.parametrize(("most", "requests"), [(1, 5), (2, 3), (4, 2), (5, 1)])
-def test_collect__resumes_a_stream_that_ends_early(client, serve, mode, most, requests):
-    parts = collect(client, serve(ByHand, parts=PARTS, most_records=most), mode=mode)
-    assert parts == ALL
-    assert list(parts) == list(ALL)
-    assert parts.requests == requests
+@pytest.fixture
+def slow(held, settings):
+    """A loader that outlasts the first stream."""
+    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1}
+    return held("slow")
+
+
+@pytest.fixture
+def early(slow):
+    """The base of views whose first stream ends early."""
+    return type("Early", (until_second_request(slow), ProgressiveView), {})
+
+
+def test_collect__resumes_a_stream_that_ends_early(client, serve, mode, early, slow):
+    url = serve(
+        early,
+        parts=[
+            ("now", 1),
+            *PARTS,
+            ("slow", lazy(slow)),
+            ("last", lazy(length, depends_on=["slow"])),
+        ],
+    )
+    found = collect(client, url, mode=mode)
+    assert found == {"now": 1, **ALL, "slow": "slow", "last": 4}
+    assert found.requests > 1
+    # The second stream joined it.
+    assert slow.runs == 1
 
 
 @pytest.mark.parametrize("query", ["", "?x=1", "?x=a%20b&after=2"])
-def test_collect__resumes_by_the_views_own_parameter(client, serve, query):
-    """Whether an attribute, a method or an argument of as_view() names it."""
-    for attributes in (
-        {"cursor_query_param": "page"},
-        {"get_cursor_query_param": lambda self: "page"},
-    ):
-        url = serve(ByHand, parts=PARTS, most_records=2, **attributes)
-        assert collect(client, url + query, mode="stream") == ALL
+@pytest.mark.parametrize(
+    "attributes",
+    [{"cursor_query_param": "page"}, {"get_cursor_query_param": lambda self: "page"}],
+)
+def test_collect__resumes_by_the_views_own_parameter(client, serve, early, slow, query, attributes):
+    url = serve(early, parts=[("slow", lazy(slow))], **attributes)
+    assert collect(client, url + query, mode="stream") == {"slow": "slow"}
 
 
-def test_collect__resumes_by_the_parameter_of_as_view(client, mount):
-    view = type("Board", (ByHand,), {"parts": PARTS, "most_records": 2})
+def test_collect__resumes_by_the_parameter_of_as_view(client, mount, early, slow):
+    view = type("Board", (early,), {"parts": [("slow", lazy(slow))]})
     mount(path("board/", view.as_view(cursor_query_param="page")))
-    assert collect(client, "/board/", mode="stream") == ALL
+    assert collect(client, "/board/", mode="stream") == {"slow": "slow"}
 
 
-def test_collect__starts_where_the_url_says(client, serve, mode):
-    url = serve(ByHand, parts=PARTS, most_records=2)
-    parts = collect(client, at(url, first_cursor(client, url)), mode=mode)
-    assert list(parts) == list("bcde")
-    assert parts.requests == 2
-
-
-def test_collect__resumes_the_stream_of_a_viewset(client, mount):
-    class Boards(ByHandMixin, ProgressiveViewSetMixin, ViewSet):
+def test_collect__resumes_the_stream_of_a_viewset(client, mount, slow):
+    class Boards(until_second_request(slow), ProgressiveViewSetMixin, ViewSet):
         cursor_query_param = "page"
-        most_records = 2
 
         @progressive_action(detail=True)
         def board(self):
-            return PARTS
+            return [("slow", lazy(slow))]
 
     router = SimpleRouter()
     router.register("boards", Boards, "board")
     mount(*router.urls)
-    assert collect(client, "/boards/1/board/", mode="stream") == ALL
+    assert collect(client, "/boards/1/board/", mode="stream") == {"slow": "slow"}
+
+
+def test_collect__starts_where_the_url_says(client, serve, mode, early, slow):
+    token = first_cursor(client, serve(parts=[*PARTS, ("slow", lazy(slow))]))
+    url = serve(early, parts=[*PARTS, ("slow", lazy(slow))])
+    found = collect(client, at(url, token), mode=mode)
+    assert set(found) == {*"cde", "slow"}
+    assert found.requests > 1
 
 
 # What is wrong with a stream
@@ -176,13 +204,13 @@ def test_collect__a_record_that_was_cut_is_not_delivered(client, mount, mode):
 
 @pytest.mark.parametrize("accept", [{"HTTP_ACCEPT": "*/*"}, {"headers": {"accept": "*/*"}}])
 def test_collect__an_answer_that_is_no_stream_fails_the_test(client, serve, mode, accept):
-    url = serve(ByHand, parts=PARTS)
+    url = serve(parts=PARTS)
     with pytest.raises(AssertionError, match=f"does not stream {TYPES[mode]}: .* StreamMixin"):
         collect(client, url, mode=mode, **accept)
 
 
 def test_collect__the_other_kind_of_stream_fails_the_test(client, serve):
-    url = serve(ByHand, parts=PARTS)
+    url = serve(parts=PARTS)
     with pytest.raises(AssertionError, match="does not stream text/event-stream"):
         collect(client, url, mode="sse", HTTP_ACCEPT=TYPES["stream"])
 
@@ -213,17 +241,18 @@ def test_collect__streams_that_are_switched_off_fail_the_test(client, mount, mod
 
 
 @pytest.mark.parametrize("kind", [Client, APIClient])
-def test_read_records__has_each_record_as_soon_as_it_is_there(serve, mode, calls, kind):
-    url = serve(ByHand, parts=[(name, lazy(calls.loader(name, name))) for name in "abc"])
+def test_read_records__has_each_record_as_soon_as_it_is_there(serve, mode, held, kind):
+    slow = held("slow")
+    url = serve(parts=[("now", 1), ("slow", lazy(slow)), ("last", lazy(lambda request: 2))])
     response = kind().get(url, HTTP_ACCEPT=TYPES[mode])
     records = read_records(response)
-    assert calls == []
-    assert next(records)["results"] == [{"a": "a"}]
-    assert calls == ["a"]
-    assert next(records)["results"] == [{"b": "b"}]
-    assert calls == ["a", "b"]
+    opening = next(records)
+    assert opening["results"] == [{"now": 1}]
+    assert opening["meta"]["pending"] == ["slow", "last"]
+    slow.release()
+    assert next(records)["results"] == [{"slow": "slow"}]
     last = next(records)
-    assert (last["results"], last["cursor"]) == ([{"c": "c"}], None)
+    assert (last["results"], last["cursor"]) == ([{"last": 2}], None)
     assert list(records) == []
 
 
@@ -266,38 +295,26 @@ def test_read_records__what_is_no_record_fails_the_test(client, answer, mode):
 
 @pytest.mark.parametrize("read", [read_records, aread_records])
 def test_read_records__an_answer_that_is_no_stream_fails_the_test_at_once(client, serve, read):
-    url = serve(ByHand, parts=PARTS)
+    url = serve(parts=PARTS)
     with pytest.raises(AssertionError, match=r"not a stream, but 200 with application/json: b'{"):
         read(client.get(url))
     with pytest.raises(AssertionError, match="not a stream, but 406 with application/json"):
         read(client.get(url, HTTP_ACCEPT="text/plain"))
 
 
-async def asynchronous(request):
-    async def pieces():
-        for record in (OPENING, PART, END):
-            yield framed("sse", record)[:5]
-            yield framed("sse", record)[5:]
-
-    return StreamingHttpResponse(pieces(), content_type="text/event-stream; charset=utf-8")
-
-
-def test_read_records__a_stream_of_an_error_fails_the_test(client, mount, mode):
-    mount(path("error/", lambda _: StreamingHttpResponse([], status=500, content_type=TYPES[mode])))
-    with pytest.raises(AssertionError, match=f"not a stream, but 500 with {TYPES[mode]}"):
-        read_records(client.get("/error/"))
-
-
-def test_aread_records__has_the_records_of_an_async_client(mount):
-    mount(path("async/", asynchronous))
+def test_aread_records__has_the_records_of_an_async_client(serve, mode):
+    url = serve(parts=[("now", 1), *PARTS])
 
     async def read():
-        response = await AsyncClient().get("/async/")
+        response = await AsyncClient().get(f"{url}?format={FORMATS[mode]}")
         with pytest.raises(AssertionError, match=r"Read this response with aread_records\(\)"):
             read_records(response)
         return [record async for record in aread_records(response)]
 
-    assert async_to_sync(read)() == [OPENING, PART, END]
+    found = async_to_sync(read)()
+    assert found[0]["meta"]["pending"] == list("abcde")
+    assert merged(found) == {"now": 1, **ALL}
+    assert found[-1]["cursor"] is None
 
 
 def test_aread_records__of_a_synchronous_answer_names_the_other(client, answer):

@@ -22,7 +22,7 @@ from partstream.parts.outcome import Outcome
 from partstream.resolution.observers import PartRun, get_observers
 from tests.support.concurrency import wait_until
 from tests.support.marks import leaves_transaction
-from tests.support.streams_by_hand import ByHandMixin
+from tests.support.streams import until_second_request
 
 pytestmark = pytest.mark.django_db
 
@@ -332,33 +332,13 @@ def test_draw__fits_the_terminal(columns):
 # A stream
 
 
-class Streamed(ByHandMixin, Board):
-    pass
-
-
-@pytest.fixture
-def streamed(mount):
-    """Mounts the board as a view that streams."""
-
-    def streamed(**attributes):
-        view = type("Streamed", (Streamed,), attributes)
-        mount(path("board/", include(view.urls())))
-
-    return streamed
-
-
 @pytest.mark.django_db(transaction=True)
-def test_stream__prints_each_part(streamed):
-    streamed()
+def test_stream__prints_each_part():
     lines = run("/board/", "--stream")
     assert lines[0].split() == ["record", "part", "ms", "queries", "bytes", "source"]
     found = rows(lines)
-    assert {name: number for name, (number, _) in found.items()} == {
-        "meta": 1,
-        "orders": 2,
-        "stock": 3,
-        "closed": 4,
-    }
+    assert list(found) == ["meta", "orders", "stock", "closed"]
+    assert [number for number, _ in found.values()] == [1, 2, 3, 4]
     assert len(lines) == 6
     assert found["meta"][1].endswith("13  immediate")
     assert re.search(r"█ +\d+\.\d +3 +1  loader$", found["orders"][1])
@@ -370,16 +350,28 @@ def test_stream__prints_each_part(streamed):
     )
 
 
+@leaves_transaction
 @pytest.mark.parametrize("parameter", ["cursor", "after"])
-def test_stream__that_ends_early_is_resumed(streamed, parameter):
-    streamed(most_records=3, cursor_query_param=parameter)
+def test_stream__that_ends_early_is_resumed(mount, settings, held, threads, parameter):
+    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1}
+    slow = held("slow")
+
+    class Board(until_second_request(slow), ProgressiveView):
+        executor = threads
+        cursor_query_param = parameter
+        parts = [("meta", 1), ("slow", lazy(slow))]
+
+    mount(path("board/", Board.as_view()))
     lines = run("/board/?year=2026", "--stream")
-    assert [number for number, _ in rows(lines).values()] == [1, 2, 3, 4]
-    assert lines[-1].startswith("2 requests, 4 records, ")
+    found = rows(lines)
+    assert list(found) == ["meta", "slow"]
+    requests, records = map(int, re.match(r"(\d+) requests, (\d+) records, ", lines[-1]).groups())
+    # Each stream begins with a record.
+    assert found["meta"][0] == 1 < requests < found["slow"][0] == records
+    assert "█" in found["slow"][1]
 
 
-def test_stream__as_a_user(streamed, staff):
-    streamed()
+def test_stream__as_a_user(staff):
     assert "margins" not in rows(run("/board/", "--stream"))
     assert "margins" in rows(run("/board/", "--stream", "--user", staff.username))
 
@@ -391,7 +383,7 @@ def test_stream__goes_on_after_a_refusal_by_the_rate_limit(mount, monkeypatch):
         if not answers:
             answers.append(429)
             return HttpResponse(status=429, headers={"Retry-After": "7"})
-        return Streamed.as_view()(request)
+        return Board.as_view()(request)
 
     monkeypatch.setattr(visits.time, "sleep", waits.append)
     mount(path("board/", answer))
@@ -463,12 +455,11 @@ def test_stream__says_what_is_wrong(mount, pieces, text):
     ],
 )
 def test_stream__of_a_view_that_has_none(monkeypatch, url, text):
-    monkeypatch.setattr(Board, "get_renderers", lambda self: [JSONRenderer()])
+    monkeypatch.setattr(Board, "offers_streams", lambda self: False)
     with pytest.raises(CommandError, match=text):
         run(url, "--stream")
 
 
-def test_walk__of_a_stream_names_the_option(streamed):
-    streamed()
+def test_walk__of_a_stream_names_the_option():
     with pytest.raises(CommandError, match=r"/board/ answers with a stream. Write --stream\."):
         run("/board/?format=ndjson")
