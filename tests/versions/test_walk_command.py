@@ -332,7 +332,6 @@ def test_draw__fits_the_terminal(columns):
 # A stream
 
 
-@pytest.mark.django_db(transaction=True)
 def test_stream__prints_each_part():
     lines = run("/board/", "--stream")
     assert lines[0].split() == ["record", "part", "ms", "queries", "bytes", "source"]
@@ -341,11 +340,12 @@ def test_stream__prints_each_part():
     assert [number for number, _ in found.values()] == [1, 2, 3, 4]
     assert len(lines) == 6
     assert found["meta"][1].endswith("13  immediate")
-    assert re.search(r"█ +\d+\.\d +3 +1  loader$", found["orders"][1])
+    # Three queries, between those of a savepoint, because the test is in a transaction.
+    assert re.search(r"█ +\d+\.\d +5 +1  loader$", found["orders"][1])
     assert found["closed"][1].endswith("error: closed")
     assert re.fullmatch(
         r"1 request, 4 records, the first after [\d,]+ ms, the last after [\d,]+ ms, "
-        r"\d queries of parts, [\d,]+ bytes of responses",
+        r"\d+ queries of parts, [\d,]+ bytes of responses",
         lines[-1],
     )
 
