@@ -48,6 +48,12 @@ def on_postgresql(database, tmp_path):
     return environment
 
 
+def redis_cache(server):
+    """The `cache` of `stream_from` for what several processes share."""
+    demand("django_redis")
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}
+
+
 @pytest.fixture
 def opened():
     """The gate where loaders wait."""

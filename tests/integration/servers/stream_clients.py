@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections import deque
 from contextlib import contextmanager
+
+from tests.support.concurrency import PATIENCE
 
 MEDIA_TYPES = {"ndjson": "application/x-ndjson", "sse": "text/event-stream"}
 
@@ -53,7 +56,9 @@ class StreamClient:
 
     def next(self):
         """The next record, as soon as it is there; None at the end."""
+        deadline = time.monotonic() + PATIENCE
         while not self._records and not self._has_ended:
+            assert time.monotonic() < deadline, "nothing but heartbeats comes"
             self._read()
         return self._records.popleft() if self._records else None
 

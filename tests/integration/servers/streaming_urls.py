@@ -63,7 +63,7 @@ class SideBySide(ProgressiveView):
 class OneByOne(ProgressiveView):
     """Its parts wait one after the other."""
 
-    executor = InlineExecutor()
+    executor = InlineExecutor(max_workers=1)
     parts = parts(held)
 
 
@@ -81,11 +81,10 @@ class OneWorker(ProgressiveView):
     parts = parts(held)
 
 
-class Behind(ProgressiveView):
-    """A part that comes after all that has been submitted to that worker."""
-
-    executor = OneWorker.executor
+def behind(executor):
+    """A view whose part comes after all that has been submitted to that executor's one worker."""
     parts = [("behind", lazy(partial(held, name="behind")))]
+    return type("Behind", (ProgressiveView,), {"executor": executor, "parts": parts}).as_view()
 
 
 class Own(ProgressiveView):
@@ -121,9 +120,11 @@ def hold_on(request):
 
 def look():
     gc.collect()
+    names = [thread.name for thread in threading.enumerate()]
     return {
         "streams": count_open_streams(),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "threads": len(names),
+        "workers": names.count("partstream-worker"),
         "files": len(os.listdir("/proc/self/fd")),
         "kilobytes": int(Path("/proc/self/statm").read_text().split()[1])
         * (os.sysconf("SC_PAGE_SIZE") // 1024),
@@ -179,7 +180,8 @@ urlpatterns = [
     path("one-by-one/", OneByOne.as_view()),
     path("coroutines/", Coroutines.as_view()),
     path("one-worker/", OneWorker.as_view()),
-    path("behind/", Behind.as_view()),
+    path("one-worker/behind/", behind(OneWorker.executor)),
+    path("one-by-one/behind/", behind(OneByOne.executor)),
     path("own/", Own.as_view()),
     path("crowd/", Crowd.as_view()),
     path("let-go/", let_go),
