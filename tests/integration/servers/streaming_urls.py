@@ -38,10 +38,9 @@ async def held_coroutine(request, name):
     return await asyncio.to_thread(held, request, name)
 
 
-def held_and_counting(request, name):
-    users = count(request)
+def held_then_counting(request, name):
     wait_at_gate(name)
-    return [users, count(request)]
+    return count(request)
 
 
 def parts(loader):
@@ -93,7 +92,7 @@ class Own(ProgressiveView):
     authentication_classes = [SessionAuthentication]
     permission_classes = [IsAuthenticated]
     executor = ThreadExecutor()
-    parts = parts(held_and_counting)
+    parts = parts(held_then_counting)
 
 
 class Crowd(ProgressiveView):
@@ -180,6 +179,7 @@ urlpatterns = [
     path("one-by-one/", OneByOne.as_view()),
     path("coroutines/", Coroutines.as_view()),
     path("one-worker/", OneWorker.as_view()),
+    path("behind/", behind(ThreadExecutor())),
     path("one-worker/behind/", behind(OneWorker.executor)),
     path("one-by-one/behind/", behind(OneByOne.executor)),
     path("own/", Own.as_view()),
