@@ -79,21 +79,21 @@ class PartstreamCollector(Collector):
         published = publisher.read(SLICE_SECONDS)
         totals = published.totals
         for name, text, measure in (
-            ("response", "Seconds from the first middleware to the finished response.", RESPONSE),
-            ("stream", "Seconds from the first middleware to the end of a stream.", STREAM),
+            ("response_seconds", "the finished response.", RESPONSE),
+            ("stream_seconds", "the end of a stream.", STREAM),
         ):
             yield _histogram(
-                f"partstream_{name}_seconds",
-                text,
+                f"partstream_{name}",
+                f"Seconds from the first middleware to {text}",
                 ("view", "outcome"),
                 (((view, outcome), found) for view, _, outcome, found in _of(totals, measure)),
             )
         for name, text, measure in (
-            ("first_record", "the opening record of a stream.", FIRST_RECORD),
-            ("first_part", "the first record of a stream that has a part.", FIRST_PART),
+            ("first_record_seconds", "the opening record of a stream.", FIRST_RECORD),
+            ("first_part_seconds", "the first record of a stream that has a part.", FIRST_PART),
         ):
             yield _histogram(
-                f"partstream_stream_{name}_seconds",
+                f"partstream_stream_{name}",
                 f"Seconds from the first middleware to {text}",
                 ("view",),
                 (((view,), found) for view, _, _, found in _of(totals, measure)),
