@@ -12,7 +12,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from partstream.conf import get_settings
-from partstream.exceptions import Misuse
+from partstream.exceptions import Misuse, StreamsFull
 from partstream.parts.outcome import Outcome
 from partstream.renderers import STREAM_RENDERERS, StreamRenderer
 from partstream.resolution.observation import Observation
@@ -108,11 +108,17 @@ class StreamMixin(PartsMixin):
             debug=self._debug_of(request, resolver.observation),
             seconds=settings.STREAM_MAX_SECONDS,
             slower_than=settings.CACHE_MIN_DURATION,
+            resumes=cursor is not None,
         )
         stream = Stream(
             records.ends, renderer.heartbeat, settings.STREAM_HEARTBEAT, resolver.renewal()
         )
-        registry.add(stream, settings.MAX_STREAMS)
+        try:
+            registry.add(stream, settings.MAX_STREAMS)
+        except StreamsFull:
+            if resolver.observation is not None:
+                resolver.observation.refuse_stream()
+            raise
         stream.begin(records.steps())
         self._state_of(request).leaves_work = True
         body = AsyncBody(stream) if isinstance(http, ASGIRequest) else SyncBody(stream)
