@@ -32,6 +32,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store, get_rate_limit_store
 from partstream.backends.rate_limits import memory
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
+from partstream.renderers import STREAM_RENDERERS
 from partstream.security import audit, client_ip, suspicion, validation
 from partstream.walks import cursor
 from partstream.walks.cursor import Cursor
@@ -330,6 +331,16 @@ def test_envelope__fields_are_documented():
         *(name for name in envelope.fields if name != "meta"),
         *(f"meta.{name}" for name in meta.fields),
     ]
+
+
+def test_streams__are_documented():
+    table = rows(sections(WIRE_FORMAT)["Streams"])
+    assert {(row[0].strip("`"), row[1].strip("`")) for row in table} == {
+        (renderer.media_type, renderer.format) for renderer in STREAM_RENDERERS
+    }
+    text = WIRE_FORMAT.read_text(encoding="utf-8")
+    assert all(f'"{word}"' in text for word in errors.STREAM_FAILED)
+    assert all(f'"{name}"' in text for name in schemas.RecordSerializer().fields)
 
 
 def test_cursor__fields_are_documented():
