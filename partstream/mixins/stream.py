@@ -136,6 +136,11 @@ class StreamMixin(PartsMixin):
         """The stream, if the client asks for one."""
         return self.stream_response(request) if is_stream(request) else None
 
+    def _is_fresh(self, request: Request) -> bool:
+        # A browser sends no-cache with each stream of events, also when it resumes one.
+        renderer = getattr(request, "accepted_renderer", None)
+        return not getattr(renderer, "resumes_by_header", False) and super()._is_fresh(request)
+
     def _debug_of(
         self, request: Request, seen: Observation | None
     ) -> Callable[[Sequence[Outcome]], bytes] | None:

@@ -11,7 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from partstream import HybridProgressiveView, ProgressiveView, lazy
+from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy
 from partstream.current_request import current_request_id
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin, StreamMixin
@@ -380,3 +380,14 @@ def test_stream__of_an_end_cursor_has_no_parts(serve, client):
         assert [(record["results"], record["cursor"]) for record in found] == [([], None)]
     envelope = get_json(client, at(url, end))
     assert (envelope["results"], envelope["cursor"]) == ([], None)
+
+
+def test_refresh__is_no_wish_of_an_event_source(serve, client):
+    made = iter(range(100))
+    loader = cached_for(60, shared=True)(lambda request: next(made))
+    url = serve(parts=[("reloaded", lazy(loader))], get_refresh_allowed=lambda self: True)
+    fresh = {"HTTP_CACHE_CONTROL": "no-cache"}
+    assert merged(stream(client, url)) == {"reloaded": 0}
+    seen = [json.loads(event["data"]) for event in events(get_stream(client, url, **SSE, **fresh))]
+    assert merged(seen) == {"reloaded": 0}
+    assert merged(stream(client, url, **fresh)) == {"reloaded": 1}
