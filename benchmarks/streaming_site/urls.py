@@ -23,6 +23,13 @@ urlpatterns = [
         path(f"eight/budget/{budget}/", eight.EightView.as_view(time_budget=budget / 1000))
         for budget in BUDGETS
     ),
+    *(
+        path(
+            f"eight/budget/{budget}/default/",
+            eight.EightView.as_view(time_budget=budget / 1000, chunk_size=None),
+        )
+        for budget in BUDGETS
+    ),
     path("heavy/", heavy.HeavyView.as_view()),
     path("heavy/blocking/", heavy.BlockingHeavyView.as_view()),
     path("waiting/", waiting.WaitingView.as_view()),

@@ -201,6 +201,8 @@ class PartsMixin(GuardMixin):
         return (
             wish is not None
             and "no-cache" in {word.strip().lower() for word in wish.split(",")}
+            # A browser sends it with each EventSource, whatever its user wants.
+            and not getattr(request.accepted_renderer, "resumes_by_header", False)
             and self.get_refresh_allowed()
         )
 

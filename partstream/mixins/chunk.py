@@ -102,15 +102,17 @@ class ChunkMixin(PartsMixin):
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
-            envelopes.envelope(
-                outcomes,
-                total=chunk.total,
-                current=chunk.total - chunk.left,
-                cursor=token,
-                retry_cursors=self._retry_cursors(request, failed) if failed else None,
-                manifest_url=self.get_links(request).get("manifest"),
-                pending=chunk.pending() if cursor is None else None,
-                debug=None if shown is None else self._debug_json(request, shown),
+            b"".join(
+                envelopes.envelope(
+                    outcomes,
+                    total=chunk.total,
+                    current=chunk.total - chunk.left,
+                    cursor=token,
+                    retry_cursors=self._retry_cursors(request, failed) if failed else None,
+                    manifest_url=self.get_links(request).get("manifest"),
+                    pending=chunk.pending() if cursor is None else None,
+                    debug=None if shown is None else self._debug_json(request, shown),
+                )
             )
         )
         if token is not None:
@@ -173,13 +175,15 @@ class ChunkMixin(PartsMixin):
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
-            envelopes.envelope(
-                outcomes,
-                total=len(names),
-                current=len(names),
-                manifest_url=self.get_links(request).get("manifest"),
-                pending=b"[]",
-                debug=None if shown is None else self._debug_json(request, shown),
+            b"".join(
+                envelopes.envelope(
+                    outcomes,
+                    total=len(names),
+                    current=len(names),
+                    manifest_url=self.get_links(request).get("manifest"),
+                    pending=b"[]",
+                    debug=None if shown is None else self._debug_json(request, shown),
+                )
             )
         )
         if shown is not None:

@@ -89,7 +89,7 @@ class CursorMixin(PartsMixin):
         if not super().counts_as_burst(request):
             return False
         query = self._get_query(request)
-        begins = query.is_empty and not query.resumes
+        begins = query.is_empty and not (query.may_resume and query.resumes)
         return begins or not self._get_walk(request).goes_on
 
     def read_cursor(self, request: Request) -> Cursor | None:

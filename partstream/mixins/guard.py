@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.utils.cache import patch_vary_headers
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -38,10 +37,10 @@ from partstream.throttling import (
     client_key,
     get_limit,
 )
-from partstream.wire.errors import is_error_body, to_api_exception, with_code
+from partstream.wire.errors import to_api_exception, with_code
 from partstream.wire.negotiation import PartsContentNegotiation
 from partstream.wire.prototypes import put
-from partstream.wire.renderers import is_json
+from partstream.wire.renderers import answer_in_json
 from partstream.wire.responses import NOT_STORED, VARY, PartsResponse
 
 from .attributes import checked, protocol_parameters
@@ -59,14 +58,6 @@ else:
 logger = get_logger("partstream.requests")
 
 _NEGOTIATION = PartsContentNegotiation()
-
-
-def _keep_error_keys(response: Any) -> None:
-    """Let no JSON renderer of the project's rename the keys of the protocol's errors."""
-    if getattr(response, "exception", False) and is_error_body(response.data):
-        renderer = response.accepted_renderer
-        if is_json(renderer) and type(renderer) is not JSONRenderer:
-            response.accepted_renderer = JSONRenderer()
 
 
 class GuardMixin(_Base):
@@ -318,7 +309,7 @@ class GuardMixin(_Base):
                 context["request"] = request
         headers = response.headers
         if not isinstance(response, PartsResponse):
-            _keep_error_keys(response)
+            answer_in_json(response, self.get_renderers)
             if not response.has_header("Cache-Control"):
                 headers["Cache-Control"] = NOT_STORED
             patch_vary_headers(response, VARY.split(", "))

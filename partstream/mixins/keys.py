@@ -115,12 +115,14 @@ class KeyAccessMixin(PartsMixin):
         seen = resolver.observation
         shown = None if seen is None else self._shown_costs(request, seen)
         response = PartsResponse(
-            envelopes.envelope(
-                outcomes,
-                total=len(resolver.parts.visible),
-                current=len(positions),
-                manifest_url=self.get_links(request).get("manifest"),
-                debug=None if shown is None else self._debug_json(request, shown),
+            b"".join(
+                envelopes.envelope(
+                    outcomes,
+                    total=len(resolver.parts.visible),
+                    current=len(positions),
+                    manifest_url=self.get_links(request).get("manifest"),
+                    debug=None if shown is None else self._debug_json(request, shown),
+                )
             )
         )
         if shown is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpResponseBase
 from rest_framework.request import Request
 
+from partstream.conf import get_settings
 from partstream.exceptions import Misuse
 from partstream.parts.declaration import LazyPart
 from partstream.parts.fragment import NotSerializable
@@ -16,6 +17,7 @@ from partstream.wire.responses import PartsResponse, conditional
 from .base import PartsMixin
 from .chunk import ChunkMixin
 from .cursor import CursorMixin
+from .stream import StreamMixin
 
 
 class ManifestMixin(PartsMixin):
@@ -56,6 +58,8 @@ class ManifestMixin(PartsMixin):
                 "lazy": is_lazy,
             }
         links = {name: path for name, path in self.get_links(request).items() if name != "manifest"}
+        if "walk" in links and isinstance(self, StreamMixin) and get_settings().MAX_STREAMS:
+            links["stream"] = links["walk"]
         try:
             body = envelopes.manifest(entries, links)
         except NotSerializable as error:

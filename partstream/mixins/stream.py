@@ -9,13 +9,11 @@ from typing import Any
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from partstream.conf import get_settings
 from partstream.exceptions import Misuse
-from partstream.isolation.connections import give_back_all
 from partstream.parts.outcome import Outcome
 from partstream.renderers import STREAM_RENDERERS, StreamRenderer
 from partstream.resolution.observation import Observation
@@ -25,7 +23,6 @@ from partstream.streams.registry import registry
 from partstream.streams.stream import Stream
 from partstream.walks.chunk import Chunk
 from partstream.wire import costs
-from partstream.wire.renderers import JSON, is_json
 
 from .base import PartsMixin
 from .cursor import CursorMixin
@@ -129,17 +126,11 @@ class StreamMixin(PartsMixin):
         stream.begin(records.steps())
         self._state_of(request).leaves_work = True
         body = AsyncBody(stream) if isinstance(http, ASGIRequest) else SyncBody(stream)
-        give_back_all()
         return StreamingHttpResponse(body, headers=headers)
 
     def _streamed(self, request: Request) -> HttpResponseBase | None:
         """The stream, if the client asks for one."""
         return self.stream_response(request) if is_stream(request) else None
-
-    def _is_fresh(self, request: Request) -> bool:
-        # A browser sends no-cache with each stream of events, also when it resumes one.
-        renderer = getattr(request, "accepted_renderer", None)
-        return not getattr(renderer, "resumes_by_header", False) and super()._is_fresh(request)
 
     def _debug_of(
         self, request: Request, seen: Observation | None
@@ -149,10 +140,3 @@ class StreamMixin(PartsMixin):
         if shown is None or request.query_params.get(costs.PARAMETER) != "1":
             return None
         return lambda outcomes: costs.debug_json(outcomes, (), shown.count_of)
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `GuardMixin.finalize_response`; what is no stream is JSON, such as an error."""
-        if isinstance(response, Response) and is_stream(request):
-            own: Any = next(filter(is_json, self.get_renderers()), None) or JSONRenderer()
-            request.accepted_renderer, request.accepted_media_type = own, JSON
-        return super().finalize_response(request, response, *args, **kwargs)

@@ -37,11 +37,16 @@ class Launcher:
         hooks: The hooks of the view's executor, if it has any.
         atomic: Aliases of databases in an atomic block, in the request's thread; None: not yet
             known.
+
+    Attributes:
         apart: Whether no loader runs in the request's thread, whatever its executor, unless that
             thread is in an atomic block.
         patient: Whether a job waits for room in a full pool. If not, it runs in the request's
             thread.
     """
+
+    apart = False
+    patient = False
 
     def __init__(
         self,
@@ -49,13 +54,8 @@ class Launcher:
         boundary: Boundary,
         hooks: CallHooks | None,
         atomic: list[str] | None,
-        *,
-        apart: bool = False,
-        patient: bool = False,
     ) -> None:
         self._parts = parts
-        self._apart = apart
-        self._patient = patient
         self._boundary = boundary
         self._settle = boundary.settle
         self._hooks = hooks
@@ -83,7 +83,7 @@ class Launcher:
         """Whether an executor's loaders without a timeout occupy the request's thread."""
         if executor.concurrent:
             return False
-        return not self._apart or bool(self.atomic) or not executor.watches_time
+        return not self.apart or bool(self.atomic) or not executor.watches_time
 
     def begin(
         self, name: str, part: LazyPart, loader: Loader, claim: Flight | None = None
@@ -126,7 +126,7 @@ class Launcher:
         except NoCapacity as error:
             if job.timeout is not None:
                 return self._boundary.fail(name, loader, error)
-            may_wait = self._patient and not executor.pool.is_own_thread()
+            may_wait = self.patient and not executor.pool.is_own_thread()
             # There will be room, unless the pool has no thread at all.
             if may_wait and not isinstance(error, NoThread):
                 raise

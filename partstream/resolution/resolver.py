@@ -117,7 +117,7 @@ class Resolver:
             or bool(running)
         )
         atomic = None if elsewhere else atomic_aliases()
-        launcher = Launcher(parts, self.boundary, self.hooks, atomic, patient=budget is not None)
+        launcher = Launcher(parts, self.boundary, self.hooks, atomic)
         rest: Sequence[str] = ()
         if layout.has_executors:
             rest, order = order, ()  # Before any value, start what runs elsewhere.
@@ -135,10 +135,12 @@ class Resolver:
                 outcomes[name] = launcher.run(name, part, loader)
         if rest or running:
             moving = None if budget is None else walk
+            launcher.patient = budget is not None
             schedule = Schedule(parts, self.boundary, launcher, self._cached, rest, moving)
             schedule.join_running(running)
             self._drive(schedule, frozenset(names), budget)
-        self.tell(names)
+        if self.observation is not None:
+            self.tell(names)
         return [outcomes[name] for name in names if name in outcomes]
 
     def settle_values(self, names: Iterable[str]) -> list[Outcome]:
@@ -160,10 +162,12 @@ class Resolver:
         if walk is not None and walk.reads:
             running = self._read(walk, layout.closure(names), moves=True)
         others = [name for name in names if name not in running]
+        launcher = Launcher(parts, self.boundary, self.hooks, None)
+        launcher.apart = launcher.patient = True
         schedule = StreamSchedule(
             parts,
             self.boundary,
-            Launcher(parts, self.boundary, self.hooks, None, apart=True, patient=True),
+            launcher,
             self._cached,
             layout.closure(others, parts.outcomes.keys() | running),
             walk,

@@ -17,7 +17,7 @@ from partstream.resolution.schedule import AT_ONCE
 from partstream.resolution.stream_schedule import StreamSchedule
 from partstream.walks.walk import Walk
 from partstream.walks.walk_cache import WalkCache
-from partstream.wire.envelopes import pieces
+from partstream.wire.envelopes import envelope
 from partstream.wire.errors import STREAM_FAILED
 
 from .stream import Pause, Record
@@ -130,7 +130,7 @@ class Records:
         self._token = self._issue(rest)
         self.resolver.tell(self.names)
         delivered = self.deliver(outcomes)
-        found = pieces(
+        found = envelope(
             delivered,
             total=self.total,
             current=self.total - len(rest),
@@ -148,11 +148,12 @@ class Records:
 
     def _failure(self) -> Record:
         """The last record of a stream that crashed, with the cursor of the record before."""
-        found = pieces(
+        found = envelope(
             (),
             total=self.total,
             current=self.total - len(self._remaining),
             cursor=self._token,
+            manifest_url=self.manifest_url,
             stream_error=STREAM_FAILED,
         )
         return self._framed(found)

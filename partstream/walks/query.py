@@ -19,12 +19,14 @@ class WalkQuery:
         parameter: The name of the cursor's parameter.
         is_empty: Whether the request has no query.
         has_others: Whether there may be other parameters.
+        may_resume: Whether the request has a ``Last-Event-ID``; see `resumes`.
     """
 
     def __init__(self, request: Request, parameter: str) -> None:
         meta = request._request.META
         query = meta.get("QUERY_STRING") or ""
         self._last_event_id = meta.get("HTTP_LAST_EVENT_ID")
+        self.may_resume = bool(self._last_event_id)
         self.request = request
         self.parameter = parameter
         self.is_empty = not query
@@ -44,14 +46,13 @@ class WalkQuery:
         The header wins over the query: a browser that reconnects sends the URL as it was. An empty
         header is the same as none (https://html.spec.whatwg.org/multipage/server-sent-events.html).
         """
-        return bool(self._last_event_id) and getattr(
-            getattr(self.request, "accepted_renderer", None), "resumes_by_header", False
-        )
+        renderer = getattr(self.request, "accepted_renderer", None)
+        return self.may_resume and getattr(renderer, "resumes_by_header", False)
 
     @property
     def tokens(self) -> list[str]:
         """The values of the cursor's parameter, or of the header that wins over it."""
-        if self.resumes:
+        if self.may_resume and self.resumes:
             return [str(self._last_event_id)]
         if self.has_others:
             given: list[str] = self.request.query_params.getlist(self.parameter)
@@ -68,7 +69,7 @@ class WalkQuery:
             InvalidCursor: With the reason, for the log.
         """
         token = self._token
-        if token is None or len(token) > longest or self.resumes:
+        if token is None or len(token) > longest or (self.may_resume and self.resumes):
             return validate_token(self.tokens, longest)
         return token  # Its form is known already.
 

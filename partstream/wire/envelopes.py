@@ -21,35 +21,12 @@ def envelope(
     manifest_url: str | None = None,
     pending: bytes | None = None,
     debug: bytes | None = None,
-) -> bytes:
-    """One response of a walk or by key: `pieces`, joined."""
-    return b"".join(
-        pieces(
-            outcomes,
-            total=total,
-            current=current,
-            cursor=cursor,
-            retry_cursors=retry_cursors,
-            manifest_url=manifest_url,
-            pending=pending,
-            debug=debug,
-        )
-    )
-
-
-def pieces(
-    outcomes: Iterable[Outcome],
-    *,
-    total: int,
-    current: int,
-    cursor: str | None = None,
-    retry_cursors: Mapping[str, str] | None = None,
-    manifest_url: str | None = None,
-    pending: bytes | None = None,
-    debug: bytes | None = None,
     stream_error: tuple[str, str] | None = None,
 ) -> list[bytes]:
-    """An envelope, as pieces of its JSON: a fragment may be large, and is not copied.
+    """One response of a walk or by key, or one record of a stream.
+
+    It is returned in pieces of its JSON, because a fragment may be large: join them once, or send
+    one after another.
 
     Args:
         outcomes: The outcomes of its parts, in declared order.

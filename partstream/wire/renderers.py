@@ -7,7 +7,7 @@ names of parts must stay as they are, so a renderer gets the data of one part at
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRen
 from partstream.logs import get_logger
 from partstream.parts.fragment import decode
 from partstream.parts.outcome import Failure, Outcome
+from partstream.renderers import StreamRenderer
+
+from .errors import is_error_body
 
 logger = get_logger("partstream.parts")
 
@@ -98,3 +101,21 @@ def show_unchanged(renderer: BrowsableAPIRenderer, data: Any) -> None:
         return JSONRenderer().render(data, JSON, {"indent": 4}).decode()
 
     renderer.get_content = get_content  # type: ignore[method-assign, assignment]
+
+
+def answer_in_json(response: Any, get_renderers: Callable[[], Iterable[BaseRenderer]]) -> None:
+    """Let a response that has no parts be JSON where the client has asked for a stream.
+
+    A project's renderer does not get the protocol's errors, because it could rename their keys.
+
+    Args:
+        response: A response with its negotiated renderer, if it is one of DRF's.
+        get_renderers: Returns the renderers of the view.
+    """
+    renderer = getattr(response, "accepted_renderer", None)
+    if isinstance(renderer, StreamRenderer):
+        renderer = next(filter(is_json, get_renderers()), None) or JSONRenderer()
+        response.accepted_renderer, response.accepted_media_type = renderer, JSON
+    is_error = getattr(response, "exception", False) and is_error_body(response.data)
+    if is_error and is_json(renderer) and type(renderer) is not JSONRenderer:
+        response.accepted_renderer = JSONRenderer()

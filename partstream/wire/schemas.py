@@ -132,7 +132,8 @@ class ManifestSerializer(serializers.Serializer[Any]):
     parts = serializers.DictField(child=ManifestPartSerializer(), help_text="The parts by name.")
     meta = ManifestMetaSerializer()
     links = serializers.DictField(
-        child=serializers.CharField(), help_text="The paths of the walk and of the parts by key."
+        child=serializers.CharField(),
+        help_text="The paths of the walk, of the parts by key, and of the stream if there is one.",
     )
 
     class Meta:

@@ -47,6 +47,14 @@ class NotingStore(DjangoCacheStore):
         return {key for operation, *keys in self.trips if operation == "write" for key in keys}
 
 
+class SharedNotingStore(NotingStore):
+    """One that says it is shared: tests act for the other processes, with flights of their own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.shared = True
+
+
 def probed(backend):
     """What a backend's probe raises; None if it works."""
     try:

@@ -23,8 +23,12 @@ class Answer:
         """The body, decoded."""
         return json.loads(self.body)
 
+    def records(self) -> list[Any]:
+        """The records of a stream, or the one envelope of another answer, decoded."""
+        return [json.loads(line) for line in self.body.splitlines() if line.strip()]
 
-def ask(application, path, *, host="localhost", cookie="", token=""):
+
+def ask(application, path, *, host="localhost", cookie="", token="", accept=""):
     """The answer to a GET; its end is the request's end."""
     path, _, query = path.partition("?")
     environ = {
@@ -39,6 +43,7 @@ def ask(application, path, *, host="localhost", cookie="", token=""):
         "HTTP_HOST": host,
         "HTTP_COOKIE": cookie,
         **({"HTTP_AUTHORIZATION": f"Token {token}"} if token else {}),
+        **({"HTTP_ACCEPT": accept} if accept else {}),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(),

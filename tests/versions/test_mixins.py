@@ -367,7 +367,10 @@ def test_get_links__is_asked(serve, client):
         get_links=lambda self, request: {"manifest": "/elsewhere/", "walk": "/there/"},
     )
     assert get_json(client, url)["meta"]["manifest_url"] == "/elsewhere/"
-    assert get_json(client, f"{url}manifest/")["links"] == {"walk": "/there/"}
+    assert get_json(client, f"{url}manifest/")["links"] == {
+        "walk": "/there/",
+        "stream": "/there/",
+    }
 
 
 def test_get_protocol_parameters__may_name_more(serve, client):

@@ -38,7 +38,7 @@ from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.schemas import returns
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
-from partstream.wire.envelopes import pieces
+from partstream.wire.envelopes import envelope
 from partstream.wire.errors import STREAM_FAILED
 from tests.example.models import Note
 from tests.example.views import DashboardView, WalkView
@@ -297,7 +297,7 @@ def test_streams__have_what_a_record_has(describe, client, serve):
     stream = client.get(url, HTTP_ACCEPT=NDJSON)
     records = [json.loads(line) for line in stream.getvalue().splitlines() if line.strip()]
     assert len(records) == 2
-    found = pieces((), total=1, current=0, cursor="token", stream_error=STREAM_FAILED)
+    found = envelope((), total=1, current=0, cursor="token", stream_error=STREAM_FAILED)
     failure = json.loads(b"".join(found))
     for data, name in (
         *((record, "BoardRecord") for record in (*records, failure)),

@@ -82,6 +82,7 @@ def test_urls__in_a_namespace(client):
     assert get_json(client, "/spaced/manifest/")["links"] == {
         "walk": "/spaced/",
         "parts": "/spaced/parts/",
+        "stream": "/spaced/",
     }
 
 
@@ -132,7 +133,11 @@ def test_as_view__alone_where_the_path_ends_like_a_route(client, mount):
     assert "manifest_url" not in get_json(client, "/manifest/")["meta"]
     assert get_json(client, "/parts/")["meta"]["manifest_url"] == "/parts/manifest/"
     manifest = get_json(client, "/parts/manifest/")
-    assert manifest["links"] == {"walk": "/parts/", "parts": "/parts/parts/"}
+    assert manifest["links"] == {
+        "walk": "/parts/",
+        "parts": "/parts/parts/",
+        "stream": "/parts/",
+    }
     keys = get_json(client, "/parts/parts/?keys=a")
     assert keys["meta"]["manifest_url"] == "/parts/manifest/"
 

@@ -160,6 +160,7 @@ def test_routes__are_three_with_links_between_them(client, notes, url):
     assert manifest["links"] == {
         "walk": ROUTES[url].format("").replace("//", "/"),
         "parts": ROUTES[url].format("parts"),
+        "stream": ROUTES[url].format("").replace("//", "/"),
     } or not url.endswith("/")
     assert get_json(client, manifest["links"]["walk"])["results"] == envelopes[0]["results"]
     by_key = get_json(client, f"{manifest['links']['parts']}?keys=page,action,format")

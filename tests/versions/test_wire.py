@@ -262,7 +262,7 @@ def test_manifest__says_what_there_is(client, url, calls):
             "stock": {"size": "large", "dependencies": [], "lazy": True},
         },
         "meta": {"total_parts": 3},
-        "links": {"walk": "/served/", "parts": "/served/parts/"},
+        "links": {"walk": "/served/", "parts": "/served/parts/", "stream": "/served/"},
     }
     assert list(response.json()["parts"]) == ["meta", "orders", "stock"]
     assert response.headers["Cache-Control"] == "private, no-cache"

@@ -24,6 +24,10 @@ from .views import NAMES, PATIENCE, InlineView, ThreadsView, name_in
 #: takes a second worker meanwhile, no two come together.
 PARTS, APART = 5, 4
 VIEWS = [InlineView, ThreadsView]
+#: One request of so many is for a stream.
+STREAMS = 3
+#: Parts that depend on this one.
+TIMED, DEPENDENTS = "timed", {"dependent", "cached_dependent"}
 #: Whose errors are never right here.
 LOGGERS = (".boundary", ".connections", ".hooks", ".lookups", ".pool", ".request")
 
@@ -84,15 +88,21 @@ def main(requests, *, stops):
         keys = [NAMES[(start + APART * offset) % len(NAMES)] for offset in range(PARTS)]
         # Each asks for these: behind all others, whose waiting may have cost the connection.
         keys = list(dict.fromkeys([*keys, "last_coroutine", "last"]))
-        path = f"/{view}/parts/?keys={','.join(keys)}"
-        answer = ask(application, path, host=client.tenant, cookie=client.cookie)
+        path, accept = f"/{view}/parts/?keys={','.join(keys)}", ""
+        if start % STREAMS == 0:
+            only = {*keys, *([TIMED] if DEPENDENTS.intersection(keys) else ())}
+            path, accept = f"/{view}/?only={','.join(sorted(only))}", "application/x-ndjson"
+            view += " stream"
+        answer = ask(application, path, host=client.tenant, cookie=client.cookie, accept=accept)
         if answer.status != 200:
             wrong[f"{view}: status {answer.status}"] += 1
             return
-        envelope = answer.json()
-        for error in envelope.get("errors", []):
+        envelopes = answer.records()
+        if accept and envelopes[-1]["cursor"] is not None:
+            wrong[f"{view}: no end"] += 1
+        for error in (error for found in envelopes for error in found.get("errors", [])):
             wrong[f"{view}.{error['part']}: {error['code']}"] += 1
-        for result in envelope["results"]:
+        for result in (result for found in envelopes for result in found["results"]):
             [(name, data)] = result.items()
             found = name_in(data) if isinstance(data, list) else data
             delivered[name] += 1

@@ -44,7 +44,10 @@ def test_policies__show_no_rows_without_the_hooks(drive, recipe, connections):
         # The session cannot be saved: its connection is another one now, and has no tenant.
         assert said["wrong"]["inline: status 400"]
     else:
-        assert said["wrong"]["threads.plain: part_failed"]
+        assert said["wrong"]["threads.last: part_failed"]
+        assert said["wrong"]["threads stream.last: part_failed"]
+        assert said["wrong"]["inline stream.last: part_failed"]
+        assert "inline.last: part_failed" not in said["wrong"]
 
 
 @pooling

@@ -28,4 +28,5 @@ def test_tenants__get_that_of_others_without_the_hooks(drive):
     wrong = {mistake.partition(":")[0] for mistake in said["wrong"]}
     assert {"inline.timed", "inline.timed_coroutine", "threads.plain", "threads.rows"} <= wrong
     assert "inline.plain" not in wrong
+    assert "inline stream.plain" in wrong  # A stream runs it in a worker.
     assert said["checks"] == ["partstream.E009"]

@@ -162,6 +162,11 @@ class InlineView(HybridProgressiveView):
         ("last", lazy(owner)),
     ]
 
+    def get_parts(self):
+        """All parts, or those of ``?only=``: a stream has no other choice of them."""
+        only = self.request.query_params.get("only")
+        return [pair for pair in self.parts if only is None or pair[0] in only.split(",")]
+
     def get_dependent(self, request, timed):
         return timed if timed == owner() else f"{timed}, then {owner()}"
 

@@ -7,9 +7,16 @@ from rest_framework.exceptions import ErrorDetail
 
 from partstream import exceptions
 from partstream.parts.outcome import Failure, Outcome
-from partstream.wire.envelopes import envelope, manifest
+from partstream.wire import envelopes
+from partstream.wire.envelopes import manifest
 from partstream.wire.errors import REQUEST_ERRORS, to_api_exception, with_code
 from partstream.wire.schemas import EnvelopeSerializer, ManifestSerializer
+
+
+def envelope(*args, **kwargs):
+    """An envelope, joined."""
+    return b"".join(envelopes.envelope(*args, **kwargs))
+
 
 GOOD = Outcome("good", b"[1]", None, 0.1, "loader")
 

@@ -12,11 +12,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from partstream import HybridProgressiveView, ProgressiveView, cached_for, lazy
+from partstream.backends.executors.threads import ThreadExecutor
 from partstream.current_request import current_request_id
 from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin, StreamMixin
+from partstream.parts.outcome import size_of
 from partstream.renderers import NDJSONRenderer, SSERenderer
 from partstream.request_ids import HEADER
+from partstream.resolution.waiting import Waiting
 from partstream.streams.registry import count_open_streams
 from tests.support.streams import NDJSON, SSE, events, get_stream, opened, records, stream
 from tests.support.walk_client import at, first_cursor, get_json, merged, names, walk
@@ -382,12 +385,116 @@ def test_stream__of_an_end_cursor_has_no_parts(serve, client):
     assert (envelope["results"], envelope["cursor"]) == ([], None)
 
 
-def test_refresh__is_no_wish_of_an_event_source(serve, client):
-    made = iter(range(100))
-    loader = cached_for(60, shared=True)(lambda request: next(made))
-    url = serve(parts=[("reloaded", lazy(loader))], get_refresh_allowed=lambda self: True)
-    fresh = {"HTTP_CACHE_CONTROL": "no-cache"}
-    assert merged(stream(client, url)) == {"reloaded": 0}
-    seen = [json.loads(event["data"]) for event in events(get_stream(client, url, **SSE, **fresh))]
-    assert merged(seen) == {"reloaded": 0}
-    assert merged(stream(client, url, **fresh)) == {"reloaded": 1}
+# The manifest
+
+
+@pytest.mark.parametrize(("most", "links"), [(100, {"stream": "/served/"}), (0, {})])
+def test_manifest__links_the_stream(serve, client, settings, most, links):
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "MAX_STREAMS": most}
+    url = serve(HybridProgressiveView, parts=parts(one))
+    found = get_json(client, f"{url}manifest/")["links"]
+    assert found == {"walk": "/served/", "parts": "/served/parts/", **links}
+
+
+# Bounds
+
+
+def test_bounds__no_more_parts_are_in_flight_than_the_pool_has_threads(
+    serve, client, held, executors, settings, calls
+):
+    """A part that the client has not read yet takes up room, as one that runs."""
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "STREAM_HEARTBEAT": 0.1}
+    first, second, third = held("first"), held("second"), held("third")
+    two = executors(ThreadExecutor, max_workers=2)
+    url = serve(parts=parts(first, second, third, calls.loader("p3")), executor=two)
+    with opened(client, url) as found:
+        next(found)
+        found.go_on()
+        first.release()
+        assert names(next(found)) == ["p0"]
+        # It is sent only when the server asks for more.
+        assert third.runs == 0
+        found.go_on()
+        third.wait_until_begun()
+        second.release()
+        third.release()
+        assert merged(found) == {"p1": "second", "p2": "third", "p3": None}
+
+
+def test_bounds__a_fragment_that_was_sent_is_dropped(serve, client):
+    resolvers = []
+
+    class View(ProgressiveView):
+        def get_resolver(self, request):
+            resolver = super().get_resolver(request)
+            resolvers.append(resolver)
+            return resolver
+
+    needed = [
+        ("alone", lazy(lambda request: "x" * 1000)),
+        ("first", lazy(lambda request: "first")),
+        ("then", lazy(lambda request, first: first, depends_on=["first"])),
+    ]
+    url = serve(View, permission_classes=[], parts=needed, executor=THREADS)
+    assert merged(stream(client, url))["then"] == "first"
+    outcomes = resolvers[0].parts.outcomes
+    assert {name: outcome.fragment for name, outcome in outcomes.items()} == {
+        "alone": b"",
+        "first": b"",
+        "then": b"",
+    }
+    assert size_of(outcomes["alone"]) == 1002
+
+
+def test_bounds__a_full_pool_is_waited_for_without_polling(
+    serve, client, held, executors, settings, monkeypatch
+):
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "STREAM_HEARTBEAT": 0.1}
+    polls = []
+    original = Waiting.polls
+
+    def note(waiting):
+        polls.append(original(waiting))
+        return polls[-1]
+
+    monkeypatch.setattr(Waiting, "polls", note)
+    full = executors(ThreadExecutor, max_workers=1, max_queued=1)
+    busy, queued = held("busy"), held("queued")
+    full.pool.submit(busy)
+    busy.wait_until_begun()
+    full.pool.submit(queued)
+    with opened(client, serve(parts=parts(one, one), executor=full)) as found:
+        next(found)
+        found.go_on()
+        busy.release()
+        queued.release()
+        assert merged(found) == {"p0": 1, "p1": 1}
+    assert not any(polls)
+
+
+# Costs
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_debug__costs_are_in_each_record_for_who_may_see_them(serve, client, settings, asks):
+    settings.DEBUG = True
+    settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "ENABLE_DEBUG_LOGGING": True}
+    found = stream(client, serve(parts=parts(one)) + ("?debug=1" if asks else ""))
+    shown = [set(record["meta"].get("debug", ())) for record in found]
+    assert shown == ([{"now"}, {"p0"}] if asks else [set(), set()])
+
+
+# Cached parts
+
+
+@pytest.mark.parametrize(("extra", "runs"), [(NDJSON, 2), (SSE, 1)], ids=["ndjson", "sse"])
+def test_cached__browsers_do_not_refresh_by_themselves(serve, client, calls, extra, runs):
+    """An EventSource sends ``no-cache`` with each request, and with each reconnection."""
+    url = serve(
+        parts=[(f"kept_{runs}", lazy(cached_for(60, shared=True)(calls.loader("kept"))))],
+        get_refresh_allowed=lambda self: True,
+    )
+    for _ in range(2):
+        response = get_stream(client, url, HTTP_CACHE_CONTROL="no-cache", **extra)
+        assert b":null" in b"".join(response.streaming_content)
+    assert calls == ["kept"] * runs
