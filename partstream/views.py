@@ -148,9 +148,10 @@ class HybridProgressiveView(
         """See `GuardMixin.counts_as_burst`; only the walk's route begins something."""
         return self.delivery in (None, "walk") and super().counts_as_burst(request)
 
-    def offers_streams(self) -> bool:
+    @classmethod
+    def offers_streams(cls, initkwargs: Mapping[str, Any]) -> bool:
         """See `StreamMixin.offers_streams`; only the walk's route does."""
-        return self.delivery in (None, "walk")
+        return initkwargs.get("delivery", cls.delivery) in (None, "walk")
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """The walk or its stream, the requested parts, or the manifest, depending on the route."""

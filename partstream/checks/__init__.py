@@ -20,7 +20,7 @@ partstream.W003    An environment variable looks like a misspelt setting.
 partstream.W004    Anyone who can write to the cache can run code (``check --deploy``).
 partstream.W005    A cache store cannot limit a loader to one process at a time.
 partstream.W006    A time budget runs parts again in another process (``check --deploy``).
-partstream.W007    Parts run in threads, outside the transaction of ``ATOMIC_REQUESTS``.
+partstream.W007    Parts run outside the transaction of ``ATOMIC_REQUESTS``.
 partstream.W008    Rate limits are counted in each process separately (``check --deploy``).
 partstream.W009    Rate limits are counted in a cache that processes do not share.
 partstream.W010    A rate-limit store may wait too long for a server that hangs.
@@ -36,6 +36,8 @@ partstream.W019    Each process caches parts for itself (``check --deploy``).
 partstream.W020    Anonymous clients may share one limit (``check --deploy``).
 partstream.W021    A setting looks like a misspelt ``DJANGO_PARTSTREAM``.
 partstream.W022    A permission needs a ``queryset`` that it cannot find.
+partstream.W023    Resumed streams run parts again in another process (``check --deploy``).
+partstream.W024    ``STREAM_HEARTBEAT`` is not below ``STREAM_MAX_SECONDS``.
 =================  ================================================================
 """
 

@@ -24,12 +24,15 @@ from partstream.parts.loader import Loader, as_loader
 _TENANT_PACKAGES: Final = ("django_tenants", "tenant_schemas")
 
 
-def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> Iterator[Any]:
+def executor_messages(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any], *, streams: bool
+) -> Iterator[Any]:
     """What a view's executor is missing for its parts.
 
     Args:
         view_class: The view.
         fixed: Those of its attributes that its class determines.
+        streams: Whether it streams its parts.
     """
     try:
         executors = executors_in_use(view_class, fixed)
@@ -37,11 +40,16 @@ def executor_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
         return  # Another check reports it.
     loaders = loaders_of(view_class, fixed)
     package = _tenant_package()
-    if package is not None and any(
-        not executor.sets_state and _may_use_threads(executor, names, loaders)
-        for executor, names in executors.items()
-    ):
-        yield _tenant_error(view_class, package)
+    unset = {executor: names for executor, names in executors.items() if not executor.sets_state}
+    if package is not None and unset:
+        if any(_may_use_threads(executor, names, loaders) for executor, names in unset.items()):
+            yield _tenant_error(view_class, package, "may run in other threads")
+        elif streams and any(
+            executor.watches_time and (names or loaders is None)
+            for executor, names in unset.items()
+        ):
+            where = "run in other threads when they are streamed"
+            yield _tenant_error(view_class, package, where, ", or set MAX_STREAMS to 0")
     yield from _green_thread_errors(view_class, loaders)
 
 
@@ -69,7 +77,14 @@ def are_parts_known(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> b
     return _lazy_parts(view_class, fixed) is not None
 
 
-def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
+def may_run_loaders(view_class: type[PartsMixin], fixed: Mapping[str, Any]) -> bool:
+    """Whether a view has lazy parts, or ``get_parts()`` determines its parts."""
+    return _lazy_parts(view_class, fixed) != {}
+
+
+def _tenant_error(
+    view_class: type[PartsMixin], package: str, where: str, otherwise: str = ""
+) -> checks.Error:
     functions = "a function of (request) that sets the tenant on the thread's connection as "
     functions += "before_call, and one that resets it as after_call,"
     if package == "django_tenants":
@@ -77,9 +92,9 @@ def _tenant_error(view_class: type[PartsMixin], package: str) -> checks.Error:
         functions = f'"{hooks}.before_call" as before_call and "{hooks}.after_call" as after_call'
     return checks.Error(
         f"{package} keeps the tenant on the database connection of the request's thread, but parts "
-        f"of {view_class.__name__} may run in other threads, where they would read another schema.",
+        f"of {view_class.__name__} {where}, where they would read another schema.",
         hint=f"Set {functions} in the OPTIONS of PART_EXECUTOR, or of the view's or the part's "
-        "executor.",
+        f"executor{otherwise}.",
         obj=view_class,
         id="partstream.E009",
     )

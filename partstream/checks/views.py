@@ -18,12 +18,18 @@ from partstream.backends.loader import (
 from partstream.conf import get_problems, get_settings
 from partstream.exceptions import Misuse
 from partstream.isolation.transactions import request_transactions
-from partstream.mixins import ChunkMixin, CursorMixin
+from partstream.mixins import ChunkMixin, CursorMixin, StreamMixin
 from partstream.mixins.attributes import KINDS, budget_problem, checked, cursor_parameter
 from partstream.mixins.base import PartsMixin
 from partstream.parts.endpoints import Endpoint
 
-from .executors import are_parts_known, executor_messages, executors_in_use, loaders_of
+from .executors import (
+    are_parts_known,
+    executor_messages,
+    executors_in_use,
+    loaders_of,
+    may_run_loaders,
+)
 from .parts import (
     check_parts_exist,
     part_messages,
@@ -40,13 +46,15 @@ _ATTRIBUTES = ("parts", "cursor_query_param", "executor", *KINDS)
 def check_views(**_: Any) -> Messages:
     """Check the attributes of each mounted view, including its static ``parts``."""
     messages: Messages = []
+    streaming = _streaming_classes()
     for view_class, callback, fixed in _examined():
+        streams = view_class in streaming
         try:
             _check_view(view_class, fixed)
             check_parts_exist(view_class, callback, fixed)
             messages += _view_messages(view_class, fixed)
-            messages += _transaction_messages(view_class, fixed, callback)
-            messages += executor_messages(view_class, fixed)
+            messages += _transaction_messages(view_class, fixed, callback, streams=streams)
+            messages += executor_messages(view_class, fixed, streams=streams)
             messages += part_messages(view_class, fixed)
             initkwargs = getattr(callback, "initkwargs", {})
             messages += permission_messages(view_class, fixed, initkwargs)
@@ -58,9 +66,12 @@ def check_views(**_: Any) -> Messages:
 def check_views_for_production(**_: Any) -> Messages:
     """Check what mounted views need of stores that several processes share."""
     messages: Messages = []
+    streaming = _streaming_classes()
     for view_class, _callback, fixed in _examined():
         try:
             messages += _sharing_messages(view_class, fixed)
+            if view_class in streaming:
+                messages += _sharing_messages_of_streams(view_class, fixed)
             messages += sharing_messages_of_parts(view_class, fixed)
         except (Misuse, ImproperlyConfigured):
             continue  # Another check reports it.
@@ -81,6 +92,18 @@ def _examined() -> Iterator[tuple[type[PartsMixin], Any, dict[str, Any]]]:
         # The value of a property is known on an instance only.
         fixed = {name: value for name, value in declared.items() if not hasattr(value, "__get__")}
         yield view_class, callback, fixed
+
+
+def _streaming_classes() -> set[type[PartsMixin]]:
+    """The views that answer with a stream on one of their routes."""
+    if get_problems() or get_settings().MAX_STREAMS == 0:
+        return set()
+    return {
+        view_class
+        for view_class, callback, _ in _examined()
+        if issubclass(view_class, StreamMixin)
+        and view_class.offers_streams(getattr(callback, "initkwargs", {}))
+    }
 
 
 def _once(messages: Messages) -> Messages:
@@ -150,21 +173,44 @@ def _sharing_messages(view_class: type[PartsMixin], fixed: Mapping[str, Any]) ->
         )
 
 
-def _transaction_messages(
-    view_class: type[PartsMixin], fixed: Mapping[str, Any], callback: Any
+def _sharing_messages_of_streams(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any]
 ) -> Iterator[Any]:
-    """Warn about a view that runs its parts in threads but is inside a transaction."""
+    """Warn about a view with streams over a store that processes do not share."""
+    store, caching = get_cache_store(), fixed.get("enable_caching")
+    caching = get_settings().ENABLE_CACHING if caching is None else caching
+    if caching and store.keeps and not store.shared and may_run_loaders(view_class, fixed):
+        yield checks.Warning(
+            f"{view_class.__name__} offers streams, but {type(store).__name__} is not shared: if a "
+            "stream is cut and another process resumes it, parts that were running run again.",
+            hint="If you run more than one process, use a store that they share, such as "
+            '"partstream.backends.caches.redis.RedisCacheStore".',
+            obj=view_class,
+            id="partstream.W023",
+        )
+
+
+def _transaction_messages(
+    view_class: type[PartsMixin], fixed: Mapping[str, Any], callback: Any, *, streams: bool
+) -> Iterator[Any]:
+    """Warn about a view inside a transaction, if parts run in threads or in streams."""
     try:
         executors = executors_in_use(view_class, fixed)
     except ImproperlyConfigured:
         return
-    in_threads = any(executor.concurrent for executor in executors)
-    if in_threads and request_transactions(callback):
+    places, others = [], []
+    if any(executor.concurrent for executor in executors):
+        places.append("in threads, which cannot see it")
+        others.append("use the InlineExecutor")
+    if streams and may_run_loaders(view_class, fixed):
+        places.append("in streams, which go on after it has ended")
+        others.append("set MAX_STREAMS to 0")
+    if places and request_transactions(callback):
         yield checks.Warning(
-            f"{view_class.__name__} runs parts in threads, which cannot see the request's "
-            "transaction, but ATOMIC_REQUESTS opens one for each request.",
+            f"{view_class.__name__} runs parts outside of the transaction that ATOMIC_REQUESTS "
+            f"opens for each request: {', and '.join(places)}.",
             hint="Decorate the view class with method_decorator(transaction.non_atomic_requests, "
-            'name="dispatch"), or use the InlineExecutor.',
+            f'name="dispatch"), or {" and ".join(others)}.',
             obj=view_class,
             id="partstream.W007",
         )

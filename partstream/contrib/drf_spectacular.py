@@ -34,7 +34,9 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
 from partstream.conf import get_settings
+from partstream.mixins import StreamMixin
 from partstream.parts.endpoints import Endpoint
+from partstream.renderers import STREAM_RENDERERS, NDJSONRenderer, SSERenderer
 from partstream.schemas import declared_parts, endpoint_of, returned_by
 from partstream.security.validation import PART_NAME, TOKEN
 from partstream.views import HybridProgressiveView, ProgressiveView
@@ -46,6 +48,15 @@ _BODIES: Final = {
     "parts": "The parts that were requested.",
     "manifest": "The parts that this user has.",
 }
+_STREAMS: Final = (
+    " As `application/x-ndjson`: all parts that remain, one record a line. As `text/event-stream`: "
+    "the same, one record an event, whose `id` is its cursor."
+)
+_NO_STREAM: Final = (
+    "There is nothing to stream (`text/event-stream`): the stream has ended, or streams are "
+    "switched off. A browser stops reconnecting."
+)
+_FULL: Final = "There is no room for another stream (`capacity`)."
 _REFUSED: Final = {
     "walk": "The cursor is not valid here (`cursor_invalid`), or the query is malformed "
     "(`request_invalid`).",
@@ -140,6 +151,29 @@ class PartsSchema(AutoSchema):
         """What the operation delivers; None: it is not one of ours."""
         return delivery_of(type(self.view), vars(self.view)) if self.method == "GET" else None
 
+    @property
+    def streams(self) -> list[str]:
+        """The media types of streams that the operation offers."""
+        view: Any = self.view
+        if (
+            self.delivery != "walk"
+            or not isinstance(view, StreamMixin)
+            or not view.offers_streams(vars(view))
+            or get_settings().MAX_STREAMS == 0
+        ):
+            return []
+        own = set(super().map_renderers("media_type"))
+        return [each.media_type for each in STREAM_RENDERERS if each.media_type in own]
+
+    def map_renderers(self, attribute: str) -> list[Any]:
+        """drf-spectacular's; of streams, only what ``?format=`` may be on the walk."""
+        found: list[Any] = super().map_renderers(attribute)
+        if attribute == "format" and self.streams:
+            return found
+        # An answer that is no stream is never written by their renderers.
+        of_streams = {getattr(each, attribute) for each in STREAM_RENDERERS}
+        return [each for each in found if each not in of_streams]
+
     def get_operation_id(self) -> str:
         """drf-spectacular's, with the names of the path's arguments, so that it is unique."""
         path = self.path
@@ -183,7 +217,17 @@ class PartsSchema(AutoSchema):
                 "Without it, a walk begins. Other parameters stay the same throughout a walk."
             )
             name = view.get_cursor_query_param()
-            return [OpenApiParameter(name, schema, description=text), *others]
+            cursor = OpenApiParameter(name, schema, description=text)
+            if SSERenderer.media_type not in self.streams:
+                return [cursor, *others]
+            text = (
+                "The `id` of the last event: `text/event-stream` goes on after it, whatever the "
+                "cursor in the query. A browser's EventSource sends it by itself."
+            )
+            last = OpenApiParameter(
+                "Last-Event-ID", schema, OpenApiParameter.HEADER, description=text
+            )
+            return [cursor, last, *others]
         if self.delivery == "parts":
             parts = self._get_parts()
             names = {"enum": list(parts)} if parts else {"pattern": f"^{PART_NAME}$"}
@@ -209,7 +253,16 @@ class PartsSchema(AutoSchema):
             body = self._ref(schemas.ManifestSerializer)
         else:
             body = self._describe_envelope()
-        found: dict[int, Any] = {200: OpenApiResponse(body, _BODIES[delivery])}
+        streams = self.streams
+        text = _BODIES[delivery] + (_STREAMS if streams else "")
+        found: dict[Any, Any] = {200: OpenApiResponse(body, text)}
+        for media_type in streams:
+            # The schema of NDJSON is that of a line: OpenAPI knows no other way before 3.2.
+            is_ndjson = media_type == NDJSONRenderer.media_type
+            record = self._describe_envelope(is_record=True) if is_ndjson else {"type": "string"}
+            found[200, media_type] = OpenApiResponse(record)
+        if SSERenderer.media_type in streams:
+            found[204] = OpenApiResponse(None, _NO_STREAM)
         if api_settings.EXCEPTION_HANDLER is exception_handler:
             # A handler of the project's may answer in a form of its own.
             for status, text in self._get_refusals(delivery).items():
@@ -229,12 +282,15 @@ class PartsSchema(AutoSchema):
             refusals[429] = "Too many requests (`throttled`)."
         if settings.ENABLE_RATE_LIMITING and settings.RATE_LIMIT_ON_STORE_ERROR == "closed":
             refusals[503] = "Requests cannot be counted right now (`store_unavailable`)."
+        if self.streams:
+            refusals[503] = " ".join(filter(None, (_FULL, refusals.get(503))))
         return refusals
 
-    def _describe_envelope(self) -> Any:
+    def _describe_envelope(self, *, is_record: bool = False) -> Any:
+        serializer: Any = schemas.RecordSerializer if is_record else schemas.EnvelopeSerializer
         parts = self._get_parts()
         if not parts:
-            return self._ref(schemas.EnvelopeSerializer)
+            return self._ref(serializer)
         one_part = [
             build_object_type({name: schema}, required=[name], additionalProperties=False)
             for name, schema in parts.items()
@@ -251,10 +307,11 @@ class PartsSchema(AutoSchema):
             "cursor": append_meta({"type": "string"}, {"nullable": True}),
             "meta": self._ref(schemas.EnvelopeMetaSerializer),
         }
+        if is_record:
+            properties["stream_error"] = self._ref(schemas.StreamErrorSerializer)
         required = ["results", "cursor", "meta"]
-        text = get_doc(schemas.EnvelopeSerializer)
-        envelope = build_object_type(properties, required, text)
-        return self._register(f"{name}Envelope", envelope)
+        described = build_object_type(properties, required, get_doc(serializer))
+        return self._register(f"{name}{'Record' if is_record else 'Envelope'}", described)
 
     def _get_component_name(self) -> str:
         view: Any = self.view

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
@@ -51,14 +52,23 @@ class StreamMixin(PartsMixin):
                 return self.walk_response(request)
     """
 
-    def offers_streams(self) -> bool:
-        """Whether this route answers a client that asks for a stream."""
+    @classmethod
+    def offers_streams(cls, initkwargs: Mapping[str, Any]) -> bool:
+        """Whether a route of this class answers a client that asks for a stream.
+
+        Checks ask it before there is an instance.
+
+        Args:
+            initkwargs: The arguments of ``as_view()`` for the route.
+        """
         return True
 
     def get_renderers(self) -> list[BaseRenderer]:
         """The view's own renderers, then those of streams."""
         renderers: list[BaseRenderer] = super().get_renderers()
-        return [*renderers, *STREAM_RENDERERS] if self.offers_streams() else renderers
+        if not self.offers_streams(vars(self)):
+            return renderers
+        return [*renderers, *STREAM_RENDERERS]
 
     def stream_response(self, request: Request) -> HttpResponseBase:
         """Every part that remains of the request's walk, each when it is ready.

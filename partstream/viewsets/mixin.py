@@ -211,9 +211,10 @@ class ProgressiveViewSetMixin(StreamMixin, CursorMixin, ChunkMixin, KeyAccessMix
         by_key = initkwargs.get("progressive_delivery") == "parts"
         return names if by_key else names - {"keys"}
 
-    def offers_streams(self) -> bool:
+    @classmethod
+    def offers_streams(cls, initkwargs: Mapping[str, Any]) -> bool:
         """See `StreamMixin.offers_streams`; only the walk of a progressive action does."""
-        return self.progressive_delivery == "walk"
+        return initkwargs.get("progressive_delivery") == "walk"
 
     def counts_as_burst(self, request: Request) -> bool:
         """See `GuardMixin.counts_as_burst`; a manifest runs no loaders, so it does not count."""

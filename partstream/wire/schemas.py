@@ -44,7 +44,8 @@ class EnvelopeMetaSerializer(serializers.Serializer[Any]):
     pending = serializers.ListField(
         child=serializers.CharField(),
         required=False,
-        help_text="The names of the parts still to come, in the answer that begins a walk.",
+        help_text="The names of the parts still to come, in the answer that begins a walk, and in "
+        "the first record of a stream.",
     )
     debug = serializers.DictField(
         child=serializers.DictField(),
@@ -74,6 +75,29 @@ class EnvelopeSerializer(serializers.Serializer[Any]):
         """For schemas."""
 
         ref_name = "PartstreamEnvelope"
+
+
+class StreamErrorSerializer(serializers.Serializer[Any]):
+    """Why the server ended a stream. Its cursor resumes it."""
+
+    code = serializers.CharField(help_text="The kind of failure, for programs.")
+    detail = serializers.CharField(help_text="A text for people.")
+
+    class Meta:
+        """For schemas."""
+
+        ref_name = "PartstreamStreamError"
+
+
+class RecordSerializer(EnvelopeSerializer):
+    """One record of a stream: the parts that have just ended."""
+
+    stream_error = StreamErrorSerializer(required=False)
+
+    class Meta:
+        """For schemas."""
+
+        ref_name = "PartstreamRecord"
 
 
 class ManifestPartSerializer(serializers.Serializer[Any]):
@@ -108,7 +132,8 @@ class ManifestSerializer(serializers.Serializer[Any]):
     parts = serializers.DictField(child=ManifestPartSerializer(), help_text="The parts by name.")
     meta = ManifestMetaSerializer()
     links = serializers.DictField(
-        child=serializers.CharField(), help_text="The paths of the walk and of the parts by key."
+        child=serializers.CharField(),
+        help_text="The paths of the walk, of the parts by key, and of the stream if there is one.",
     )
 
     class Meta:

@@ -51,12 +51,12 @@ class Project(Page):
         else:
             file.write_text(block.source, encoding="utf-8")
 
-    def command(self, line, output, *, limited=False):
+    def command(self, line, output, **marks):
         program, *arguments = shlex.split(line)
         if program == "django-admin":
             self.call("-m", "django", *arguments)
         elif program != "python":
-            return super().command(line, output, limited=limited)
+            return super().command(line, output, **marks)
         elif arguments == ["manage.py", "runserver"]:
             self.call("manage.py", "check", "--fail-level", "WARNING")
             self.start_server()
@@ -119,6 +119,12 @@ class Answer:
         with answer:
             self.status_code, self.reason_phrase = answer.status, answer.reason
             self.headers, self.body = answer.headers, answer.read()
+
+    def __iter__(self):
+        return iter([self.body])
+
+    def close(self):
+        """It is read."""
 
     def json(self):
         return json.loads(self.body)

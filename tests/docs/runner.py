@@ -11,13 +11,17 @@ How a block is read:
   behind, has to be the answer. Other commands are those of `Page.command`, and no others. In what
   they print, a line ``...`` stands for any lines, and seconds for any seconds. Where the block is
   marked ``limited``, the limits hold.
+- In a stream of NDJSON a line ``...`` stands for any records. Where the block is marked ``any
+  order``, all records but the first may come in another one, or put together.
 
-In answers, ``TOKEN`` and ``SOME_TOKEN`` stand for any token; in URLs, for the one last seen there.
+In answers, ``TOKEN`` and ``SOME_TOKEN`` stand for any token; in URLs and headers, for the one last
+seen there.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import doctest
 import importlib
 import json
@@ -198,10 +202,11 @@ class Page:
     def console(self, block):
         for line, output in commands(block.source):
             self.look_for_unread_answer()
-            if not self.command(line, output, limited=block.mark == "limited"):
+            marks = {"limited": block.mark == "limited", "any_order": block.mark == "any order"}
+            if not self.command(line, output, **marks):
                 raise PageError(f"nobody looks whether this is so: $ {line}")
 
-    def command(self, line, output, *, limited=False):
+    def command(self, line, output, *, limited=False, any_order=False):
         """Whether the command is one that is known; what it should print is compared."""
         words = shlex.split(line)
         environment = {"PARTSTREAM_TEST_LIMITED": "1"} if limited else {}
@@ -212,7 +217,7 @@ class Page:
         if program == "curl":
             self.answer = self.curl(arguments)
             if output:
-                self.compare(output, "-i" in arguments)
+                self.compare(output, "-i" in arguments, any_order=any_order)
         elif program == "make":
             return all(f"\n{target}:" in _text("Makefile") for target in arguments)
         elif program == "pip":
@@ -239,7 +244,7 @@ class Page:
         headers = {"Accept": "*/*", "Host": split.netloc}
         if "-H" in options:
             name, _, value = options["-H"].partition(": ")
-            headers[name] = value
+            headers[name] = TOKEN.sub(lambda found: self.tokens[found[0]], value)
         if "-u" in options:
             encoded = base64.b64encode(options["-u"].encode()).decode()
             headers["Authorization"] = f"Basic {encoded}"
@@ -260,7 +265,7 @@ class Page:
     def json(self, block):
         self.compare(block.source, with_headers=False)
 
-    def compare(self, output, with_headers):
+    def compare(self, output, with_headers, *, any_order=False):
         if self.answer is None:
             raise PageError("there was no question to this answer")
         answer, self.answer = self.answer, None
@@ -275,7 +280,18 @@ class Page:
                     raise PageError(f"{name} is {answer.headers.get(name)!r}")
         elif answer.status_code >= 300 and '"code"' not in output:
             raise PageError(f"the status is {answer.status_code}")
-        match(json.loads(output), answer.json(), self.tokens)
+        if answer.status_code == 204:
+            if output:
+                raise PageError("there is no content")
+        elif answer.headers["Content-Type"] in STREAMS:
+            with contextlib.closing(answer):
+                said = b"".join(answer).decode()
+            if any_order:
+                match_in_any_order(json_texts(output), json_texts(said), self.tokens)
+            else:
+                STREAMS[answer.headers["Content-Type"]](output.strip(), said.strip(), self.tokens)
+        else:
+            match(json.loads(output), answer.json(), self.tokens)
 
 
 class Fixed:
@@ -319,7 +335,7 @@ def curl_options(arguments):
             options[word] = next(given)
         elif word == "-d":
             options.setdefault(word, []).append(next(given))
-        elif word in ("-i", "--silent"):
+        elif word in ("-i", "-N", "--silent"):
             options[word] = True
         elif word.startswith("-"):
             raise PageError(f"curl {word}: teach the tests what this means")
@@ -354,6 +370,74 @@ def same_output(expected, actual):
     expected, actual = (_SECONDS.sub(" 0.0", text) for text in (expected, actual))
     pieces = [re.escape(piece) for piece in re.split(r"^\.\.\.$", expected, flags=re.MULTILINE)]
     return re.fullmatch(".*".join(pieces), actual, re.DOTALL) is not None
+
+
+def match_records(expected, actual, tokens):
+    """Compare the records of a stream of NDJSON; a line ``...`` stands for any records.
+
+    Parts that end together share a record, but not inside a transaction, as the tests are: a record
+    that is shown may have come as several.
+    """
+    said = json_texts(actual)
+    head, *tails = (json_texts(piece) for piece in re.split(r"(?m)^\.\.\.$", expected))
+    for shown in head:
+        match(shown, next_record(said, number_of_parts(shown)), tokens)
+    for tail in tails:  # There may be one.
+        match(tail, said[-len(tail) :], tokens)
+    if said and not tails:
+        raise PageError(f"the stream goes on: {said}")
+
+
+def match_in_any_order(expected, said, tokens):
+    """Compare the records of a stream whose parts may end in another order than the page shows."""
+    match(expected[0], said[0], tokens)
+    match(expected[-1]["meta"], said[-1]["meta"], tokens)
+    for records in (expected, said):
+        cursors = [record["cursor"] for record in records]
+        if cursors[-1] is not None or None in cursors[:-1]:
+            raise PageError(f"the cursors are {cursors}")
+    results, others = (
+        sorted((result for record in records for result in record["results"]), key=str)
+        for records in (expected, said)
+    )
+    match(results, others, tokens)
+
+
+def number_of_parts(record):
+    return len(record["results"]) + len(record.get("errors", ()))
+
+
+def next_record(said, number):
+    """Take a record of so many parts, put together of those that have come."""
+    if not said:
+        raise PageError("the stream has ended")
+    record = said.pop(0)
+    while said and number_of_parts(record) < number:
+        more = said.pop(0)
+        errors = [*record.get("errors", ()), *more.get("errors", ())]
+        record = {**more, "results": record["results"] + more["results"]}
+        if errors:
+            record["errors"] = errors
+    return record
+
+
+def json_texts(text):
+    """JSON texts that stand one after the other."""
+    found = []
+    while text := text.strip():
+        data, end = json.JSONDecoder().raw_decode(text)
+        found.append(data)
+        text = text[end:]
+    return found
+
+
+def match_events(expected, actual, tokens):
+    """Compare server-sent events, to the letter."""
+    if not same_text(expected, actual, tokens):
+        raise PageError(f"the stream is\n{actual}")
+
+
+STREAMS = {"application/x-ndjson": match_records, "text/event-stream": match_events}
 
 
 def same_text(expected, actual, tokens):

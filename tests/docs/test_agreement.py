@@ -32,6 +32,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store, get_rate_limit_store
 from partstream.backends.rate_limits import memory
 from partstream.backends.rate_limits.django_cache import DjangoCacheRateLimitStore
+from partstream.renderers import STREAM_RENDERERS
 from partstream.security import audit, client_ip, suspicion, validation
 from partstream.walks import cursor
 from partstream.walks.cursor import Cursor
@@ -47,6 +48,7 @@ RESOLUTION = DOCS / "resolution.md"
 CACHING = DOCS / "caching.md"
 RATE_LIMITS = DOCS / "rate-limits.md"
 PRODUCTION = DOCS / "production.md"
+STREAMING = DOCS / "streaming.md"
 SECURITY_PAGE = DOCS / "security.md"
 OTHER_LIBRARIES = DOCS / "other-libraries.md"
 ALL = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
@@ -330,6 +332,31 @@ def test_envelope__fields_are_documented():
         *(name for name in envelope.fields if name != "meta"),
         *(f"meta.{name}" for name in meta.fields),
     ]
+
+
+def test_streams__are_documented():
+    table = rows(sections(WIRE_FORMAT)["Streams"])
+    assert {(row[0].strip("`"), row[1].strip("`")) for row in table} == {
+        (renderer.media_type, renderer.format) for renderer in STREAM_RENDERERS
+    }
+    text = WIRE_FORMAT.read_text(encoding="utf-8")
+    assert all(f'"{word}"' in text for word in errors.STREAM_FAILED)
+    assert all(f'"{name}"' in text for name in schemas.RecordSerializer().fields)
+
+
+def test_streams__end_within_the_grace_that_the_pages_give_a_server():
+    settings = conf.Settings()
+    for page in (STREAMING, DOCS / "deployment.md"):
+        text = page.read_text(encoding="utf-8")
+        graces = re.findall(r"graceful_timeout = (\d+)|graceful-shutdown (\d+)", text)
+        assert len(graces) == 2, page
+        assert all(int(one or other) > settings.STREAM_MAX_SECONDS for one, other in graces)
+    text = STREAMING.read_text(encoding="utf-8")
+    threads, streams = (
+        int(re.search(pattern, text)[1]) for pattern in (r"threads = (\d+)", r"_STREAMS=(\d+)")
+    )
+    assert streams < threads
+    assert f"`STREAM_MAX_SECONDS` ({settings.STREAM_MAX_SECONDS:.0f})" in text
 
 
 def test_cursor__fields_are_documented():

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from threading import Event
 from urllib.error import HTTPError
 
 import pytest
@@ -63,7 +64,7 @@ def test_page__says_what_is_so(open_page, path):
 def test_page__has_no_block_that_nobody_runs(path):
     for block in blocks(path):
         assert block.language in LANGUAGES, block.where
-        assert block.mark in ("", "demo", "demo end", "limited", *NEEDS), block.where
+        assert block.mark in ("", "demo", "demo end", "limited", "any order", *NEEDS), block.where
         if block.language == "js":
             assert block.path == "client.js", block.where
 
@@ -290,6 +291,108 @@ def test_python_client__waits_so_often_and_no_more(wire_format, monkeypatch):
         list(page.names["walk"](url))
     refusal.value.close()
     assert waited == [1] * page.names["WAITS"]
+
+
+# The client of a stream
+
+STREAM_DRIVER = """
+import { stream } from "./client.mjs";
+const parts = [], errors = [], totals = [];
+let failure = null;
+try {
+  for await (const record of stream(process.argv[2])) {
+    for (const result of record.results) parts.push(...Object.entries(result));
+    for (const error of record.errors ?? []) errors.push([error.part, error.code]);
+    if (record.meta.pending) totals.push(record.meta.pending.length);
+  }
+} catch (error) { failure = error.message; }
+console.log(JSON.stringify({ parts, errors, totals, failure }));
+"""
+
+
+@pytest.fixture
+def run_stream(open_page, transactional_db, live_server, tmp_path):
+    """What the client of the page on streams does in Node.js, with a URL of its server."""
+    node = shutil.which("node")
+    if node is None:
+        assert not os.environ.get("CI"), "node is not on the path"
+        pytest.skip("node is not on the path")
+    page = open_page(DOCS / "streaming.md")
+    page.run(["python"])
+    [block] = [block for block in page.blocks if block.language == "js"]
+    (tmp_path / "client.mjs").write_text(block.source, encoding="utf-8")
+    (tmp_path / "driver.mjs").write_text(STREAM_DRIVER, encoding="utf-8")
+
+    def run_stream(path="/api/board/"):
+        done = subprocess.run(
+            [node, tmp_path / "driver.mjs", f"{live_server.url}{path}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return page, run_stream
+
+
+BOARD = {
+    "shop": {"name": "Cairn"},
+    "orders": [120, 80],
+    "totals": {"revenue": 200},
+    "forecast": {"orders": 17},
+}
+
+
+def test_javascript_stream__has_every_part_once(run_stream):
+    told = run_stream[1]()
+    assert dict(told["parts"]) == BOARD
+    assert len(told["parts"]) == len(BOARD)
+    assert (told["errors"], told["totals"], told["failure"]) == ([], [3], None)
+
+
+def test_javascript_stream__goes_on_after_a_stream_that_ended_early(
+    run_stream, settings, monkeypatch
+):
+    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1, "STREAM_HEARTBEAT": 0.1}
+    page, run = run_stream
+    view, resumed, runs = page.names["BoardView"], Event(), []
+
+    class Noting(BaseThrottle):
+        """Notes that the stream is resumed."""
+
+        def allow_request(self, request, view):
+            if "cursor" in request.query_params:
+                resumed.set()
+            return True
+
+    def get_forecast(self, request):
+        runs.append(request)
+        resumed.wait()
+        return {"orders": 17}
+
+    monkeypatch.setattr(view, "throttle_classes", [Noting])
+    monkeypatch.setattr(view, "get_forecast", get_forecast)
+    told = run()
+    assert dict(told["parts"]) == BOARD
+    assert len(told["parts"]) == len(BOARD)
+    assert len(told["totals"]) >= 2
+    assert told["failure"] is None
+    assert len(runs) == 1
+
+
+def test_javascript_stream__waits_when_it_is_asked_to(run_stream, monkeypatch):
+    page, run = run_stream
+    monkeypatch.setattr(page.names["BoardView"], "throttle_classes", [Busy])
+    monkeypatch.setattr(Busy, "asked", 1)  # The next request is the second one.
+    assert dict(run()["parts"]) == BOARD
+    assert Busy.asked == 3
+
+
+def test_javascript_stream__says_why_it_was_refused(run_stream):
+    told = run_stream[1]("/api/board/?cursor=junk")
+    assert told["parts"] == []
+    assert told["failure"] == "This cursor is not valid here. Start again without a cursor."
 
 
 # The log of the security page, as a project has it

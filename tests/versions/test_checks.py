@@ -17,6 +17,7 @@ from rest_framework.permissions import (
     DjangoModelPermissionsOrAnonReadOnly,
     IsAdminUser,
 )
+from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
@@ -27,7 +28,8 @@ from partstream.backends.cursors.signed import SignedCursorCodec
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.checks import check_guard_for_production, check_settings
 from partstream.exceptions import Misuse
-from partstream.mixins import KeyAccessMixin
+from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin
+from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 from tests.example.models import Note
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
@@ -65,6 +67,11 @@ def load(request):
 
 def load_one(request, a):
     return a
+
+
+class WithoutStreams(CursorMixin, ChunkMixin, APIView):
+    def get(self, request):
+        return self.walk_response(request)
 
 
 class SelfCriticalCodec(SignedCursorCodec):
@@ -672,10 +679,94 @@ def test_e005__is_silent_where_the_parts_are_not_known(mount, shared_store):
 def test_w007__a_part_in_a_thread_beside_the_requests_transaction(mount, settings, monkeypatch):
     monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
     parts = [("here", lazy(load)), ("there", lazy(load, executor=THREADS))]
-    mount(path("view/", type("Mixed", (ProgressiveView,), {"parts": parts}).as_view()))
-    assert found()["partstream.W007"].msg.startswith("Mixed runs parts in threads")
+    mount(path("view/", type("Mixed", (WithoutStreams,), {"parts": parts}).as_view()))
+    assert found()["partstream.W007"].msg == (
+        "Mixed runs parts outside of the transaction that ATOMIC_REQUESTS opens for each request: "
+        "in threads, which cannot see it."
+    )
     attributes = {"executor": THREADS, "parts": [("here", lazy(load, executor=INLINE))]}
-    mount(path("view/", type("Inline", (ProgressiveView,), attributes).as_view()))
+    mount(path("view/", type("Inline", (WithoutStreams,), attributes).as_view()))
+    assert found() == {}
+
+
+STREAMS_AND_TRANSACTIONS = (
+    "Streamed runs parts outside of the transaction that ATOMIC_REQUESTS opens for each request: "
+    "in streams, which go on after it has ended."
+)
+
+
+def test_w007__streams_outside_of_the_requests_transaction(mount, settings, monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+    view = type("Streamed", (HybridProgressiveView,), {"parts": [("a", lazy(load))]})
+    mount(path("view/", include(view.urls())))
+    [message] = run_checks()
+    assert (message.id, message.msg) == ("partstream.W007", STREAMS_AND_TRANSACTIONS)
+    assert message.hint.endswith('name="dispatch"), or set MAX_STREAMS to 0.')
+    for delivery in ("parts", "manifest"):
+        mount(path(f"view/{delivery}/", view.as_view(delivery=delivery)))
+        assert found() == {}
+    mount(path("view/", transaction.non_atomic_requests(view.as_view())))
+    assert found() == {}
+    mount(path("view/", view.as_view(parts=[("a", 1)])))
+    assert found() == {}
+    mount(path("view/", view.as_view()))
+    settings.DJANGO_PARTSTREAM = {"MAX_STREAMS": 0}
+    assert found() == {}
+
+
+def test_w007__streams_of_a_viewset(mount, settings, monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
+
+    class Streamed(ProgressiveViewSetMixin, ViewSet):
+        @progressive_action(detail=False)
+        def board(self):
+            return [("a", lazy(load))]
+
+    router = SimpleRouter()
+    router.register("views", Streamed, basename="view")
+    mount(*router.urls)
+    assert found()["partstream.W007"].msg == STREAMS_AND_TRANSACTIONS
+
+
+def test_w023__streams_over_a_store_that_is_not_shared(mount, settings):
+    view = type("Streamed", (HybridProgressiveView,), {"parts": [("a", lazy(load))]})
+    mount(path("view/", include(view.urls())))
+    assert found() == {}
+    message = found_deployed()["partstream.W023"]
+    assert message.msg == (
+        "Streamed offers streams, but DjangoCacheStore is not shared: if a stream is cut and "
+        "another process resumes it, parts that were running run again."
+    )
+    assert "partstream.backends.caches.redis.RedisCacheStore" in message.hint
+    assert message.obj is view
+    for other in (
+        view.as_view(enable_caching=False),
+        view.as_view(parts=[("a", 1)]),
+        view.as_view(delivery="parts"),
+        WithoutStreams.as_view(parts=[("a", lazy(load))]),
+    ):
+        mount(path("view/", other))
+        assert "partstream.W023" not in found_deployed()
+    mount(path("view/", include(view.urls())))
+    settings.DJANGO_PARTSTREAM = {"MAX_STREAMS": 0}
+    assert "partstream.W023" not in found_deployed()
+
+
+def test_w023__streams_over_a_shared_store_are_sound(mount, shared_store):
+    view = type("Streamed", (ProgressiveView,), {"parts": [("a", lazy(load))]})
+    mount(path("view/", view.as_view()))
+    assert "partstream.W023" not in found_deployed()
+
+
+def test_w024__streams_without_a_heartbeat(settings):
+    settings.DJANGO_PARTSTREAM = {"STREAM_HEARTBEAT": 30.0, "STREAM_MAX_SECONDS": 30.0}
+    assert found()["partstream.W024"].msg == (
+        "STREAM_HEARTBEAT is 30 s, but a stream ends after 30 s (STREAM_MAX_SECONDS), so it has "
+        "no heartbeat."
+    )
+    settings.DJANGO_PARTSTREAM = {"STREAM_HEARTBEAT": 29.5, "STREAM_MAX_SECONDS": 30.0}
+    assert found() == {}
+    settings.DJANGO_PARTSTREAM = {"STREAM_HEARTBEAT": 30.0, "MAX_STREAMS": 0}
     assert found() == {}
 
 
@@ -695,7 +786,7 @@ def test_w006__a_budget_over_a_store_that_is_not_shared(mount):
 
 @pytest.mark.parametrize("where", ["view", "settings"])
 def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypatch, where):
-    view = type("Threaded", (ProgressiveView,), {"parts": [("a", 1)]})
+    view = type("Threaded", (ProgressiveView,), {"parts": [("a", lazy(load))]})
     if where == "view":
         view.executor = THREADS
     else:
@@ -705,14 +796,18 @@ def test_w007__threads_beside_the_requests_transaction(mount, settings, monkeypa
     monkeypatch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
     message = found()["partstream.W007"]
     assert message.msg == (
-        "Threaded runs parts in threads, which cannot see the request's transaction, but "
-        "ATOMIC_REQUESTS opens one for each request."
+        "Threaded runs parts outside of the transaction that ATOMIC_REQUESTS opens for each "
+        "request: in threads, which cannot see it, and in streams, which go on after it has ended."
     )
-    assert "non_atomic_requests" in message.hint
+    assert message.hint == (
+        "Decorate the view class with method_decorator(transaction.non_atomic_requests, "
+        'name="dispatch"), or use the InlineExecutor and set MAX_STREAMS to 0.'
+    )
     assert not message.is_serious()
     mount(path("view/", transaction.non_atomic_requests(view.as_view())))
     assert found() == {}
     view.executor = INLINE
+    monkeypatch.setattr(view, "parts", [("a", 1)])
     mount(path("view/", view.as_view()))
     assert found() == {}
 

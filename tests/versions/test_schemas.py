@@ -38,6 +38,8 @@ from partstream.exceptions import Misuse
 from partstream.mixins import ChunkMixin, CursorMixin
 from partstream.schemas import returns
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
+from partstream.wire.envelopes import envelope
+from partstream.wire.errors import STREAM_FAILED
 from tests.example.models import Note
 from tests.example.views import DashboardView, WalkView
 from tests.support.marks import with_suffixes
@@ -115,6 +117,15 @@ def hybrid(describe, **attributes):
 
 def body(operation, status="200"):
     return operation["responses"][status]["content"]["application/json"]["schema"]
+
+
+def by_name_of(operation):
+    """The parameters of an operation."""
+    return {each["name"]: each for each in operation.get("parameters", ())}
+
+
+#: Of a walk that offers streams, beside its cursor.
+OF_STREAMS = {"format", "Last-Event-ID"}
 
 
 def component(schema):
@@ -213,14 +224,14 @@ def test_envelope__has_what_an_answer_has(describe, client, serve):
 def test_parameters__of_the_walk(describe, settings):
     settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 999}
     walk, by_key, manifest, _ = hybrid(describe, cursor_query_param="after")
-    [after] = [each for each in walk["parameters"] if each["name"] != "format"]
+    after = by_name_of(walk)["after"]
     assert (after["name"], after["in"], "required" in after) == ("after", "query", False)
     assert after["schema"] == {
         "type": "string",
         "pattern": "^[A-Za-z0-9._~-]+$",
         "maxLength": 999,
     }
-    assert "after" not in {each["name"] for each in by_key["parameters"]}
+    assert set(by_name_of(by_key)) == {"keys"}
     assert "parameters" not in manifest
 
 
@@ -244,6 +255,82 @@ def test_parameters__by_key_where_the_parts_are_unknown(describe):
         "type": "string",
         "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$",
     }
+
+
+# Streams
+
+
+JSON, NDJSON, SSE = "application/json", "application/x-ndjson", "text/event-stream"
+
+
+def test_streams__are_described_on_the_walk_alone(describe):
+    walk, by_key, manifest, _ = hybrid(describe)
+    content = walk["responses"]["200"]["content"]
+    assert set(content) == {JSON, NDJSON, SSE}
+    assert component(content[JSON]["schema"]) == "BoardEnvelope"
+    assert component(content[NDJSON]["schema"]) == "BoardRecord"
+    assert content[SSE]["schema"] == {"type": "string"}
+    assert NDJSON in walk["responses"]["200"]["description"]
+    assert "content" not in walk["responses"]["204"]
+    for operation in (walk, by_key, manifest):
+        for status, response in operation["responses"].items():
+            if (operation, status) not in [(walk, "200"), (walk, "204")]:
+                assert set(response["content"]) == {JSON}, status
+    assert "`capacity`" in walk["responses"]["503"]["description"]
+
+
+def test_streams__have_a_record_like_an_envelope(describe):
+    *_, components = hybrid(describe)
+    record, envelope = components["BoardRecord"], components["BoardEnvelope"]
+    error = record["properties"].pop("stream_error")
+    assert component(error) == "PartstreamStreamError"
+    assert record["properties"] == envelope["properties"]
+    assert record["required"] == envelope["required"]
+    *_, components = hybrid(describe, get_parts=lambda self: self.kwargs["pk"])
+    assert "stream_error" in components["PartstreamRecord"]["properties"]
+
+
+def test_streams__have_what_a_record_has(describe, client, serve):
+    *_, components = hybrid(describe)
+    parts = [("one", 1), ("two", lazy(lambda request: 2))]
+    url = serve(HybridProgressiveView, parts=parts)
+    stream = client.get(url, HTTP_ACCEPT=NDJSON)
+    records = [json.loads(line) for line in stream.getvalue().splitlines() if line.strip()]
+    assert len(records) == 2
+    found = envelope((), total=1, current=0, cursor="token", stream_error=STREAM_FAILED)
+    failure = json.loads(b"".join(found))
+    for data, name in (
+        *((record, "BoardRecord") for record in (*records, failure)),
+        *((record["meta"], "PartstreamMeta") for record in records),
+        (failure["stream_error"], "PartstreamStreamError"),
+    ):
+        described = components[name]
+        assert set(described["required"]) <= data.keys() <= described["properties"].keys(), name
+
+
+def test_streams__are_asked_for_by_format_and_resumed_by_header(describe, settings):
+    settings.DJANGO_PARTSTREAM = {"MAX_CURSOR_SIZE": 999}
+    walk, by_key, _, _ = hybrid(describe)
+    parameters = by_name_of(walk)
+    assert parameters["format"]["schema"]["enum"] == ["json", "ndjson", "sse"]
+    last = parameters["Last-Event-ID"]
+    assert last["in"] == "header"
+    assert last["schema"] == parameters["cursor"]["schema"]
+    assert OF_STREAMS.isdisjoint(by_name_of(by_key))
+
+
+@pytest.mark.parametrize("reason", ["setting", "view"])
+def test_streams__that_are_not_offered_are_not_described(describe, settings, unlimited, reason):
+    attributes = {}
+    if reason == "setting":
+        settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False, "MAX_STREAMS": 0}
+    else:
+        attributes["offers_streams"] = classmethod(lambda cls, initkwargs: False)
+    walk, *_, components = hybrid(describe, **attributes)
+    assert set(by_name_of(walk)) == {"cursor"}
+    assert set(walk["responses"]) == {"200", "400", "409", "410"}
+    assert set(walk["responses"]["200"]["content"]) == {JSON}
+    assert "BoardRecord" not in components
 
 
 # Descriptions
@@ -302,7 +389,8 @@ def statuses(*operations):
 
 def test_refusals__are_described(describe, settings, unlimited):
     *operations, _ = hybrid(describe)
-    assert statuses(*operations) == [{"200", "400", "409", "410"}, {"200", "400"}, {"200", "400"}]
+    of_walk = {"200", "204", "400", "409", "410", "503"}
+    assert statuses(*operations) == [of_walk, {"200", "400"}, {"200", "400"}]
     assert component(body(operations[0], "400")) == "PartstreamRequestError"
     assert "keys_invalid" in operations[1]["responses"]["400"]["description"]
     settings.DJANGO_PARTSTREAM = {
@@ -311,6 +399,10 @@ def test_refusals__are_described(describe, settings, unlimited):
     }
     *operations, _ = hybrid(describe)
     assert all({"429", "503"} <= found for found in statuses(*operations))
+    of_walk, by_key = (each["responses"]["503"]["description"] for each in operations[:2])
+    assert "`capacity`" in of_walk
+    assert "`store_unavailable`" in of_walk
+    assert "`capacity`" not in by_key
 
 
 def test_refusals__by_a_throttle_of_the_project(describe, unlimited):
@@ -324,7 +416,7 @@ def test_refusals__in_the_form_of_a_projects_handler_are_not(describe, settings)
         "EXCEPTION_HANDLER": f"{__name__}.get_stock",
     }
     *operations, _ = hybrid(describe)
-    assert statuses(*operations) == [{"200"}] * 3
+    assert statuses(*operations) == [{"200", "204"}, {"200"}, {"200"}]
 
 
 # Parts
@@ -519,7 +611,7 @@ def test_project__describes_more_with_extend_schema(describe):
     schema = describe(path("board/", include(Extended.urls())))
     walk = schema["paths"]["/board/"]["get"]
     assert (walk["summary"], walk["tags"], walk["security"]) == ("In short", ["own"], [{"key": []}])
-    assert {each["name"] for each in walk["parameters"]} == {"year"}
+    assert set(by_name_of(walk)) == {"year", *OF_STREAMS}
     assert walk["description"] == Described.__doc__.replace("\n    ", "\n").strip()
     assert component(body(walk)) == "ExtendedEnvelope"
 
@@ -595,7 +687,7 @@ def test_generic_view__keeps_its_serializer_filters_and_paginator(describe, clie
     assert seen == {"class": NoteSerializer}
     walk = describe(path("generic/", Generic.as_view()))["paths"]["/generic/"]["get"]
     assert component(body(walk)) == "GenericEnvelope"
-    assert [each["name"] for each in walk["parameters"]] == ["cursor"]
+    assert set(by_name_of(walk)) == {"cursor", *OF_STREAMS}
 
 
 # Viewsets
@@ -641,13 +733,15 @@ def test_viewset__each_route_is_described(viewset):
     paths, components = viewset["paths"], viewset["components"]["schemas"]
     walk = paths["/api/notes/at_a_glance/"]["get"]
     assert walk["description"] == "All notes at a glance."
-    assert [each["name"] for each in walk["parameters"]] == ["after"]
+    assert set(by_name_of(walk)) == {"after", *OF_STREAMS}
+    assert set(walk["responses"]["200"]["content"]) == {JSON, NDJSON, SSE}
     assert component(body(walk)) == "NoteViewSetAtAGlanceEnvelope"
     assert results(components, "NoteViewSetAtAGlanceResult") == {
         "stock": expected(("Stock", True)),
         "notes": expected(("Note", True)),
     }
     by_key = paths["/api/notes/at_a_glance/parts/"]["get"]
+    assert set(by_key["responses"]["200"]["content"]) == {JSON}
     assert [each["name"] for each in by_key["parameters"]] == ["keys"]
     assert component(body(by_key)) == "NoteViewSetAtAGlanceEnvelope"
     manifest = paths["/api/notes/at_a_glance/manifest/"]["get"]
@@ -893,7 +987,7 @@ def test_endpoints__of_the_actions_own_viewset(describe, settings):
     schema = describe(*router.urls)
     found = results(schema["components"]["schemas"], "OwnBoardOverviewResult")
     assert found["notes"] == body(schema["paths"]["/own/"]["get"])
-    assert schema["paths"]["/own/overview/"]["get"]["parameters"][0]["name"] == "cursor"
+    assert "cursor" in by_name_of(schema["paths"]["/own/overview/"]["get"])
 
 
 class WithoutSerializer(APIView):

@@ -4,6 +4,7 @@ import type { components, operations, paths } from "./shop";
 type Dashboard = paths["/api/dashboard/"]["get"];
 type Envelope = Dashboard["responses"][200]["content"]["application/json"];
 type Refusal = Dashboard["responses"][400]["content"]["application/json"];
+type Record = Dashboard["responses"][200]["content"]["application/x-ndjson"];
 type Result = components["schemas"]["DashboardViewResult"];
 type Parts = components["schemas"]["DashboardViewParts"];
 type PartError = components["schemas"]["PartstreamPartError"];
@@ -47,6 +48,27 @@ export async function walk(): Promise<number> {
     cursor = envelope.cursor;
   } while (cursor !== null);
   return longest;
+}
+
+export async function stream(lines: AsyncIterable<string>): Promise<string | null> {
+  let cursor: string | null = null;
+  for await (const line of lines) {
+    if (line.trim() === "") continue;
+    const record = JSON.parse(line) as Record;
+    record.results.forEach(show);
+    shown.push(...(record.meta.pending ?? []));
+    if (record.stream_error !== undefined) shown.push(record.stream_error.code);
+    cursor = record.cursor;
+  }
+  return cursor;
+}
+
+export async function resume(token: string): Promise<Response> {
+  const headers: NonNullable<Dashboard["parameters"]["header"]> = { "Last-Event-ID": token };
+  const query: NonNullable<Dashboard["parameters"]["query"]> = { format: "sse" };
+  // @ts-expect-error: no part by key is streamed
+  const _: NonNullable<operations["dashboard_parts_retrieve"]["parameters"]["query"]> = { keys: [], format: "sse" };
+  return fetch(`/api/dashboard/?${new URLSearchParams({ ...query })}`, { headers: { ...headers } });
 }
 
 export async function fetchPart<Name extends keyof Parts>(name: Name): Promise<Parts[Name] | undefined> {

@@ -10,11 +10,14 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import Error, run_checks
 from django.urls import path
+from rest_framework.views import APIView
 
 from partstream import ProgressiveView, lazy, safe_call, with_timeout
 from partstream.backends.executors.daemon_threads import patched_by
+from partstream.backends.executors.inline import InlineExecutor
 from partstream.backends.executors.threads import ThreadExecutor
 from partstream.exceptions import Misuse
+from partstream.mixins import ChunkMixin, CursorMixin
 from tests.support.walk_client import get_json
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
@@ -36,12 +39,17 @@ async def load_async(request):
     return 1
 
 
+class WithoutStreams(CursorMixin, ChunkMixin, APIView):
+    def get(self, request):
+        return self.walk_response(request)
+
+
 @pytest.fixture
 def found(mount):
     """What the checks say of a view with these attributes, by id."""
 
-    def found(**attributes):
-        view = type("Dashboard", (ProgressiveView,), {"__module__": __name__, **attributes})
+    def found(base=ProgressiveView, **attributes):
+        view = type("Dashboard", (base,), {"__module__": __name__, **attributes})
         mount(path("dashboard/", view.as_view()))
         return {
             message.id: message
@@ -109,24 +117,54 @@ def test_tenants__without_hooks_are_an_error_under_a_timeout_for_all(found, tena
 @pytest.mark.parametrize(
     "attributes",
     [
-        {"parts": [("one", lazy(load)), ("two", 2), ("three", lazy("plain"))], "plain": Own.plain},
-        {"parts": [("one", lazy(load_async))]},
+        {"parts": [("one", 1)]},
         {"executor": {"BACKEND": THREADS, "OPTIONS": HOOKS}, "parts": [("one", lazy(load))]},
         {
             "executor": {"BACKEND": INLINE, "OPTIONS": HOOKS},
             "parts": [("one", lazy(load, timeout=2))],
         },
-        {"executor": THREADS, "parts": [("one", lazy(load, executor=INLINE))]},
-        {
-            "parts": [
-                ("one", lazy(load)),
-                ("two", lazy(load, executor={"BACKEND": THREADS, "OPTIONS": HOOKS})),
-            ]
-        },
     ],
 )
-def test_tenants__with_hooks_or_in_the_requests_thread_are_none(found, tenants, attributes):
+def test_tenants__with_hooks_or_without_loaders_are_none(found, tenants, attributes):
     assert found(**attributes) == {}
+
+
+#: Parts that run in the request's thread, but not when they are streamed.
+INLINE_PARTS = [
+    {"parts": [("one", lazy(load)), ("two", 2), ("three", lazy("plain"))], "plain": Own.plain},
+    {"parts": [("one", lazy(load_async))]},
+    {"executor": THREADS, "parts": [("one", lazy(load, executor=INLINE))]},
+    {
+        "parts": [
+            ("one", lazy(load)),
+            ("two", lazy(load, executor={"BACKEND": THREADS, "OPTIONS": HOOKS})),
+        ]
+    },
+]
+
+
+@pytest.mark.parametrize("attributes", INLINE_PARTS)
+def test_tenants__without_hooks_are_an_error_where_parts_are_streamed(found, tenants, attributes):
+    error = found(**attributes)["partstream.E009"]
+    assert "parts of Dashboard run in other threads when they are streamed" in error.msg
+    assert error.hint.endswith(", or set MAX_STREAMS to 0.")
+
+
+@pytest.mark.parametrize("attributes", INLINE_PARTS)
+def test_tenants__without_hooks_are_none_where_nothing_is_streamed(
+    found, tenants, settings, attributes
+):
+    assert found(WithoutStreams, **attributes) == {}
+    settings.DJANGO_PARTSTREAM = {"MAX_STREAMS": 0}
+    assert found(**attributes) == {}
+
+
+class InRequestsThread(InlineExecutor):
+    watches_time = False
+
+
+def test_tenants__without_hooks_are_none_where_streams_keep_the_requests_thread(found, tenants):
+    assert found(executor=InRequestsThread(), parts=[("one", lazy(load, timeout=2))]) == {}
 
 
 def test_tenants__that_are_not_there_need_no_hooks(found):

@@ -22,13 +22,27 @@ def ids(messages):
     return {message.id for message in messages if not message.is_silenced()}
 
 
-def test_check__finds_nothing(db):
+def messages_of(view):
+    """What the checks say of a view."""
+    return [message for message in run_checks() if message.obj is view]
+
+
+def test_check__finds_streams_outside_of_the_transaction(db):
+    said = run_checks(databases=["default"])
+    assert ids(said) == {"partstream.W007"}
+    views = {message.obj for message in said}
+    assert dashboards.Desk in views
+    assert dashboards.BusyDesk not in views
+
+
+def test_check__without_streams_finds_nothing(db, settings):
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "MAX_STREAMS": 0}
     assert run_checks(databases=["default"]) == []
 
 
 def test_check__of_a_deployment_finds_the_cache_of_one_process(db):
-    said = ids(run_checks(include_deployment_checks=True))
-    assert said == {"partstream.W009", "partstream.W019"}
+    said = ids(run_checks(include_deployment_checks=True)) - {"partstream.W007"}
+    assert said == {"partstream.W009", "partstream.W019", "partstream.W023"}
 
 
 def test_migrations__are_those_of_the_models(db):
@@ -90,14 +104,14 @@ class URLconf:
 @pytest.mark.parametrize("desk", [AtomicThreads, OnePartInThreads])
 def test_check__names_threads_inside_the_transaction(settings, desk):
     settings.ROOT_URLCONF = URLconf(path("x/", include(desk.urls())))
-    [message] = run_checks()
+    [message] = messages_of(desk)
     assert message.id == "partstream.W007"
     assert desk.__name__ in message.msg
 
 
 def test_async_endpoint__is_refused_by_check_and_at_its_first_use(settings, db, caplog):
     settings.ROOT_URLCONF = URLconf(path("x/", include(AsyncDesk.urls(name="x"))))
-    [message] = run_checks()
+    [message] = messages_of(AsyncDesk)
     text = f"NewsView {ASYNC}"
     assert message.id == "partstream.E004"
     assert text in message.msg
@@ -130,7 +144,7 @@ def test_async_endpoint__of_any_kind_is_named_by_check(settings, view, message):
     settings.ROOT_URLCONF = URLconf(
         path("names/", view, name="names"), path("x/", include(Names.urls()))
     )
-    [found] = run_checks()
+    [found] = messages_of(Names)
     assert found.id == "partstream.E004"
     assert message in found.msg
 
