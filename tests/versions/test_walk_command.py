@@ -455,7 +455,7 @@ def test_stream__says_what_is_wrong(mount, pieces, text):
     ],
 )
 def test_stream__of_a_view_that_has_none(monkeypatch, url, text):
-    monkeypatch.setattr(Board, "offers_streams", lambda self: False)
+    monkeypatch.setattr(Board, "offers_streams", classmethod(lambda cls, initkwargs: False))
     with pytest.raises(CommandError, match=text):
         run(url, "--stream")
 
