@@ -36,6 +36,13 @@ def is_stream(request: Request) -> bool:
     return isinstance(getattr(request, "accepted_renderer", None), StreamRenderer)
 
 
+def _no_content() -> HttpResponse:
+    """What stops a browser from reconnecting."""
+    response = HttpResponse(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
 class StreamMixin(PartsMixin):
     """Delivers all parts that remain in one response, each when it is ready.
 
@@ -95,7 +102,7 @@ class StreamMixin(PartsMixin):
             settings.MAX_STREAMS == 0
             or (self._get_query(request).resumes and cursor is not None and not cursor.indices())
         ):
-            return HttpResponse(status=204)  # The browser stops reconnecting.
+            return _no_content()
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         visible = resolver.parts.visible if layout.guarded else None

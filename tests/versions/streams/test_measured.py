@@ -298,7 +298,9 @@ def test_monitor__a_stream_that_is_open_for_too_long(measured, serve, client, he
 
 def test_monitor__a_stream_that_crashes(measured, serve, client, monkeypatch):
     url = serve(parts=[("now", 0), ("p0", lazy(one))])
-    monkeypatch.setattr(records_of_streams, "envelope", crash_at_second(records_of_streams.envelope))
+    monkeypatch.setattr(
+        records_of_streams, "envelope", crash_at_second(records_of_streams.envelope)
+    )
     assert "stream_error" in stream(client, url)[-1]
     assert measured.get_stream_outcomes() == {"failed": 1}
     assert measured.get_error_rate() == 1
