@@ -26,8 +26,8 @@ class Entry:
         steps: The steps of single flight after that; None: the part runs for this request.
         of_walk: Whether the flight's key belongs to this walk, and not to a cached part.
         claims: Whether the thread that runs the part takes the flight's lock first.
-        slower_than: Seconds: a part that took longer is stored. None: every part, if the flight
-            has a ``ttl``.
+        slower_than: Seconds: a part that took longer is stored, and one whose client has left.
+            None: every part, if the flight has a ``ttl``.
         deadline: When to stop waiting, on the monotonic clock.
     """
 
@@ -63,8 +63,9 @@ class Entry:
         else:
             value = worth_keeping(made)
             has_failed = value is None
-            if self.slower_than is not None and made.duration <= self.slower_than:
-                value = None
+            is_quick = self.slower_than is not None and made.duration <= self.slower_than
+            if is_quick and not flight.left:
+                value = None  # It is with its client, or soon made again.
             flight.finish(made, value=value, failed=has_failed)
 
     def end_with_call(self, call: Call) -> None:

@@ -80,6 +80,21 @@ def test_join__what_another_process_has_left(serve, client, held, executor):
     assert slow.runs == 1
 
 
+def test_join__what_another_process_has_left_is_kept_however_quick(serve, client, held, settings):
+    settings.DJANGO_PARTSTREAM = {**settings.DJANGO_PARTSTREAM, "CACHE_MIN_DURATION": 3600.0}
+    slow = held("slow")
+    url = serve(parts=parts(slow), executor=THREADS)
+    with opened(client, url) as found:
+        token = next(found)["cursor"]
+        found.go_on()
+        slow.wait_until_begun()
+    slow.release()
+    wait_until(lambda: not get_single_flight()._flights)
+    with AnotherProcess():
+        assert merged(stream(client, at(url, token))) == {"p0": "slow"}
+    assert slow.runs == 1
+
+
 def test_join__where_the_other_process_fails_it_runs_here(serve, client, held):
     slow = held("slow", error=ValueError("no"))
     url = serve(parts=parts(slow), executor=THREADS)
