@@ -210,10 +210,10 @@ class PerformanceMiddleware(_Middleware):
     """Measures the responses of partstream's views, for ``PerformanceMonitor``.
 
     It measures how long a response takes, with everything that middleware and authentication do
-    around the view, and how each part fared. Under ``TRACK_PERFORMANCE`` it also counts database
-    queries, in all threads and without ``DEBUG``, and measures memory. Once a second at most, and
-    after a response has been sent, the process publishes its figures in the cache store.
-    ``ENABLE_MONITORING`` switches it off.
+    around the view, and how each part fared. A stream is measured until it ends. Under
+    ``TRACK_PERFORMANCE`` it also counts database queries, in all threads and without ``DEBUG``, and
+    measures memory. Once a second at most, and after a response has been sent, the process
+    publishes its figures in the cache store. ``ENABLE_MONITORING`` switches it off.
 
     Put it first in ``MIDDLEWARE``: it does not see what happens before it.
     """
@@ -231,7 +231,7 @@ class PerformanceMiddleware(_Middleware):
             return self._answer_async(request, measurement)
         try:
             response = self.get_response(request)
-            _end(measurement, request, response.status_code)
+            _end(measurement, request, response)
         finally:
             measurement.close(request)
         return response
@@ -239,19 +239,24 @@ class PerformanceMiddleware(_Middleware):
     async def _answer_async(self, request: HttpRequest, measurement: Measurement) -> Any:
         try:
             response = await self.get_response(request)
-            _end(measurement, request, response.status_code)
+            _end(measurement, request, response)
         except CancelledError:
-            _end(measurement, request, 0)
+            _end(measurement, request, None)
             raise
         finally:
             measurement.close(request)
         return response
 
 
-def _end(measurement: Measurement, request: HttpRequest, status: int) -> None:
+def _end(measurement: Measurement, request: HttpRequest, response: HttpResponseBase | None) -> None:
     match = request.resolver_match
     if match is not None and _is_ours(match.func):
-        measurement.end(match.route, status)
+        status = 0 if response is None else response.status_code
+        if measurement.has_stream:
+            is_sent: bool = getattr(response, "streaming", False)
+            measurement.end_with_stream(match.route, status, is_sent=is_sent)
+        else:
+            measurement.end(match.route, status)
 
 
 def _publish(**_: Any) -> None:

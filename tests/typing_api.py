@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.http.response import HttpResponseBase
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import include, path
 from rest_framework import serializers
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
@@ -30,7 +31,7 @@ from partstream.exceptions import ProbeFailed
 from partstream.health import HealthCheckView, ProbeResult, run_probes
 from partstream.mixins import ChunkMixin, CursorMixin, KeyAccessMixin, ManifestMixin
 from partstream.schemas import returns
-from partstream.testing import collect, inline
+from partstream.testing import aread_records, collect, inline, read_records
 from partstream.viewsets import ProgressiveViewSetMixin, progressive_action
 
 
@@ -174,4 +175,14 @@ def failures() -> list[str]:
 def use_in_a_test(client: Client) -> tuple[Any, list[str], int]:
     with inline():
         parts = collect(client, "/dashboard/", mode="keys", allow_errors=True)
+        collect(client, "/dashboard/", mode="sse")
     return parts["users"], list(parts.errors), parts.requests
+
+
+def read_a_stream(client: Client) -> Iterator[dict[str, Any]]:
+    return read_records(client.get("/dashboard/?format=ndjson"))
+
+
+async def read_a_stream_later(client: AsyncClient) -> list[dict[str, Any]]:
+    response = await client.get("/dashboard/?format=sse")
+    return [record async for record in aread_records(response)]

@@ -24,7 +24,17 @@ from prometheus_client.registry import Collector
 from partstream.performance.entries import SLICE_SECONDS
 from partstream.performance.histograms import count_up_to
 from partstream.performance.publication import publisher
-from partstream.performance.samples import OUTAGE, PART, RESPONSE, Samples, Table
+from partstream.performance.samples import (
+    FIRST_PART,
+    FIRST_RECORD,
+    OUTAGE,
+    PART,
+    RESPONSE,
+    RESUME,
+    STREAM,
+    Samples,
+    Table,
+)
 
 #: Bounds of the buckets: from 2 ** -8 s, which is 4 ms, to 2 ** 6 s.
 _EXPONENTS: Final = range(-8, 7)
@@ -33,20 +43,29 @@ _EXPONENTS: Final = range(-8, 7)
 class PartstreamCollector(Collector):
     """Collects the metrics of all workers.
 
-    =====================================  ======================================================
-    ``partstream_response_seconds``        Histogram by ``view`` and ``outcome``.
-    ``partstream_response_queries_total``  Database queries, by ``view``.
-    ``partstream_part_seconds``            Histogram by ``view``, ``part`` and ``outcome``.
-    ``partstream_part_queries_total``      Database queries, by ``view`` and ``part``.
-    ``partstream_part_bytes_total``        JSON, by ``view`` and ``part``.
-    ``partstream_cache_lookups_total``     Look-ups of parts in a cache, by ``view`` and ``part``.
-    ``partstream_store_outages_total``     Outages of a store, by ``store``.
-    ``partstream_workers``                 Workers that have published lately.
-    ``partstream_worker_memory_bytes``     Resident memory of the largest worker.
-    ``partstream_calls``                   Calls in executors, by ``state``.
-    =====================================  ======================================================
+    ==========================================  ================================================
+    ``partstream_response_seconds``             Histogram by ``view`` and ``outcome``, without
+                                                streams.
+    ``partstream_response_queries_total``       Database queries, by ``view``, without streams.
+    ``partstream_stream_seconds``               Histogram by ``view`` and ``outcome``, of streams.
+    ``partstream_stream_first_record_seconds``  Histogram by ``view``.
+    ``partstream_stream_first_part_seconds``    Histogram by ``view``.
+    ``partstream_stream_resumes_total``         Streams that began with a cursor, by ``view``.
+    ``partstream_stream_queries_total``         Database queries of streams, by ``view``.
+    ``partstream_open_streams``                 Streams that have not ended.
+    ``partstream_part_seconds``                 Histogram by ``view``, ``part`` and ``outcome``.
+    ``partstream_part_queries_total``           Database queries, by ``view`` and ``part``.
+    ``partstream_part_bytes_total``             JSON, by ``view`` and ``part``.
+    ``partstream_cache_lookups_total``          Look-ups of parts in a cache, by ``view`` and
+                                                ``part``.
+    ``partstream_store_outages_total``          Outages of a store, by ``store``.
+    ``partstream_workers``                      Workers that have published lately.
+    ``partstream_worker_memory_bytes``          Resident memory of the largest worker.
+    ``partstream_calls``                        Calls in executors, by ``state``.
+    ==========================================  ================================================
 
-    ``view`` is the route; the outcomes are those of `PerformanceMonitor.get_outcomes`.
+    ``view`` is the route; the outcomes are those of `PerformanceMonitor.get_outcomes` and
+    `PerformanceMonitor.get_stream_outcomes`.
 
     Example::
 
@@ -59,12 +78,26 @@ class PartstreamCollector(Collector):
         """The metrics. It reads what the workers have published."""
         published = publisher.read(SLICE_SECONDS)
         totals = published.totals
-        yield _histogram(
-            "partstream_response_seconds",
-            "Seconds from the first middleware to the finished response.",
-            ("view", "outcome"),
-            (((view, outcome), found) for view, _, outcome, found in _of(totals, RESPONSE)),
-        )
+        for name, text, measure in (
+            ("response_seconds", "the finished response.", RESPONSE),
+            ("stream_seconds", "the end of a stream.", STREAM),
+        ):
+            yield _histogram(
+                f"partstream_{name}",
+                f"Seconds from the first middleware to {text}",
+                ("view", "outcome"),
+                (((view, outcome), found) for view, _, outcome, found in _of(totals, measure)),
+            )
+        for name, text, measure in (
+            ("first_record_seconds", "the opening record of a stream.", FIRST_RECORD),
+            ("first_part_seconds", "the first record of a stream that has a part.", FIRST_PART),
+        ):
+            yield _histogram(
+                f"partstream_stream_{name}",
+                f"Seconds from the first middleware to {text}",
+                ("view",),
+                (((view,), found) for view, _, _, found in _of(totals, measure)),
+            )
         yield _histogram(
             "partstream_part_seconds",
             "Seconds that a part took.",
@@ -73,6 +106,8 @@ class PartstreamCollector(Collector):
         )
         for name, text, measure, attribute in (
             ("response_queries", "Database queries of responses.", RESPONSE, "queries"),
+            ("stream_queries", "Database queries of streams.", STREAM, "queries"),
+            ("stream_resumes", "Streams that began with a cursor.", RESUME, "count"),
             ("part_queries", "Database queries of parts.", PART, "queries"),
             ("part_bytes", "Bytes of the JSON of parts.", PART, "size"),
             ("cache_lookups", "Look-ups of parts in a cache.", PART, "lookups"),
@@ -96,6 +131,11 @@ class PartstreamCollector(Collector):
             state = gauge.partition("_")[0]
             calls.add_metric((state,), sum(published.gauges.get(gauge, ())))
         yield calls
+        yield GaugeMetricFamily(
+            "partstream_open_streams",
+            "Streams that have not ended.",
+            sum(published.gauges.get("open_streams", ())),
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry that knows no names ahead need not collect to register."""
@@ -124,7 +164,7 @@ def _histogram(
 
 
 def _counter(name: str, text: str, totals: Table, measure: str, attribute: str) -> Metric:
-    labels = ("view",) if measure == RESPONSE else ("view", "part")
+    labels = ("view", "part") if measure == PART else ("view",)
     sums: dict[tuple[str, ...], float] = {}
     for view, part, _, samples in _of(totals, measure):
         values = (view, part)[: len(labels)]

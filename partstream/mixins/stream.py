@@ -13,7 +13,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from partstream.conf import get_settings
-from partstream.exceptions import Misuse
+from partstream.exceptions import Misuse, StreamsFull
 from partstream.parts.outcome import Outcome
 from partstream.renderers import STREAM_RENDERERS, StreamRenderer
 from partstream.resolution.observation import Observation
@@ -34,6 +34,13 @@ _UNBUFFERED = {"X-Accel-Buffering": "no", "Content-Encoding": "identity"}
 def is_stream(request: Request) -> bool:
     """Whether a client has asked for a stream."""
     return isinstance(getattr(request, "accepted_renderer", None), StreamRenderer)
+
+
+def _no_content() -> HttpResponse:
+    """What stops a browser from reconnecting."""
+    response = HttpResponse(status=204)
+    del response.headers["Content-Type"]
+    return response
 
 
 class StreamMixin(PartsMixin):
@@ -95,7 +102,7 @@ class StreamMixin(PartsMixin):
             settings.MAX_STREAMS == 0
             or (self._get_query(request).resumes and cursor is not None and not cursor.indices())
         ):
-            return HttpResponse(status=204)  # The browser stops reconnecting.
+            return _no_content()
         resolver = self.get_resolver(request)
         layout = resolver.parts.layout
         visible = resolver.parts.visible if layout.guarded else None
@@ -118,11 +125,17 @@ class StreamMixin(PartsMixin):
             debug=self._debug_of(request, resolver.observation),
             seconds=settings.STREAM_MAX_SECONDS,
             slower_than=settings.CACHE_MIN_DURATION,
+            resumes=cursor is not None,
         )
         stream = Stream(
             records.ends, renderer.heartbeat, settings.STREAM_HEARTBEAT, resolver.renewal()
         )
-        registry.add(stream, settings.MAX_STREAMS)
+        try:
+            registry.add(stream, settings.MAX_STREAMS)
+        except StreamsFull:
+            if resolver.observation is not None:
+                resolver.observation.refuse_stream()
+            raise
         stream.begin(records.steps())
         self._state_of(request).leaves_work = True
         body = AsyncBody(stream) if isinstance(http, ASGIRequest) else SyncBody(stream)

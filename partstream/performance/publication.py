@@ -11,7 +11,7 @@ its claim for a shorter time: workers that end after a few requests must not tak
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 from time import monotonic, time
@@ -264,10 +264,24 @@ class Publisher:
                 store.touch(totals_key(slot), TOTALS_SECONDS)
 
 
+_counts: dict[str, Callable[[], int]] = {}
+
+
+def add_gauge(name: str, count: Callable[[], int]) -> None:
+    """Publish a number with the state of this process, for what imports this module.
+
+    Args:
+        name: The name of the gauge.
+        count: Returns its current value.
+    """
+    _counts[name] = count
+
+
 def _gauges() -> dict[str, int]:
     """The current state of this process."""
     calls = count_calls()
     return {
+        **{name: count() for name, count in _counts.items()},
         "memory": resident_memory(),
         "queued_calls": calls.queued,
         "running_calls": calls.running,

@@ -10,21 +10,43 @@ from partstream.per_process import reset_after_fork
 
 from .samples import (
     CACHE,
+    COMPLETE,
     DEPARTED,
     FAILED,
+    FIRST_PART,
+    FIRST_RECORD,
     OK,
     PART,
     PART_ERRORS,
     PENDING,
     REFUSED,
     RESPONSE,
+    RESUME,
+    STREAM,
     THROTTLED,
     WITHOUT_ERROR,
+    Samples,
     Table,
 )
 
 #: After so many responses they are added up, whether or not something asks for them.
 _MOST_RESPONSES: Final = 1000
+
+
+class StreamFigures(NamedTuple):
+    """What is measured of a stream only.
+
+    Attributes:
+        end: How it ended; see `samples.COMPLETE`.
+        resumes: Whether it began with a cursor.
+        first_record: Seconds until its opening record was ready; None: there was none.
+        first_part: Seconds until the first record with a part was ready; None: there was none.
+    """
+
+    end: str
+    resumes: bool = False
+    first_record: float | None = None
+    first_part: float | None = None
 
 
 class Response(NamedTuple):
@@ -41,6 +63,7 @@ class Response(NamedTuple):
             measured.
         part_queries: Part -> seconds of each of its queries.
         growth: By how many bytes it raised the peak of the process's memory.
+        stream: What is measured of a stream only; None: it is none.
     """
 
     view: str
@@ -52,6 +75,7 @@ class Response(NamedTuple):
     queries: Collection[float] | None
     part_queries: Mapping[str, Collection[float]]
     growth: int
+    stream: StreamFigures | None = None
 
 
 class Recorder:
@@ -73,9 +97,13 @@ class Recorder:
     def record(self, response: Response) -> None:
         """Add a response and its parts."""
         self._responses.append(response)
-        if len(self._responses) >= _MOST_RESPONSES:
-            with self._lock:
+        # A stream may end where the garbage collector runs, in the midst of anything: it must not
+        # wait for the lock. Who has it adds up already.
+        if len(self._responses) >= _MOST_RESPONSES and self._lock.acquire(blocking=False):
+            try:
                 self._add_up()
+            finally:
+                self._lock.release()
 
     @property
     def is_empty(self) -> bool:
@@ -102,7 +130,7 @@ class Recorder:
 
 
 def _add(table: Table, response: Response) -> None:
-    view, _, seconds, parts, pending, looked_up, queries, part_queries, growth = response
+    view, _, seconds, parts, pending, looked_up, queries, part_queries, growth, stream = response
     has_errors = False
     for name, kind, duration, size in parts:
         samples = table.of((PART, view, name, kind))
@@ -115,13 +143,30 @@ def _add(table: Table, response: Response) -> None:
         samples.add(seconds, 1 if name in looked_up else 0)
         if queries is not None:
             samples.track(part_queries.get(name, ()), 0)
-    samples = table.of((RESPONSE, view, "", _outcome(response.status, has_errors)))
+    if stream is None:
+        samples = table.of((RESPONSE, view, "", _outcome(response.status, has_errors)))
+    else:
+        samples = _of_stream(table, view, stream, has_errors)
     samples.add(seconds)
     if queries is not None:
         every = [
             seconds for durations in (queries, *part_queries.values()) for seconds in durations
         ]
         samples.track(every, growth)
+
+
+def _of_stream(table: Table, view: str, stream: StreamFigures, has_errors: bool) -> Samples:
+    """Add what is measured of a stream only; returns the samples of the stream as a whole."""
+    for measure, seconds in (
+        (FIRST_RECORD, stream.first_record),
+        (FIRST_PART, stream.first_part),
+    ):
+        if seconds is not None:
+            table.of((measure, view, "", "")).add(seconds)
+    if stream.resumes:
+        table.of((RESUME, view, "", "")).count += 1
+    outcome = PART_ERRORS if has_errors and stream.end == COMPLETE else stream.end
+    return table.of((STREAM, view, "", outcome))
 
 
 def _outcome(status: int, has_errors: bool) -> str:

@@ -10,8 +10,18 @@ from .histograms import bucket_of
 #: Measure, route of the view, part ("" for a whole response), outcome.
 Labels = tuple[str, str, str, str]
 
-#: The time from the first middleware to the finished response.
+#: The time from the first middleware to the finished response, of all responses but streams.
 RESPONSE: Final = "response"
+#: The time from the first middleware to the end of a stream: its last record, or the departure of
+#: its client.
+STREAM: Final = "stream"
+#: The time from the first middleware to the opening record of a stream.
+FIRST_RECORD: Final = "first_record"
+#: The time from the first middleware to the first record that has a part, failed or not. It is the
+#: opening record if there are immediate parts.
+FIRST_PART: Final = "first_part"
+#: The streams that began with a cursor; only their number counts.
+RESUME: Final = "resume"
 #: The time that a part took.
 PART: Final = "part"
 #: The outages of a store; its class name is the outcome.
@@ -23,8 +33,14 @@ PART_ERRORS: Final = "part_errors"
 THROTTLED: Final = "throttled"
 REFUSED: Final = "refused"
 FAILED: Final = "failed"
-#: There was no response: the client left before, under ASGI.
+#: There was no response: the client left before, under ASGI. Of a stream: it left before the end.
 DEPARTED: Final = "departed"
+
+#: Outcomes of a stream: those of `partstream.streams.records.End`, `PART_ERRORS` instead of
+#: `COMPLETE`, and the refusal of a process that has ``MAX_STREAMS`` already.
+COMPLETE: Final = "complete"
+TIME_LIMIT: Final = "time_limit"
+FULL: Final = "streams_full"
 
 #: Outcomes of a part that has data, and of one that was left to a later chunk. All others are codes
 #: of errors.
@@ -38,7 +54,10 @@ MAX_LABELS: Final = 2000
 OTHER: Final = "(other)"
 
 _MICRO = 1_000_000
-_KNOWN = WITHOUT_ERROR | {OK, PART_ERRORS, THROTTLED, REFUSED, FAILED, DEPARTED}
+_KNOWN = WITHOUT_ERROR | {
+    *("", OK, PART_ERRORS, THROTTLED, REFUSED, FAILED, DEPARTED),
+    *(COMPLETE, TIME_LIMIT, FULL),
+}
 
 
 class Samples:

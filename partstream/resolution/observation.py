@@ -25,7 +25,7 @@ from partstream.performance.queries import (
 
 from .boundary import Boundary
 from .job import Job
-from .observers import PartObserver, PartRun, Tolerated, get_observers, tolerate
+from .observers import PartObserver, PartRun, StreamRun, Tolerated, get_observers, tolerate
 
 logger = get_logger("partstream.parts")
 
@@ -50,6 +50,7 @@ class Observation:
         pending: The parts that were left to a later chunk.
         looked_up: The names of the `cached_for` parts that the cache was asked for.
         queries: Name -> seconds of each query, of the parts that ran here.
+        has_stream: Whether the view has made a stream, or refused one.
     """
 
     warns = False
@@ -57,6 +58,7 @@ class Observation:
     outcomes: Mapping[str, Outcome] = MappingProxyType({})
     pending: Sequence[str] = ()
     looked_up: Collection[str] = ()
+    has_stream = False
 
     def __init__(self, *, counts_queries: bool) -> None:
         self.counts_queries = counts_queries
@@ -75,6 +77,21 @@ class Observation:
     def detach(request: HttpRequest) -> None:
         """Take the observation off a request again."""
         request.__dict__.pop(_ATTRIBUTE, None)
+
+    def begin_stream(self, run: StreamRun) -> None:
+        """The view has made a stream."""
+        self.has_stream = True
+        for observer in self.observers:
+            tolerate(observer.stream_began, run)
+
+    def refuse_stream(self) -> None:
+        """The view has refused a stream: the process has as many as it may."""
+        self.has_stream = True
+
+    def end_stream(self, run: StreamRun) -> None:
+        """The stream has ended, maybe long after its view and all middleware."""
+        for observer in self.observers:
+            tolerate(observer.stream_ended, run)
 
     def count_of(self, name: str) -> int | None:
         """The number of a part's queries; None: they were not counted, or it did not run here."""

@@ -44,6 +44,64 @@ class PartRun:
         self.notes: dict[Any, Any] = {}
 
 
+class StreamRun:
+    """One stream: a response that delivers each part when it is ready.
+
+    Moments are on the clock of ``time.perf_counter()``; None: there was no such moment, so far.
+
+    Attributes:
+        view: The view.
+        request: DRF's request.
+        resumes: Whether it began with a cursor: another response had delivered parts before.
+        records: The number of its records so far.
+        parts: The number of parts in them, failed ones among them.
+        started: When the view made it.
+        first_record: When its opening record was ready to be sent.
+        first_part: When its first record with a part was ready to be sent.
+        ended: When it ended.
+        end: How it ended: ``"complete"``, ``"time_limit"`` (``STREAM_MAX_SECONDS``), ``"departed"``
+            (the client left before it had everything, or the server stopped) or ``"failed"``; None:
+            it is open.
+        notes: For an observer's own use, by the observer.
+    """
+
+    __slots__ = (
+        "end",
+        "ended",
+        "first_part",
+        "first_record",
+        "notes",
+        "parts",
+        "records",
+        "request",
+        "resumes",
+        "started",
+        "view",
+    )
+
+    def __init__(self, view: APIView, request: Request, *, resumes: bool) -> None:
+        self.view = view
+        self.request = request
+        self.resumes = resumes
+        self.records = self.parts = 0
+        self.started = perf_counter()
+        self.first_record: float | None = None
+        self.first_part: float | None = None
+        self.ended: float | None = None
+        self.end: str | None = None
+        self.notes: dict[Any, Any] = {}
+
+    def add_record(self, parts: int) -> None:
+        """Note that a record with so many parts is ready to be sent."""
+        now = perf_counter()
+        if self.first_record is None:
+            self.first_record = now
+        if parts and self.first_part is None:
+            self.first_part = now
+        self.records += 1
+        self.parts += parts
+
+
 class PartObserver:
     """Sees the parts of all requests of this process. Its methods do nothing by default.
 
@@ -83,13 +141,26 @@ class PartObserver:
     ) -> None:
         """A request's parts have their outcomes, in the thread of the request.
 
+        For a stream it is called with each record, and once more if parts have ended that were not
+        sent.
+
         Args:
             view: The view.
             request: DRF's request.
             outcomes: All parts of the response, those that came from a cache among them, and
-                the parts that they depend on; in order of completion.
-            pending: Parts that were left to a later chunk.
+                the parts that they depend on; in order of completion. Of a stream, those that
+                are new.
+            pending: Parts that were left to a later chunk. Of a stream, those that have not ended.
         """
+
+    def stream_began(self, run: StreamRun) -> None:
+        """A view has made a stream; its parts have not begun.
+
+        It is called in the context of the stream: its parts see the context variables that you set.
+        """
+
+    def stream_ended(self, run: StreamRun) -> None:
+        """The stream has ended, in whatever way. Parts that its client left may still run."""
 
 
 _observers: tuple[PartObserver, ...] = ()

@@ -189,6 +189,8 @@ class Resolver:
             observation.looked_up = self._cached.names
         if observation.observers:
             new = list(islice(outcomes.values(), self._told, None))
+            if self._told and not new:
+                return  # The end of a stream that has told of everything.
             self._told += len(new)
             for observer in observation.observers:
                 tolerate(observer.resolved, self.parts.view, self.request, new, observation.pending)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from time import monotonic
+from time import monotonic, perf_counter
 
 from partstream.logs import get_logger
 from partstream.parts.layout import names_json
 from partstream.parts.outcome import Outcome, sent
 from partstream.renderers import StreamRenderer
+from partstream.resolution.observers import StreamRun
 from partstream.resolution.pending import Ends
 from partstream.resolution.resolver import Resolver
 from partstream.resolution.schedule import AT_ONCE
@@ -57,6 +58,7 @@ class Records:
         slower_than: Seconds: a part that took longer is stored for a resumed stream.
         ends: Where parts arrive when they have ended.
         end: How the stream ended; until then, `End.DEPARTED`.
+        resumes: Whether the request has a cursor.
     """
 
     resolver: Resolver
@@ -72,18 +74,42 @@ class Records:
     slower_than: float
     ends: Ends = field(default_factory=Ends)
     end: End = End.DEPARTED
+    resumes: bool = False
 
     def __post_init__(self) -> None:
         self._layout = self.resolver.parts.layout
         self._remaining = set(self.names)
         self._is_first = True
+        #: What observers see; None: nothing wants to know it.
+        self._run: StreamRun | None = None
         #: Parts that were sent, but that others still depend on.
         self._needed: list[str] = []
         # Now, while an error can still have a status: a token may be too long.
         self._token = self._issue(self.names)
 
     def steps(self) -> Iterator[Record | Pause]:
-        """The steps of the stream."""
+        """The steps of the stream; the first does nothing, see `Stream.begin`."""
+        self._begin()
+        try:
+            yield Pause(AT_ONCE)
+            yield from self._all()
+        finally:
+            self._finish()
+
+    def _begin(self) -> None:
+        seen, parts = self.resolver.observation, self.resolver.parts
+        if seen is not None:
+            self._run = StreamRun(parts.view, parts.request, resumes=self.resumes)
+            seen.begin_stream(self._run)
+
+    def _finish(self) -> None:
+        seen, run = self.resolver.observation, self._run
+        if seen is not None and run is not None:
+            self.resolver.tell(self.names)
+            run.ended, run.end = perf_counter(), self.end.value
+            seen.end_stream(run)
+
+    def _all(self) -> Iterator[Record | Pause]:
         schedule: StreamSchedule | None = None
         until = monotonic() + self.seconds
         try:
@@ -144,7 +170,8 @@ class Records:
             pending=None if pending is None else names_json(pending),
             debug=None if self.debug is None else self.debug(outcomes),
         )
-        return self._framed(found)
+        record = self._framed(found, len(outcomes))
+        return record if rest else Record(self._to_the_end(record.pieces))
 
     def _failure(self) -> Record:
         """The last record of a stream that crashed, with the cursor of the record before."""
@@ -156,10 +183,17 @@ class Records:
             manifest_url=self.manifest_url,
             stream_error=STREAM_FAILED,
         )
-        return self._framed(found)
+        return self._framed(found, 0)
 
-    def _framed(self, found: list[bytes]) -> Record:
+    def _to_the_end(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces of the last record. A client that has them may leave at once."""
+        yield from pieces
+        self.end = End.COMPLETE
+
+    def _framed(self, found: list[bytes], parts: int) -> Record:
         is_first, self._is_first = self._is_first, False
+        if self._run is not None:
+            self._run.add_record(parts)
         return Record(self.renderer.record(found, self._token, is_first=is_first))
 
     def _issue(self, names: Sequence[str]) -> str:

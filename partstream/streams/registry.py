@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from partstream.exceptions import StreamsFull
 from partstream.per_process import reset_after_fork
+from partstream.performance.publication import add_gauge
 
 #: Seconds after which a client that found no room may try again.
 RETRY_SECONDS: Final = 5
@@ -53,3 +54,6 @@ registry = Registry()
 def count_open_streams() -> int:
     """The number of open streams of this process, now."""
     return registry.count()
+
+
+add_gauge("open_streams", count_open_streams)

@@ -61,8 +61,13 @@ class Stream:
         self._is_closed = False
 
     def begin(self, steps: Iterator[Record | Pause]) -> None:
-        """Set the steps: a generator, which is closed with the stream."""
+        """Set the steps: a generator, which is closed with the stream.
+
+        It runs to its first ``yield`` now, so that what follows in its ``finally`` runs even if
+        nothing takes a step.
+        """
         self._steps = steps
+        self._context.run(next, steps)
 
     def step(self) -> Record | Pause | None:
         """The next step; None at the end. Steps run one at a time, in any thread."""

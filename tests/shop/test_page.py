@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from threading import Lock
 
 import pytest
@@ -14,44 +12,14 @@ from django.db import connection
 from partstream import PartError
 from shop import dashboard
 from tests.shop.test_views import EVERYBODY, STAFF
+from tests.support.browser import browser
+
+__all__ = ["browser"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 CARDS = [name for name in EVERYBODY if name != "meta"]  # which is drawn in the page's head
 WAIT = 30_000  # milliseconds
-
-
-def find_browser() -> str:
-    """The browser's path; without one the test is skipped, or fails where `CI` is set."""
-    named = os.environ.get("PARTSTREAM_TEST_BROWSER")
-    path = shutil.which(named) if named else None
-    if not named:
-        path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"There is no browser {named!r}." if named else "There is no chromium on PATH.")
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = find_browser()
-    from playwright.sync_api import sync_playwright  # only the tests of this file need it
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -344,7 +344,8 @@ def test_monitor__memory(measured, client):
     assert measured.get_memory_usage(part="b") == 1
     assert measured.get_memory_usage(view="quick/<int:number>/") >= 0
     gauges = measured.get_gauges()
-    assert gauges.keys() == {"memory", "queued_calls", "running_calls", "abandoned_calls"}
+    calls = {"queued_calls", "running_calls", "abandoned_calls"}
+    assert gauges.keys() == {"memory", "open_streams", *calls}
 
 
 def test_settings__monitoring_can_be_switched_off(measured, client, settings):

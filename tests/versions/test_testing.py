@@ -42,7 +42,7 @@ GOOD = [("a", 1), ("b", lazy(lambda request, a: a + 1, depends_on=["a"])), ("c",
 BAD = [("a", 1), ("stock", lazy(closed)), ("c", 3)]
 
 
-@pytest.fixture(params=["walk", "keys"])
+@pytest.fixture(params=["walk", "keys", "stream", "sse"])
 def mode(request):
     return request.param
 
@@ -51,8 +51,9 @@ def test_collect__has_every_part(client, serve, mode):
     parts = collect(client, serve(HybridProgressiveView, parts=GOOD), mode=mode)
     assert parts == {"a": 1, "b": 2, "c": None}
     assert parts.errors == {}
-    assert list(parts) == ["a", "b", "c"]
-    assert parts.requests == {"walk": 2, "keys": 4}[mode]
+    # A stream begins with what is there already.
+    assert "".join(parts) == {"stream": "acb", "sse": "acb"}.get(mode, "abc")
+    assert parts.requests == {"walk": 2, "keys": 4, "stream": 1, "sse": 1}[mode]
 
 
 def test_collect__walks_a_view_of_any_kind(client, serve):
@@ -130,8 +131,8 @@ def test_collect__a_walk_refused_on_its_way_fails_the_test(client, serve):
 
 
 def test_collect__refuses_another_mode(client, serve):
-    with pytest.raises(ValueError, match="mode='stream': write 'walk' or 'keys'"):
-        collect(client, serve(parts=GOOD), mode="stream")
+    with pytest.raises(ValueError, match="mode='json': write 'walk', 'keys', 'stream' or 'sse'"):
+        collect(client, serve(parts=GOOD), mode="json")
 
 
 def test_collect__by_key_needs_a_manifest(client, serve):
@@ -168,7 +169,7 @@ class Faulty(APIView):
     ],
 )
 def test_collect__a_faulty_answer_fails_the_test(client, monkeypatch, fault, says):
-    monkeypatch.setattr("partstream.testing._MOST_REQUESTS", 20)
+    monkeypatch.setattr("partstream.testing.collecting._MOST_REQUESTS", 20)
     with pytest.raises(AssertionError, match=says):
         collect(client, f"/faulty/?fault={fault}")
 
@@ -256,7 +257,7 @@ class CollectInTestCase(TestCase):
         Note.objects.create(text="uncommitted")
 
     def test_collect__sees_the_rows_of_the_test(self):
-        for mode in ("walk", "keys"):
+        for mode in ("walk", "keys", "stream", "sse"):
             assert collect(self.client, "/notes/", mode=mode) == {
                 "count": 1,
                 "texts": ["uncommitted"],
@@ -477,7 +478,7 @@ class InlineInTestCase(TestCase):
             self.check()
 
     def check(self):
-        for mode in ("walk", "keys"):
+        for mode in ("walk", "keys", "stream", "sse"):
             assert collect(self.client, "/threaded/", mode=mode) == {
                 "count": 1,
                 "texts": ["uncommitted"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from io import StringIO
 
@@ -10,16 +11,18 @@ import pytest
 from django.contrib.auth.decorators import login_required
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import include, path
 from rest_framework.permissions import IsAdminUser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 
 from partstream import HybridProgressiveView, PartError, ProgressiveView, cached_for, lazy
-from partstream.management.commands import partstream_walk
-from partstream.resolution.observers import get_observers
+from partstream.management import visits, waterfall
+from partstream.parts.outcome import Outcome
+from partstream.resolution.observers import PartRun, get_observers
 from tests.support.concurrency import wait_until
 from tests.support.marks import leaves_transaction
+from tests.support.streams import until_second_request
 
 pytestmark = pytest.mark.django_db
 
@@ -196,7 +199,7 @@ def test_walk__goes_on_after_a_refusal_by_the_rate_limit(settings, monkeypatch):
         waits.append(seconds)
         settings.DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False}
 
-    monkeypatch.setattr(partstream_walk.time, "sleep", wait)
+    monkeypatch.setattr(visits.time, "sleep", wait)
     stderr = StringIO()
     assert list(rows(run("/board/", stderr=stderr))) == ["meta", "orders", "stock", "closed"]
     assert len(waits) == 1
@@ -290,7 +293,7 @@ def test_walk__a_wait_that_is_no_number_is_a_second(mount, monkeypatch, wait):
             return HttpResponse(status=429, headers={"Retry-After": wait})
         return Board.as_view()(request)
 
-    monkeypatch.setattr(partstream_walk.time, "sleep", waits.append)
+    monkeypatch.setattr(visits.time, "sleep", waits.append)
     mount(path("board/", answer))
     run("/board/")
     assert waits == [1]
@@ -321,6 +324,142 @@ def test_walk__an_unknown_user(name):
 
 @pytest.mark.parametrize("columns", [20, 80, 400])
 def test_draw__fits_the_terminal(columns):
-    (heading,) = partstream_walk.draw([], 0.0, 1.0, columns)
+    (heading,) = waterfall.draw([], 0.0, 1.0, columns)
     # Below 62 columns its lines wrap.
     assert len(heading) <= max(columns, 62)
+
+
+# A stream
+
+
+def test_stream__prints_each_part():
+    lines = run("/board/", "--stream")
+    assert lines[0].split() == ["record", "part", "ms", "queries", "bytes", "source"]
+    found = rows(lines)
+    assert list(found) == ["meta", "orders", "stock", "closed"]
+    assert [number for number, _ in found.values()] == [1, 2, 3, 4]
+    assert len(lines) == 6
+    assert found["meta"][1].endswith("13  immediate")
+    # Three queries, between those of a savepoint, because the test is in a transaction.
+    assert re.search(r"█ +\d+\.\d +5 +1  loader$", found["orders"][1])
+    assert found["closed"][1].endswith("error: closed")
+    assert re.fullmatch(
+        r"1 request, 4 records, the first after [\d,]+ ms, the last after [\d,]+ ms, "
+        r"\d+ queries of parts, [\d,]+ bytes of responses",
+        lines[-1],
+    )
+
+
+@leaves_transaction
+@pytest.mark.parametrize("parameter", ["cursor", "after"])
+def test_stream__that_ends_early_is_resumed(mount, settings, held, threads, parameter):
+    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1}
+    slow = held("slow")
+
+    class Board(until_second_request(slow), ProgressiveView):
+        executor = threads
+        cursor_query_param = parameter
+        parts = [("meta", 1), ("slow", lazy(slow))]
+
+    mount(path("board/", Board.as_view()))
+    lines = run("/board/?year=2026", "--stream")
+    found = rows(lines)
+    assert list(found) == ["meta", "slow"]
+    requests, records = map(int, re.match(r"(\d+) requests, (\d+) records, ", lines[-1]).groups())
+    # Each stream begins with a record.
+    assert found["meta"][0] == 1 < requests < found["slow"][0] == records
+    assert "█" in found["slow"][1]
+
+
+def test_stream__as_a_user(staff):
+    assert "margins" not in rows(run("/board/", "--stream"))
+    assert "margins" in rows(run("/board/", "--stream", "--user", staff.username))
+
+
+def test_stream__goes_on_after_a_refusal_by_the_rate_limit(mount, monkeypatch):
+    waits, answers = [], []
+
+    def answer(request):
+        if not answers:
+            answers.append(429)
+            return HttpResponse(status=429, headers={"Retry-After": "7"})
+        return Board.as_view()(request)
+
+    monkeypatch.setattr(visits.time, "sleep", waits.append)
+    mount(path("board/", answer))
+    stderr = StringIO()
+    assert len(rows(run("/board/", "--stream", stderr=stderr))) == 4
+    assert waits == [7]
+    assert "goes on in 7 s" in stderr.getvalue()
+
+
+def test_stream__of_parts_that_ran_elsewhere(mount):
+    """What no observer of this process saw has its record, and what that says."""
+    record = {"results": [{"a": 1}], "errors": [{"part": "b", "code": "closed"}], "cursor": None}
+    mount(path("board/", lambda request: ndjson(json.dumps(record).encode() + b"\n")))
+    lines = run("/board/", "--stream")
+    assert [line.split() for line in lines[1:-1]] == [["1", "a"], ["1", "b", "error:", "closed"]]
+
+
+def test_stream__a_part_that_ended_between_two_streams_keeps_its_run():
+    """The resumed stream finds it in the walk's cache."""
+    recording = waterfall.StreamRecording(lambda names: None)
+    run = PartRun(None, None, "slow", [])
+    with recording.running(run):
+        pass
+    recording.ended(run, Outcome("slow", b"1", None, 0.1, "loader"))
+    recording.resolved(None, None, [Outcome("slow", b"1", None, 0.0, "cache")], [])
+    recording.take({"results": [{"slow": 1}], "cursor": None})
+    (row,) = recording.rows
+    assert (row.number, row.run, row.source) == (1, run, "loader")
+
+
+def ndjson(*pieces):
+    return StreamingHttpResponse(iter(pieces), content_type="application/x-ndjson")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([], "/faulty/ streams no record"),
+        ([b'{"results":[],"cursor":null}'], "/faulty/ streams no record"),
+        ([b'{"results":[],"cursor":null}\n'], "/faulty/ has no parts for this user"),
+        ([b'{"results":[{"a":1}],"cursor":"x"}\n'], "/faulty/ streams the part 'a' twice"),
+        ([b"<html>\n"], "/faulty/ does not stream records. This is not JSON: '<html>'"),
+        (
+            [b'{"cursor":"x","stream_error":{"code":"stream_failed"}}\n'],
+            "The stream of /faulty/ broke: .*stream_failed.* The log has the exception",
+        ),
+    ],
+)
+def test_stream__says_what_is_wrong(mount, pieces, text):
+    answers = []
+
+    def answer(request):
+        answers.append(ndjson(*pieces))
+        return answers[-1]
+
+    mount(path("faulty/", answer))
+    with pytest.raises(CommandError, match=text):
+        run("/faulty/", "--stream")
+    assert not get_observers()
+    assert all(response.closed for response in answers)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("/board/", r"answers 406\. {.*not_acceptable"),
+        ("/plain/", "/plain/ answers, but it does not stream"),
+        ("/nowhere/", r"answers 404\.$"),
+    ],
+)
+def test_stream__of_a_view_that_has_none(monkeypatch, url, text):
+    monkeypatch.setattr(Board, "offers_streams", classmethod(lambda cls, initkwargs: False))
+    with pytest.raises(CommandError, match=text):
+        run(url, "--stream")
+
+
+def test_walk__of_a_stream_names_the_option():
+    with pytest.raises(CommandError, match=r"/board/ answers with a stream. Write --stream\."):
+        run("/board/?format=ndjson")

@@ -6,11 +6,12 @@ import pytest
 from django.test import RequestFactory
 from django.urls import include, path
 
-from partstream import HybridProgressiveView, lazy
+from partstream import HybridProgressiveView, ProgressiveView, lazy
 from partstream.performance.publication import publisher
-from partstream.performance.recorder import Response, recorder
+from partstream.performance.recorder import Response, StreamFigures, recorder
 from tests.support.redis import needs_redis
 from tests.support.requirements import demand
+from tests.support.streams import opened
 from tests.support.walk_client import get_json
 
 
@@ -110,6 +111,53 @@ def test_metrics__of_real_requests(exporter, settings, mount, client):
     # Scraping is not measured.
     assert {sample.labels["view"] for sample in found["partstream_response_seconds"]} == {"board/"}
     assert client.get("/metrics/").status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+def test_metrics__of_recorded_streams(exporter, accept):
+    for end, first_part in [("complete", 0.2), ("complete", 0.2), ("departed", None)]:
+        record(0.5, stream=StreamFigures(end, end == "departed", 0.1, first_part))
+    record(0.001, stream=StreamFigures("streams_full"))
+    found = scrape(exporter, accept)
+    assert not found.get("partstream_response_seconds")
+    whole = found["partstream_stream_seconds"]
+    for outcome, count, seconds in [
+        ("complete", 2, 1),
+        ("departed", 1, 0.5),
+        ("streams_full", 1, 0.001),
+    ]:
+        labels = {"view": "board/", "outcome": outcome}
+        assert value(whole, "partstream_stream_seconds_count", **labels) == count
+        assert value(whole, "partstream_stream_seconds_sum", **labels) == seconds
+    for name, count in [("first_record", 3), ("first_part", 2)]:
+        name = f"partstream_stream_{name}_seconds"
+        assert value(found[name], f"{name}_count", view="board/") == count
+    for name, expected in [("stream_resumes", 1), ("stream_queries", 12)]:
+        samples = found[f"partstream_{name}"]
+        assert value(samples, f"partstream_{name}_total", view="board/") == expected
+    assert value(found["partstream_open_streams"], "partstream_open_streams") == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics__of_a_real_stream(exporter, settings, mount, client, held):
+    settings.MIDDLEWARE = ["partstream.middleware.PerformanceMiddleware", *settings.MIDDLEWARE]
+    slow = held()
+    executor = "partstream.backends.executors.threads.ThreadExecutor"
+    parts = [("now", 0), ("slow", lazy(slow))]
+    view = type("Streamed", (ProgressiveView,), {"parts": parts, "executor": executor})
+    mount(path("streamed/", view.as_view()), path("board/", include(Board.urls())))
+    get_json(client, "/board/")
+    with opened(client, "/streamed/") as reader:
+        next(reader)
+        found = scrape(exporter)
+        assert value(found["partstream_open_streams"], "partstream_open_streams") == 1
+        slow.release()
+        list(reader)
+    found = scrape(exporter)
+    labels = {"view": "streamed/", "outcome": "complete"}
+    whole = found["partstream_stream_seconds"]
+    assert value(whole, "partstream_stream_seconds_count", **labels) == 1
+    assert value(found["partstream_open_streams"], "partstream_open_streams") == 0
 
 
 def test_metrics__never_decrease(exporter):

@@ -31,7 +31,7 @@ _GUNICORN = [
 #: Name -> modules that it needs, and what is started with ``python -m``.
 SERVERS = {
     "gunicorn-gevent": (["gunicorn", "gevent"], [*_GUNICORN, "-k", "gevent"]),
-    "gunicorn-gthread": (["gunicorn"], [*_GUNICORN, "-k", "gthread", "--threads", "4"]),
+    "gunicorn-gthread": (["gunicorn"], [*_GUNICORN, "-k", "gthread", "--threads", "{threads}"]),
     "uvicorn": (
         ["uvicorn"],
         [
@@ -47,14 +47,33 @@ SERVERS = {
         ],
     ),
 }
+#: Those that streams are tested with, too: one more, whose iterators are sync.
+STREAMING = {
+    **SERVERS,
+    "granian-wsgi": (
+        ["granian"],
+        [
+            *("granian", WSGI, "--factory", "--uds", "{socket}", "--interface", "wsgi"),
+            *("--blocking-threads", "{threads}", "--workers-kill-timeout", "{grace}"),
+        ],
+    ),
+    "uvicorn-patient": (
+        ["uvicorn"],
+        ["uvicorn", ASGI, "--factory", "--uds", "{socket}", "--lifespan", "off"],
+    ),
+}
 
 
 class Server:
-    """A running server."""
+    """A running server.
+
+    Attributes:
+        path: That of its socket.
+    """
 
     def __init__(self, process, path, log):
         self._process = process
-        self._path = path
+        self.path = path
         self._log = log
 
     def log(self):
@@ -67,7 +86,7 @@ class Server:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(START_TIMEOUT)
         try:
-            connection.sock.connect(self._path)
+            connection.sock.connect(self.path)
         except OSError:
             connection.close()
             raise
@@ -119,9 +138,15 @@ def ask(connection, path):
 
 
 @contextmanager
-def serve(name, *, grace=GRACE, **environment):
-    """A server by name; it is ended whatever happens."""
-    _, command = SERVERS[name]
+def serve(name, *, grace=GRACE, threads=4, **environment):
+    """A server by name; it is ended whatever happens.
+
+    Args:
+        name: One of `STREAMING`.
+        grace: Seconds that it gives its requests when it stops.
+        threads: How many it has, if each request takes one.
+    """
+    _, command = STREAMING[name]
     inherited = {key: text for key, text in os.environ.items() if not key.startswith("PARTSTREAM_")}
     # Not pytest's directories: the path of a Unix socket has 107 characters at the most.
     with tempfile.TemporaryDirectory(prefix="server-") as directory:
@@ -131,7 +156,7 @@ def serve(name, *, grace=GRACE, **environment):
                 [
                     sys.executable,
                     "-m",
-                    *(word.format(socket=path, grace=grace) for word in command),
+                    *(word.format(socket=path, grace=grace, threads=threads) for word in command),
                 ],
                 cwd=directory,
                 env={

@@ -1,11 +1,13 @@
 """A project for servers: DEBUG is on, so that an answer says why it failed.
 
 `HEALTH_CHECKS` in the environment has Django look after kept connections, and `SERVERS_URLCONF`
-names other views.
+names other views. `SERVERS_OPTIONS` is for the database, and `SERVERS_SETTINGS` replaces settings:
+both are JSON objects.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 import dj_database_url
@@ -25,6 +27,7 @@ CACHES = {
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.sessions",
     "rest_framework",
     "partstream",
 ]
@@ -34,3 +37,5 @@ REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLAS
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DJANGO_PARTSTREAM = {"ENABLE_RATE_LIMITING": False}
+DATABASES["default"].update(json.loads(os.environ.get("SERVERS_OPTIONS", "{}")))
+globals().update(json.loads(os.environ.get("SERVERS_SETTINGS", "{}")))

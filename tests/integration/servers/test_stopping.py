@@ -13,7 +13,6 @@ from tests.support.concurrency import PATIENCE, wait_until
 from tests.support.marks import timed
 from tests.support.requirements import demand
 
-from .gates import gate
 from .server_processes import SERVERS, ask, serve
 from .stopping_urls import ABANDONED, COROUTINES
 
@@ -31,13 +30,6 @@ def name(request):
     """Each server in turn."""
     demand(*SERVERS[request.param][0])
     return request.param
-
-
-@pytest.fixture
-def opened():
-    """The gate where the loaders wait."""
-    with gate() as opened:
-        yield opened
 
 
 @pytest.fixture

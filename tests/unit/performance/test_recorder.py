@@ -6,8 +6,15 @@ from threading import Barrier
 
 import pytest
 
-from partstream.performance.recorder import Recorder, Response
-from partstream.performance.samples import PART, RESPONSE
+from partstream.performance.recorder import Recorder, Response, StreamFigures
+from partstream.performance.samples import (
+    FIRST_PART,
+    FIRST_RECORD,
+    PART,
+    RESPONSE,
+    RESUME,
+    STREAM,
+)
 
 
 def response(**values):
@@ -101,3 +108,40 @@ def test_recorder__never_holds_many_responses():
         recorder.record(response())
     assert len(recorder._responses) <= 1000
     assert recorder.take().select(RESPONSE).count == 5000
+
+
+def test_recorder__a_stream_has_measures_of_its_own():
+    recorder = Recorder()
+    recorder.record(response(stream=StreamFigures("complete", True, 0.1, 0.2)))
+    recorder.record(response(stream=StreamFigures("departed", False, 0.1, None)))
+    recorder.record(response(stream=StreamFigures("streams_full")))
+    table = recorder.take()
+    assert table.select(RESPONSE).count == 0
+    whole = table.select(STREAM, "view/")
+    assert (whole.count, whole.seconds, whole.queries, whole.size) == (3, 1.5, 9, 3 * 4096)
+    counts = {name: samples.count for name, samples in table.chosen(STREAM)}
+    assert counts == {"complete": 1, "departed": 1, "streams_full": 1}
+    assert (table.select(FIRST_RECORD).count, table.select(FIRST_RECORD).seconds) == (2, 0.2)
+    assert (table.select(FIRST_PART).count, table.select(FIRST_PART).seconds) == (1, 0.2)
+    assert table.select(RESUME, "view/").count == 1
+    assert table.select(PART, "view/", "orders").count == 3
+
+
+def test_recorder__errors_in_a_complete_stream_are_its_outcome():
+    recorder = Recorder()
+    failed = [("orders", "part_failed", 0.1, 0)]
+    for end in ("complete", "time_limit", "departed", "failed"):
+        recorder.record(response(parts=failed, stream=StreamFigures(end)))
+    counts = {name: samples.count for name, samples in recorder.take().chosen(STREAM)}
+    assert counts == {"part_errors": 1, "time_limit": 1, "departed": 1, "failed": 1}
+
+
+def test_recorder__does_not_wait_for_who_adds_up():
+    """A stream may end where the garbage collector runs: in the thread that adds up, too."""
+    recorder = Recorder()
+    with recorder._lock:
+        for _ in range(1001):
+            recorder.record(response())
+    recorder.record(response())
+    assert len(recorder._responses) == 0
+    assert recorder.take().select(RESPONSE).count == 1002

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from partstream.performance.samples import MAX_LABELS, OTHER, PART, RESPONSE, Samples, Table
+from partstream.performance.samples import (
+    FIRST_RECORD,
+    MAX_LABELS,
+    OTHER,
+    PART,
+    RESPONSE,
+    RESUME,
+    STREAM,
+    Samples,
+    Table,
+)
 
 
 def filled(*seconds, **labels):
@@ -51,6 +61,19 @@ def test_table__labels_are_bounded():
     assert table.select(PART, OTHER, OTHER).count > MAX_LABELS
     # An error stays one.
     assert {outcome for outcome, _ in table.chosen(PART, OTHER, OTHER)} == {"loader", OTHER}
+
+
+def test_table__labels_of_streams_are_bounded():
+    table = Table()
+    for number in range(MAX_LABELS):
+        for measure, outcome in [(FIRST_RECORD, ""), (RESUME, ""), (STREAM, "complete")]:
+            table.of((measure, f"view/{number}", "", outcome)).add(1.0)
+    assert len(list(table)) < MAX_LABELS + 10
+    for measure in (FIRST_RECORD, RESUME, STREAM):
+        assert table.select(measure).count == MAX_LABELS
+    # What has no outcome does not get one.
+    assert {outcome for outcome, _ in table.chosen(FIRST_RECORD, OTHER)} == {""}
+    assert {outcome for outcome, _ in table.chosen(STREAM, OTHER)} == {"complete"}
 
 
 def test_samples__sums_do_not_depend_on_the_order():
