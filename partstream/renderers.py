@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Final
 
 from rest_framework.renderers import JSONRenderer
 
-#: Bytes of a piece, at most: a server copies each piece before it sends it.
+#: The maximum size of a piece in bytes. A server copies each piece before it sends it.
 _PIECE: Final = 1 << 16
 #: Milliseconds after which a browser that has lost a stream resumes it.
 _RETRY: Final = 1000
-#: What ends a line for some readers, in UTF-8, with its escape in JSON: U+0085, U+2028, U+2029.
+#: U+0085, U+2028 and U+2029, which end a line for some readers: in UTF-8, and escaped in JSON.
 _LINE_ENDS: Final = (
     (b"\xc2\x85", b"\\u0085"),
     (b"\xe2\x80\xa8", b"\\u2028"),
@@ -25,17 +25,17 @@ _LINE_ENDS: Final = (
 class StreamRenderer(JSONRenderer):
     """The base of the renderers of streams.
 
-    Of a stream it writes one record at a time, see `record`. Any other data becomes one record.
+    They write a stream one record at a time, see `record`. Any other data becomes one record.
     """
 
     charset = None
     #: What a stream sends while no part has ended; every reader ignores it.
     heartbeat: ClassVar[bytes]
-    #: Whether a client resumes by the header ``Last-Event-ID``.
+    #: Whether a client resumes with the header ``Last-Event-ID``.
     resumes_by_header: ClassVar[bool] = False
 
     def frame(self, token: str | None, *, is_first: bool) -> tuple[bytes, bytes]:
-        """What stands before a record, and after it.
+        """The bytes before a record, and those after it.
 
         Args:
             token: The cursor that resumes after the record; the end cursor after the last one.
@@ -72,13 +72,13 @@ class StreamRenderer(JSONRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
-        """Data that is no stream, as one record."""
+        """Data that is not a stream, as one record."""
         written = super().render(data, "application/json", {})
         return b"".join(self.record([written or b"null"], None))
 
 
 class NDJSONRenderer(StreamRenderer):
-    """Newline-delimited JSON: one record a line. The heartbeat is a space.
+    """Newline-delimited JSON: one record per line. The heartbeat is a space.
 
     The format is that of https://github.com/ndjson/ndjson-spec; a space may stand before a JSON
     text (https://www.rfc-editor.org/rfc/rfc8259#section-2).
@@ -94,7 +94,7 @@ class NDJSONRenderer(StreamRenderer):
 
 
 class SSERenderer(StreamRenderer):
-    """Server-sent events: one record an event, whose ``id`` is its cursor.
+    """Server-sent events: one record per event, whose ``id`` is the record's cursor.
 
     The heartbeat is a comment. The format is that of
     https://html.spec.whatwg.org/multipage/server-sent-events.html.
@@ -113,10 +113,10 @@ class SSERenderer(StreamRenderer):
 
 
 def _on_one_line(json: bytes) -> bytes:
-    """JSON without characters that end a line: where a project's renderer has written some.
+    """JSON without characters that end a line. A project's own renderer may have written some.
 
-    A raw line feed or carriage return stands between tokens only, where a space does as well; the
-    other three stand in strings only.
+    A raw line feed or carriage return can only be between tokens, so a space replaces it. The other
+    three characters can only be in strings, so their escapes replace them.
     """
     for end in (b"\n", b"\r"):
         if end in json:
@@ -127,5 +127,5 @@ def _on_one_line(json: bytes) -> bytes:
     return json
 
 
-#: Those that `StreamMixin` adds. They have no state.
+#: The renderers that `StreamMixin` adds. They have no state.
 STREAM_RENDERERS: Final = (NDJSONRenderer(), SSERenderer())

@@ -13,7 +13,7 @@ from partstream.isolation.connections import ThreadConnections
 
 from .flight import Flight
 
-#: Seconds between two looks for a value, at first. They grow to a tenth of the time waited.
+#: Seconds between two looks for a value, at first. Later it is a tenth of the time waited.
 FIRST_SECONDS: Final = 0.01
 #: Seconds between two looks for a value, at most.
 LAST_SECONDS: Final = 0.1
@@ -22,11 +22,11 @@ IDLE_SECONDS: Final = 30
 
 
 class Polling:
-    """A daemon thread that looks for values, many in one round trip; it ends when it is idle.
+    """A daemon thread that looks for many values in one round trip. It ends when it is idle.
 
-    A value that has been computed for long is looked for less often, so that many callers who wait
-    cost little. A store may be a cache in the database, so the thread closes its connections after
-    each round.
+    The longer a flight waits, the less often the thread looks for its value, so that many waiting
+    callers cost little. A store may be a cache in the database, so the thread closes its
+    connections after each round.
 
     Args:
         look: The bound method to call with the flights whose values are due; it ends those that
@@ -71,11 +71,11 @@ class Polling:
             if due:
                 look(due)
                 held.close()
-            # Their objects may be freed while this thread waits.
+            # What they refer to may be freed while this thread waits.
             del look, due
 
     def _wait(self) -> bool:
-        """Wait until a value is due; False: there has been none for long."""
+        """Wait until a value may be due; False: the thread has had nothing to do for long."""
         if not self._flights:
             return self._changed.wait(IDLE_SECONDS) or bool(self._flights)
         first = min(due for _, due in self._flights.values())
@@ -83,7 +83,7 @@ class Polling:
         return True
 
     def _take(self) -> list[Flight]:
-        """Those that are due, or nearly: many waits then share a round trip."""
+        """The flights that are due or nearly due, so that many waits share a round trip."""
         now, taken = monotonic(), []
         for flight, (added, due) in list(self._flights.items()):
             if flight.has_ended:

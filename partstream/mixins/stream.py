@@ -27,7 +27,7 @@ from partstream.wire import costs
 from .base import PartsMixin
 from .cursor import CursorMixin
 
-#: Headers that keep proxies and middleware from holding a stream back.
+#: Headers that keep proxies and middleware from buffering a stream.
 _UNBUFFERED = {"X-Accel-Buffering": "no", "Content-Encoding": "identity"}
 
 
@@ -37,18 +37,18 @@ def is_stream(request: Request) -> bool:
 
 
 def _no_content() -> HttpResponse:
-    """What stops a browser from reconnecting."""
+    """A response that stops a browser from reconnecting."""
     response = HttpResponse(status=204)
     del response.headers["Content-Type"]
     return response
 
 
 class StreamMixin(PartsMixin):
-    """Delivers all parts that remain in one response, each when it is ready.
+    """Delivers all remaining parts in one response, each as soon as it is ready.
 
     Verb: `stream_response`. It needs the `CursorMixin`, because a client resumes a stream by
-    cursor. In a view with the `ChunkMixin`, `walk_response` answers a client that asks for a stream
-    with one.
+    cursor. In a view with the `ChunkMixin`, `walk_response` returns a stream to a client that asks
+    for one.
 
     Example::
 
@@ -61,9 +61,9 @@ class StreamMixin(PartsMixin):
 
     @classmethod
     def offers_streams(cls, initkwargs: Mapping[str, Any]) -> bool:
-        """Whether a route of this class answers a client that asks for a stream.
+        """Whether a route of this class returns a stream to a client that asks for one.
 
-        Checks ask it before there is an instance.
+        System checks call it before there is an instance.
 
         Args:
             initkwargs: The arguments of ``as_view()`` for the route.
@@ -78,7 +78,7 @@ class StreamMixin(PartsMixin):
         return [*renderers, *STREAM_RENDERERS]
 
     def stream_response(self, request: Request) -> HttpResponseBase:
-        """Every part that remains of the request's walk, each when it is ready.
+        """A response with every remaining part of the request's walk, each sent when it is ready.
 
         The request's renderer, a `StreamRenderer`, decides the format of the records. Loaders run
         after this method has returned, and outside of the request's transaction.
@@ -112,7 +112,7 @@ class StreamMixin(PartsMixin):
             return HttpResponse(headers=headers)
         cache = self._make_walk_cache(request) if self.get_enable_caching() else None
         if cache is not None:
-            cache.key_of("")  # Now, since the identity is that of the request.
+            cache.key_of("")  # The keys' prefix depends on the identity, so make it now.
         records = Records(
             resolver=resolver,
             walk=self._get_walk(request),
@@ -142,13 +142,13 @@ class StreamMixin(PartsMixin):
         return StreamingHttpResponse(body, headers=headers)
 
     def _streamed(self, request: Request) -> HttpResponseBase | None:
-        """The stream, if the client asks for one."""
+        """The stream, if the client asks for one; None otherwise."""
         return self.stream_response(request) if is_stream(request) else None
 
     def _debug_of(
         self, request: Request, seen: Observation | None
     ) -> Callable[[Sequence[Outcome]], bytes] | None:
-        """Returns ``meta.debug`` of outcomes, if this client asks for it and may see it."""
+        """A function that returns ``meta.debug`` of outcomes; None: this client does not see it."""
         shown = None if seen is None else self._shown_costs(request, seen)
         if shown is None or request.query_params.get(costs.PARAMETER) != "1":
             return None

@@ -1,4 +1,4 @@
-"""The schedule of a stream: its work can be joined from when it begins, and is left at any time."""
+"""The schedule of a stream. Others can join its work from the start; it can leave at any time."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .waiting import Waiting
 class StreamSchedule(Schedule):
     """Settles the parts of a stream, whose client gets each of them as soon as it has ended.
 
-    Parts run under their keys in the walk: the thread that runs one takes its lock, so that a
-    resumed stream finds it in any process.
+    Parts run under their keys in the walk: the thread that runs a part takes the key's lock,
+    so that a resumed stream finds the part in any process.
 
     Args:
         walk: The walk whose resumed streams join the work; None: it cannot be joined.
-        known: The number of the outcomes that the client has already.
+        known: How many outcomes the client has already.
         slower_than: Seconds: a part that took longer is stored for the walk. A part that others
-            depend on always is.
-        launcher: One that runs no loader in the request's thread, and is patient.
+            depend on is always stored.
+        launcher: A launcher that is `apart` and `patient`, see `Launcher`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StreamSchedule(Schedule):
         self._slower_than = slower_than
 
     def steps(self) -> Iterator[float | None]:
-        """See `Schedule.steps`. It goes on after a step when the new outcomes have been sent."""
+        """See `Schedule.steps`. Send the new outcomes of a step before you take the next one."""
         self._begin_without_store()
         waiting = self._waiting
         for until in super().steps():
@@ -63,7 +63,7 @@ class StreamSchedule(Schedule):
             waiting.unsent = 0
 
     def _begin_without_store(self) -> None:
-        """Begin first what runs elsewhere, and for which this thread does not ask a store."""
+        """First begin the parts that run elsewhere and for which this thread asks no store."""
         waiting = self._waiting
         elsewhere, here = waiting.take()
         for name in (*elsewhere, *here):
@@ -88,7 +88,7 @@ class StreamSchedule(Schedule):
         )
 
     def _alternates(self, name: str) -> bool:
-        """See `Schedule._alternates`: only in an atomic block, for all else runs elsewhere."""
+        """See `Schedule._alternates`. Only for parts that must run in the request's thread."""
         return self._waiting.is_lazy(name) and self._launcher.runs_here(
             self._parts.executor_of(name)
         )
@@ -108,7 +108,7 @@ class StreamSchedule(Schedule):
         is_needed = layout.gated and bool(layout.dependents[name])
         entry.slower_than = None if is_needed else self._slower_than
         claims = claims and turn is Turn.RUN
-        # A store must not be asked in an event loop: for a coroutine, this thread does it.
+        # An event loop must not wait for a store, so this thread takes a coroutine's lock.
         entry.claims = claims and not entry.loader.is_async
         steps = obtain(
             get_single_flight(),

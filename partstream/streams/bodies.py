@@ -1,4 +1,4 @@
-"""The bodies of responses: they drive a stream for a server, and wait for it."""
+"""The bodies of streaming responses: they take the steps of a stream, and wait between them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .stream import Record, Stream
 
 
 class SyncBody:
-    """The body for WSGI. It waits in the thread of its server.
+    """The body for WSGI. It waits in the server's thread.
 
-    Django closes it with the response, so that a client's departure ends the stream.
+    Django closes it with the response, so the stream ends when its client leaves.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -51,7 +51,7 @@ class SyncBody:
 class AsyncBody:
     """The body for ASGI. It waits in the event loop; steps run in the request's thread.
 
-    Django iterates over it in one task, and cancels that when the client leaves.
+    Django iterates over it in one task, and cancels that task when the client leaves.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -66,7 +66,7 @@ class AsyncBody:
                 loop.call_soon_threadsafe(bell.set)
 
         stream.ends.ring = ring
-        # The thread of the request: there, middleware may have opened connections.
+        # Steps run in the request's thread, because middleware may have opened connections there.
         take_step = sync_to_async(stream.step)
         silent_until = monotonic() + stream.heartbeat_seconds
         try:
@@ -87,7 +87,7 @@ class AsyncBody:
             await self._leave()
 
     async def _leave(self) -> None:
-        """End the stream in the request's thread: leaving may ask a store."""
+        """End the stream in the request's thread, because that may access a store."""
         with suppress(asyncio.CancelledError, RuntimeError):
             await asyncio.shield(asyncio.ensure_future(sync_to_async(self._stream.close)()))
 

@@ -46,8 +46,8 @@ class Records:
     Attributes:
         resolver: The parts of the request.
         walk: The walk, which issues cursors.
-        cache: The walk's cache, through which a resumed stream joins running work; None: it does
-            not.
+        cache: The walk's cache, through which a resumed stream joins running work; None: work
+            cannot be joined.
         names: The parts that remain for this user, in declared order.
         total: The number of the walk's parts that exist for this user.
         renderer: The renderer that the client has chosen.
@@ -80,11 +80,11 @@ class Records:
         self._layout = self.resolver.parts.layout
         self._remaining = set(self.names)
         self._is_first = True
-        #: What observers see; None: nothing wants to know it.
+        #: What observers see of the stream; None: nothing observes it.
         self._run: StreamRun | None = None
         #: Parts that were sent, but that others still depend on.
         self._needed: list[str] = []
-        # Now, while an error can still have a status: a token may be too long.
+        # Issue it now, while an error can still set the status: the token may be too long.
         self._token = self._issue(self.names)
 
     def steps(self) -> Iterator[Record | Pause]:
@@ -116,7 +116,7 @@ class Records:
             ready = self.resolver.settle_values(self.names)
             self._remaining.difference_update(outcome.name for outcome in ready)
             names = [name for name in self.names if name in self._remaining]
-            # It leaves first: the threads of the parts would compete with it for the interpreter.
+            # Send it before any part starts: their threads would compete for the interpreter.
             yield self._record(ready, pending=names)
             if names:
                 schedule = self.resolver.schedule(
@@ -142,7 +142,7 @@ class Records:
                 self._remaining.difference_update(outcome.name for outcome in outcomes)
                 yield self._record(outcomes)
                 self._forget(outcomes)
-                del outcomes
+                del outcomes  # Their fragments may be freed while the stream waits.
                 if not self._remaining:
                     return
             if monotonic() >= ends:
@@ -174,7 +174,7 @@ class Records:
         return record if rest else Record(self._to_the_end(record.pieces))
 
     def _failure(self) -> Record:
-        """The last record of a stream that crashed, with the cursor of the record before."""
+        """The last record of a stream that crashed, with the cursor of the previous record."""
         found = envelope(
             (),
             total=self.total,
@@ -186,7 +186,7 @@ class Records:
         return self._framed(found, 0)
 
     def _to_the_end(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The pieces of the last record. A client that has them may leave at once."""
+        """The pieces of the last record. A client that leaves after them has the whole stream."""
         yield from pieces
         self.end = End.COMPLETE
 
@@ -201,7 +201,7 @@ class Records:
         return self.walk.issue(self._layout, [index[name] for name in names])
 
     def _forget(self, outcomes: Sequence[Outcome]) -> None:
-        """Drop the fragments that were sent, and that no other part needs."""
+        """Drop the sent fragments that no other part needs."""
         known = self.resolver.parts.outcomes
         names = [*self._needed, *(outcome.name for outcome in outcomes)]
         self._needed = []

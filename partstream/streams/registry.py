@@ -15,7 +15,7 @@ RETRY_SECONDS: Final = 5
 
 
 class Registry:
-    """Counts open streams. One that nothing refers to any more is not open."""
+    """Counts open streams. It does not count a stream that nothing refers to any more."""
 
     def __init__(self) -> None:
         self.reset()
@@ -38,7 +38,7 @@ class Registry:
             self._open.add(stream)
 
     def discard(self, stream: object) -> None:
-        """Count a stream no more."""
+        """Stop counting a stream."""
         with self._lock:
             self._open.discard(stream)
 

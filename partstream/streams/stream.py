@@ -1,4 +1,4 @@
-"""One stream, driven step by step: it never waits by itself."""
+"""One stream, step by step. A stream never waits: the body that takes its steps does."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Stream:
     thread has no database connection: a stream holds one only while a loader uses it.
 
     Args:
-        ends: Where parts arrive when they have ended; a driver waits for it.
+        ends: Where parts arrive when they have ended; a body waits for them.
         heartbeat: What to send after a long silence.
         heartbeat_seconds: How long that is.
-        renew: Sets up a connection that a step opens anew; None: nothing to set up.
+        renew: Sets up each connection that a step opens; None: there is nothing to set up.
     """
 
     def __init__(
@@ -63,8 +63,7 @@ class Stream:
     def begin(self, steps: Iterator[Record | Pause]) -> None:
         """Set the steps: a generator, which is closed with the stream.
 
-        It runs to its first ``yield`` now, so that what follows in its ``finally`` runs even if
-        nothing takes a step.
+        It runs to its first ``yield`` now, so that its ``finally`` runs even if no step is taken.
         """
         self._steps = steps
         self._context.run(next, steps)
@@ -88,7 +87,7 @@ class Stream:
     def close(self) -> None:
         """End the stream. It does not wait for a step that runs in another thread."""
         self._is_closed = True
-        # The thread of the step closes the steps itself.
+        # If a step is running, its thread closes the steps afterwards.
         if self._lock.acquire(blocking=False):
             try:
                 self._end()
