@@ -67,9 +67,9 @@ class LockRenewal:
             pause.wait(self._seconds)
             tend = self._tend()
             with self._lock:
+                flights = list(self._watched)
                 # The end of a flight without a key unwatches nothing.
-                flights = [flight for flight in self._watched if not flight.has_ended]
-                self._watched = set(flights)
+                self._watched.difference_update([it for it in flights if it.has_ended])
                 if flights:
                     used = monotonic()
                 if tend is None or (not flights and monotonic() - used >= IDLE_SECONDS):
