@@ -68,6 +68,8 @@ class LockRenewal:
             tend = self._tend()
             with self._lock:
                 flights = list(self._watched)
+                # The end of a flight without a key unwatches nothing.
+                self._watched.difference_update([it for it in flights if it.has_ended])
                 if flights:
                     used = monotonic()
                 if tend is None or (not flights and monotonic() - used >= IDLE_SECONDS):

@@ -70,19 +70,24 @@ class Stream:
 
     def step(self) -> Record | Pause | None:
         """The next step; None at the end. Steps run one at a time, in any thread."""
-        with self._lock, sessions_for_a_moment(self._renew):
-            try:
-                step = None
-                if not self._is_closed and self._steps is not None:
-                    step = self._context.run(next, self._steps, None)
-                self._is_closed = self._is_closed or step is None
-                return step
-            except BaseException:
-                self._is_closed = True
-                raise
-            finally:
-                if self._is_closed:
-                    self._end()
+        try:
+            with self._lock, sessions_for_a_moment(self._renew):
+                try:
+                    step = None
+                    if not self._is_closed and self._steps is not None:
+                        step = self._context.run(next, self._steps, None)
+                    if step is None:
+                        self._is_closed = True
+                    return step
+                except BaseException:
+                    self._is_closed = True
+                    raise
+                finally:
+                    if self._is_closed:
+                        self._end()
+        finally:
+            if self._is_closed and self._steps is not None:
+                self.close()  # Another thread closed it when the step had looked.
 
     def close(self) -> None:
         """End the stream. It does not wait for a step that runs in another thread."""

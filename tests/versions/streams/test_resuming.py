@@ -147,6 +147,17 @@ def test_resume__without_a_cache_runs_it_again(serve, client, held):
     assert slow.runs == 2
 
 
+def test_leave__without_a_cache_keeps_nothing_of_what_has_ended(serve, client, held):
+    slow = held("slow")
+    url = serve(parts=parts(slow), executor=THREADS, enable_caching=False)
+    with opened(client, url) as found:
+        next(found)
+        found.go_on()
+        slow.wait_until_begun()
+    slow.release()
+    wait_until(lambda: not get_single_flight()._renewal._watched)
+
+
 @EXECUTORS
 def test_resume__has_the_data_that_others_depend_on(serve, client, held, executor):
     first, then = held("first"), held("then")

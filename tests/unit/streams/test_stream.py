@@ -1,0 +1,40 @@
+"""One stream: its steps, and its end."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+from partstream.resolution.pending import Ends
+from partstream.streams import stream as streams
+from partstream.streams.registry import Registry
+from partstream.streams.stream import Pause, Stream
+
+
+def test_close__while_a_step_gives_its_connections_back(monkeypatch):
+    """The step has looked whether the stream is closed, and still has the lock."""
+    registry, closed = Registry(), []
+    monkeypatch.setattr(streams, "registry", registry)
+
+    def steps():
+        try:
+            while True:
+                yield Pause(None)
+        finally:
+            closed.append(True)
+
+    @contextmanager
+    def closed_meanwhile(renew):
+        yield
+        other = threading.Thread(target=stream.close)
+        other.start()
+        other.join()
+
+    monkeypatch.setattr(streams, "sessions_for_a_moment", closed_meanwhile)
+    stream = Stream(Ends(), b" ", 5, None)
+    registry.add(stream, 1)
+    stream.begin(steps())
+    stream.step()
+    assert closed == [True]
+    assert not registry.count()
+    assert stream.step() is None
