@@ -76,6 +76,10 @@ class LockRenewal:
                     self._is_running = False
                     return
             for flight in flights:
-                tend(flight)
+                try:
+                    tend(flight)
+                except Exception:
+                    # It is a fault of the store's own, and other flights need this thread.
+                    logger.exception("The lock of %r could not be renewed.", flight.key)
             held.close()
             del tend  # Its object may be freed while this thread pauses.

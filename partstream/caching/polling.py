@@ -10,13 +10,16 @@ from typing import Any, Final
 
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.isolation.connections import ThreadConnections
+from partstream.logs import get_logger
 
 from .flight import Flight
+
+logger = get_logger("partstream.cache")
 
 #: Seconds between two looks for a value, at first. Later it is a tenth of the time waited.
 FIRST_SECONDS: Final = 0.01
 #: Seconds between two looks for a value, at most.
-LAST_SECONDS: Final = 0.1
+MAX_SECONDS: Final = 0.1
 #: Seconds after which the thread ends if it has had nothing to look for.
 IDLE_SECONDS: Final = 30
 
@@ -69,7 +72,11 @@ class Polling:
                     self._is_running = False
                     return
             if due:
-                look(due)
+                try:
+                    look(due)
+                except Exception:
+                    # It is a fault of the store's own. The callers still wait, so look again.
+                    logger.exception("Looking for values that other processes compute failed.")
                 held.close()
             # What they refer to may be freed while this thread waits.
             del look, due
@@ -90,6 +97,6 @@ class Polling:
                 del self._flights[flight]
             elif due <= now + FIRST_SECONDS / 2:
                 taken.append(flight)
-                pause = min(LAST_SECONDS, max(FIRST_SECONDS, (now - added) / 10))
+                pause = min(MAX_SECONDS, max(FIRST_SECONDS, (now - added) / 10))
                 self._flights[flight] = (added, now + pause)
         return taken

@@ -31,7 +31,7 @@ from .cursor import CursorMixin
 _UNBUFFERED = {"X-Accel-Buffering": "no", "Content-Encoding": "identity"}
 
 
-def is_stream(request: Request) -> bool:
+def _wants_stream(request: Request) -> bool:
     """Whether a client has asked for a stream."""
     return isinstance(getattr(request, "accepted_renderer", None), StreamRenderer)
 
@@ -143,7 +143,7 @@ class StreamMixin(PartsMixin):
 
     def _streamed(self, request: Request) -> HttpResponseBase | None:
         """The stream, if the client asks for one; None otherwise."""
-        return self.stream_response(request) if is_stream(request) else None
+        return self.stream_response(request) if _wants_stream(request) else None
 
     def _debug_of(
         self, request: Request, seen: Observation | None

@@ -102,19 +102,19 @@ class StreamSchedule(Schedule):
         if walk is None:
             self._launch(entry, Flight())
             return
-        name, known = entry.name, turn
+        name, is_async = entry.name, entry.loader.is_async
         entry.of_walk = True
         layout = self._parts.layout
         is_needed = layout.gated and bool(layout.dependents[name])
         entry.slower_than = None if is_needed else self._slower_than
-        claims = claims and turn is Turn.RUN
+        must_claim = claims and turn is Turn.RUN
         # An event loop must not wait for a store, so this thread takes a coroutine's lock.
-        entry.claims = claims and not entry.loader.is_async
+        entry.claims = must_claim and not is_async
         steps = obtain(
             get_single_flight(),
             walk.key_of(name),
             ttl=walk.ttl,
-            turn=None if claims and entry.loader.is_async else known,
+            turn=None if must_claim and is_async else turn,
             looks=False,
         )
         entry.steps = steps
@@ -127,7 +127,7 @@ class StreamSchedule(Schedule):
             super()._lost(entry)
             return
         # The response has begun, so the request cannot fail any more.
-        ended = RuntimeError(f"its loader ended its thread by {type(error).__name__}")
+        ended = RuntimeError(f"its loader raised {type(error).__name__}")
         ended.__cause__ = error
         self._fail(entry, ended)
 

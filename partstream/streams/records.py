@@ -92,7 +92,7 @@ class Records:
         self._begin()
         try:
             yield Pause(AT_ONCE)
-            yield from self._all()
+            yield from self._records()
         finally:
             self._finish()
 
@@ -109,9 +109,9 @@ class Records:
             run.ended, run.end = perf_counter(), self.end.value
             seen.end_stream(run)
 
-    def _all(self) -> Iterator[Record | Pause]:
+    def _records(self) -> Iterator[Record | Pause]:
         schedule: StreamSchedule | None = None
-        until = monotonic() + self.seconds
+        time_up = monotonic() + self.seconds
         try:
             ready = self.resolver.settle_values(self.names)
             self._remaining.difference_update(outcome.name for outcome in ready)
@@ -122,7 +122,7 @@ class Records:
                 schedule = self.resolver.schedule(
                     names, self.cache, self.ends, slower_than=self.slower_than
                 )
-                yield from self._settled(schedule, until)
+                yield from self._settled(schedule, time_up)
             self.end = End.TIME_LIMIT if self._remaining else End.COMPLETE
         except Exception:
             logger.exception("A stream of %s failed.", type(self.resolver.parts.view).__name__)
@@ -132,7 +132,7 @@ class Records:
             if schedule is not None:
                 schedule.leave()
 
-    def _settled(self, schedule: StreamSchedule, ends: float) -> Iterator[Record | Pause]:
+    def _settled(self, schedule: StreamSchedule, time_up: float) -> Iterator[Record | Pause]:
         """Records of the outcomes that a schedule settles, until none remains or time is up."""
         moments = schedule.steps()
         while self._remaining:
@@ -145,11 +145,11 @@ class Records:
                 del outcomes  # Their fragments may be freed while the stream waits.
                 if not self._remaining:
                     return
-            if monotonic() >= ends:
+            if monotonic() >= time_up:
                 return
             if until == AT_ONCE:
                 continue
-            yield Pause(ends if until is None else min(until, ends))
+            yield Pause(time_up if until is None else min(until, time_up))
 
     def _record(self, outcomes: list[Outcome], pending: Sequence[str] | None = None) -> Record:
         rest = [name for name in self.names if name in self._remaining]

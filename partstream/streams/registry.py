@@ -42,8 +42,7 @@ class Registry:
         with self._lock:
             self._open.discard(stream)
 
-    def count(self) -> int:
-        """The number of open streams."""
+    def __len__(self) -> int:
         return len(self._open)
 
 
@@ -53,7 +52,7 @@ registry = Registry()
 
 def count_open_streams() -> int:
     """The number of open streams of this process, now."""
-    return registry.count()
+    return len(registry)
 
 
 add_gauge("open_streams", count_open_streams)

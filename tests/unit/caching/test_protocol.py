@@ -291,3 +291,21 @@ def test_pending__takes_ends_in_their_order():
         entry.flight.end("result")
     pending.ends.wait(None)
     assert list(pending.take()) == entries
+
+
+def test_polling__goes_on_after_a_fault_of_the_store(flights, caplog):
+    faults = [RuntimeError("a store's own fault")]
+    looked = threading.Event()
+
+    class Looker:
+        def look(self, flights):
+            if faults:
+                raise faults.pop()
+            looked.set()
+
+    looker = Looker()
+    found, flight = polling.Polling(looker.look), Flight("a")
+    found.add(flight)
+    assert looked.wait(10)
+    flight.end(LOST)
+    assert "own fault" in caplog.text

@@ -36,5 +36,5 @@ def test_close__while_a_step_gives_its_connections_back(monkeypatch):
     stream.begin(steps())
     stream.step()
     assert closed == [True]
-    assert not registry.count()
+    assert not len(registry)
     assert stream.step() is None
