@@ -67,12 +67,12 @@ def obtain(
         key: The value's key.
         ttl: See `Flight`.
         fresh: See `Flight`.
-        turn: The caller's turn across processes, if it is known. Such a caller gets LOST as a
-            result, and starts again itself.
+        turn: The caller's turn across processes, if it is known. A caller whose turn is `Turn.RUN`
+            gets LOST as a result, and starts again itself.
         looks: Whether to look for the value in the store first.
         pool: See `SingleFlight.end`.
     """
-    caller, knows_turn, starts_again = current_caller(), turn is not None, False
+    caller, given, starts_again = current_caller(), turn, False
     while True:
         if looks and not fresh and (turn is None or starts_again):
             value = yield Ask(partial(flights.look, key))
@@ -104,7 +104,7 @@ def obtain(
             raise
         if not isinstance(flight.result, Lost):
             return Joined(flight.result)
-        if flight.result is LOST and knows_turn:
+        if flight.result is LOST and given is Turn.RUN:
             return Joined(LOST)
         looks = starts_again = True
         turn = Turn.RUN if flight.result is FAILED else None

@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 from django.http import QueryDict
 
 from partstream.security.validation import MAX_QUERY_LENGTH
+from partstream.wire.stream_parsing import NDJSONParser, RecordParser, SSEParser
 
 from .connections import Answer
 from .settings import CANARY
@@ -29,6 +30,12 @@ REFUSALS = {
 PROTOCOL = {"cursor", "format"}
 
 JSON_TYPE = b"application/json"
+#: Media type of a stream -> what reads it.
+STREAMS = {b"application/x-ndjson": NDJSONParser, b"text/event-stream": SSEParser}
+EVENT_IDS = [
+    *(b"junk", b"a" * 5000, b"\xe9", b"%41", b"null", b"[1]", b"a, b", b"a;b", b"a b", b"=", b"0"),
+    *(b"gAAAAA==", b"eyJ.eyJ.x", b"a" * 1024, b"a" * 1025, b"-", b"\xff" * 9, b'"', b"../x", b""),
+]
 #: Bytes that a header may have, as servers see it.
 IN_HEADERS = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
 FORWARDED = [
@@ -110,7 +117,7 @@ class Requests:
         self._others = [
             *(self._keys, self._debug, self._format, self._accept, self._request_id),
             *(self._forwarded, self._authorization, self._cookie, self._host, self._path),
-            *(self._method, self._raw, self._long_query),
+            *(self._method, self._raw, self._long_query, self._last_event_id),
         ]
 
     def with_token(self) -> Request:
@@ -256,6 +263,12 @@ class Requests:
         query = self._random.choice((b"x=1&" * 1500, b"&" * 8193, b"y" * 8193, b"a&" * 1001))
         return self._request("long query", {200, 400}, WALK + b"?" + query)
 
+    def _last_event_id(self) -> Request:
+        value = self._one_of(EVENT_IDS)
+        headers = [(b"Accept", b"text/event-stream"), (b"Last-Event-ID", value)]
+        statuses = {400} if value else {200}
+        return self._request("Last-Event-ID", statuses, headers=headers, body={400: REFUSALS[400]})
+
 
 def fault(request: Request, answer: Answer) -> str | None:
     """What is wrong with an answer; None: nothing."""
@@ -276,7 +289,10 @@ def fault(request: Request, answer: Answer) -> str | None:
         return "its body is not the one of its refusal"
     if request.method == b"HEAD":
         return None
-    if not answer.headers.get(b"content-type", b"").startswith(JSON_TYPE):
+    content_type = answer.headers.get(b"content-type", b"")
+    if answer.status == 200 and content_type in STREAMS:
+        return stream_fault(STREAMS[content_type](), answer.body)
+    if not content_type.startswith(JSON_TYPE):
         return "it is not JSON by its Content-Type"
     try:
         content = json.loads(answer.body)
@@ -285,3 +301,14 @@ def fault(request: Request, answer: Answer) -> str | None:
     if answer.status >= 400 and not {"detail", "code"} <= content.keys():
         return "it has no detail and code"
     return None
+
+
+def stream_fault(parser: RecordParser, body: bytes) -> str | None:
+    """What is wrong with a stream; None: nothing."""
+    try:
+        records = list(parser.feed(body))
+    except ValueError:
+        return "a record is not JSON"
+    if not records or records[-1]["cursor"] is not None:
+        return "it has no end"
+    return "it broke" if any("stream_error" in record for record in records) else None

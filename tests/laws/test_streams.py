@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.hypothesis_profiles import examples
+from tests.support.streams import leave
 
 from .test_laws import BUDGET, THREADS, Spec, expected, specs, unlogged, view_of
 
@@ -49,12 +49,14 @@ def body_of(response: Any, most: int | None) -> bytes:
     if not response.streaming:
         return bytes(response.content if most is None else response.content[:most])
     found = b""
-    with closing(response):
+    try:
         for piece in response.streaming_content:
             found += piece
             if most is not None and len(found) >= most:
                 return found[:most]
-    return found
+        return found
+    finally:
+        leave(response)
 
 
 def records(how: str, body: bytes) -> list[dict[str, Any]]:

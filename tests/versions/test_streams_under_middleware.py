@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import django
 import pytest
@@ -19,6 +19,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.caching.single_flight import get_single_flight
 from partstream.streams.registry import count_open_streams
 from tests.support.concurrency import PATIENCE, wait_until
+from tests.support.streams import leave
 
 MEDIA_TYPES = {"ndjson": "application/x-ndjson", "sse": "text/event-stream"}
 DJANGOS = [
@@ -34,6 +35,9 @@ OURS = [
     "partstream.middleware.ProgressiveDeliveryMiddleware",
     "partstream.middleware.SecurityMiddleware",
 ]
+# The handlers close connections when a request begins.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 HEADERS = {"accept-encoding": "gzip, deflate", "accept-language": "de", "host": "testserver"}
 
 
@@ -57,9 +61,11 @@ def over_wsgi(path, accept):
     }
     said = []
     response = WSGIHandler()(environ, lambda status, headers: said.extend([status, headers]))
-    with closing(response):
-        pieces = iter(response)
+    pieces = iter(response)
+    try:
         yield int(said[0][:3]), dict(said[1]), lambda: next(pieces, b"")
+    finally:
+        leave(response)
 
 
 @contextmanager
@@ -124,13 +130,21 @@ def ask(request):
     return request.param
 
 
+HEARTBEATS = (b" ", b":\n\n")
+
+
+def go_on(body):
+    """Let the stream go on until it waits: a heartbeat comes, if that is set to a short time."""
+    assert body() in HEARTBEATS
+
+
 def next_record(kind, body):
     """The next record, from the pieces up to its end."""
     text = b""
     while not text.endswith(b"\n" if kind == "ndjson" else b"\n\n"):
         piece = body()
         assert piece
-        text += piece
+        text += b"" if piece in HEARTBEATS else piece
     lines = text.decode().strip().split("\n")
     return json.loads(lines[-1].removeprefix("data: "))
 
@@ -142,6 +156,7 @@ def test_stream__passes_all_middleware_in_its_language(
 ):
     settings.MIDDLEWARE = [*OURS, *DJANGOS]
     settings.LANGUAGES = [("en", "English"), ("de", "German")]
+    settings.DJANGO_PARTSTREAM = {"STREAM_HEARTBEAT": 0.1}
     slow, languages = held("slow"), []
 
     def load(request, slow):
@@ -167,6 +182,7 @@ def test_stream__passes_all_middleware_in_its_language(
         assert not headers.keys() & {"ETag", "Content-Length", "Expires"}
         # Each record comes while the next part is held.
         assert next_record(kind, body)["results"] == [{"first": 1}]
+        go_on(body)
         slow.wait_until_begun()
         slow.release()
         records = [next_record(kind, body) for _ in range(3)]
@@ -226,7 +242,10 @@ def test_stream__ends_when_its_client_leaves(
 ):
     # Django notices it from 5.0 on. Before that the stream goes on to its limit of time.
     notices = django.VERSION >= (5, 0)
-    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 600 if notices else 1}
+    settings.DJANGO_PARTSTREAM = {
+        "STREAM_MAX_SECONDS": 600 if notices else 1,
+        "STREAM_HEARTBEAT": 0.1,
+    }
     slow = held("slow")
     url = serve(
         executor=executors(executor_class, max_workers=1),
@@ -234,6 +253,7 @@ def test_stream__ends_when_its_client_leaves(
     )
     with over_asgi(url, MEDIA_TYPES[kind], leaves=True) as (status, _, body):
         assert (status, next_record(kind, body)["results"]) == (200, [])
+        go_on(body)
         slow.wait_until_begun()
         assert count_open_streams() == 1
     assert count_open_streams() == 0

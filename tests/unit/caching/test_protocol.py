@@ -117,6 +117,20 @@ def test_obtain__tells_of_the_loss_where_the_caller_knew_its_turn(flights):
     assert proceed(steps) == Joined(LOST)
 
 
+def test_obtain__takes_the_lock_where_the_process_has_gone_that_ran_it(flights):
+    """Of all processes that joined it, one runs it again."""
+    elsewhere(flights)
+    steps = steps_of(flights, turn=Turn.WAIT)
+    flight = proceed(steps).flight
+    flights.store.delete(flight.lock_key)
+    flights.look_for([flight])
+    found = proceed(steps)
+    assert isinstance(found, Run)
+    assert found.flight.locked
+    other = SingleFlight(flights.store)
+    assert other.claim(other.join(KEY)[0]) is Turn.WAIT
+
+
 def test_obtain__waits_for_what_another_process_makes(flights):
     end = elsewhere(flights)
     steps = steps_of(flights)
