@@ -60,7 +60,7 @@ def check_settings(**_: Any) -> Messages:
                     f"STREAM_HEARTBEAT is {settings.STREAM_HEARTBEAT:g} s, but a stream ends after "
                     f"{settings.STREAM_MAX_SECONDS:g} s (STREAM_MAX_SECONDS), so it has no "
                     "heartbeat.",
-                    hint="Lower it: proxies cut a line that is silent, and under WSGI a heartbeat "
+                    hint="Lower it: proxies cut a silent connection, and under WSGI a heartbeat "
                     "is how the departure of a client is noticed.",
                     id="partstream.W024",
                 )

@@ -80,7 +80,7 @@ def test_demo__looks_at_the_port_before_it_touches_the_database(command):
 def test_instructions__name_the_address_the_commands_and_the_account(command):
     text = command.instructions("http://127.0.0.1:8000")
     assert "  http://127.0.0.1:8000/\n" in text
-    assert text.count("  curl ") == 4
+    assert text.count("  curl ") == 5
     assert "demo only" in text
 
 

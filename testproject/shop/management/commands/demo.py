@@ -93,6 +93,9 @@ The same by hand: a walk (continue with ?cursor=...), parts by key, and the list
   curl "{address}/api/dashboard/parts/?keys=today,open_orders"
   curl {address}/api/dashboard/manifest/
 
+All parts in one response, each as soon as it is ready:
+  curl -N -H "Accept: application/x-ndjson" {address}/api/dashboard/
+
 The margins are for staff. Sign in on the page as {STAFF_NAME}, password {STAFF_PASSWORD}, or use
   curl -u {STAFF_NAME}:{STAFF_PASSWORD} "{address}/api/dashboard/parts/?keys=margins"
 This account is for the demo only.
