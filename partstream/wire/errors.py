@@ -64,7 +64,7 @@ REQUEST_ERRORS: Final[Mapping[type[PartstreamError], tuple[int, str, str | None]
     StreamsFull: (
         503,
         "capacity",
-        "The server has no room for another stream. Walk by cursor, or try again in a moment.",
+        "The server cannot stream this now. Walk by cursor, or try again in a moment.",
     ),
 }
 
