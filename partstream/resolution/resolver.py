@@ -144,13 +144,16 @@ class Resolver:
         return [outcomes[name] for name in names if name in outcomes]
 
     def settle_values(self, names: Iterable[str]) -> list[Outcome]:
-        """The outcomes of those of these parts that are immediate values."""
-        parts, atomic = self.parts, atomic_aliases()
-        return [
-            parts.outcomes.setdefault(name, self.boundary.settle_value(name, parts[name], atomic))
-            for name in names
-            if not isinstance(parts[name], LazyPart)
-        ]
+        """The outcomes of those of these parts that are immediate values, or resolved already."""
+        parts, atomic, found = self.parts, atomic_aliases(), []
+        for name in names:
+            outcome = parts.outcomes.get(name)
+            if outcome is None and not isinstance(parts[name], LazyPart):
+                outcome = self.boundary.settle_value(name, parts[name], atomic)
+                parts.outcomes[name] = outcome
+            if outcome is not None:
+                found.append(outcome)
+        return found
 
     def schedule(
         self, names: Sequence[str], walk: WalkCache | None, ends: Ends, *, slower_than: float

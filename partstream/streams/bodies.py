@@ -77,12 +77,16 @@ class AsyncBody:
                     silent_until = monotonic() + stream.heartbeat_seconds
                     continue
                 until = silent_until if step.until is None else min(step.until, silent_until)
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(bell.wait(), max(0.0, until - monotonic()))
-                if not bell.is_set() and monotonic() >= silent_until:
+                # Not wait_for(): before Python 3.12 it may lose the cancellation.
+                alarm = loop.call_later(max(0.0, until - monotonic()), bell.set)
+                try:
+                    await bell.wait()
+                finally:
+                    alarm.cancel()
+                bell.clear()
+                if monotonic() >= silent_until and not stream.ends:
                     yield stream.heartbeat
                     silent_until = monotonic() + stream.heartbeat_seconds
-                bell.clear()
         finally:
             await self._leave()
 

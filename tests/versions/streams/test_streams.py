@@ -65,6 +65,19 @@ def test_stream__without_lazy_parts_is_one_record(serve, client):
     assert record["meta"]["pending"] == []
 
 
+def test_stream__begins_with_a_part_that_the_view_has_resolved_already(serve, client, calls):
+    class Resolves(ProgressiveView):
+        def get(self, request, *args, **kwargs):
+            self.get_resolver(request).resolve(["p0"])
+            return super().get(request, *args, **kwargs)
+
+    url = serve(Resolves, parts=parts(calls.loader("p0"), calls.loader("p1")), executor=THREADS)
+    first, second = stream(client, url)
+    assert (names(first), first["meta"]["pending"]) == (["now", "p0"], ["p1"])
+    assert (names(second), second["cursor"]) == (["p1"], None)
+    assert calls == ["p0", "p1"]
+
+
 @EXECUTORS
 def test_stream__sends_each_part_when_it_has_ended(serve, client, held, executor):
     first, second = held("first"), held("second")
