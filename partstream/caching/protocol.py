@@ -72,9 +72,9 @@ def obtain(
         looks: Whether to look for the value in the store first.
         pool: See `SingleFlight.end`.
     """
-    caller, given, starts_again = current_caller(), turn, False
+    caller, given, has_failed = current_caller(), turn, False
     while True:
-        if looks and not fresh and (turn is None or starts_again):
+        if looks and not fresh and turn is None:
             value = yield Ask(partial(flights.look, key))
             if value is not None:
                 return bytes(value)
@@ -85,6 +85,10 @@ def obtain(
             try:
                 if turn is None:
                     turn = yield Ask(partial(flights.claim, flight))
+                elif has_failed and not fresh:
+                    # Another caller here may have computed it since.
+                    value = yield Ask(partial(flights.store.get, key))
+                    turn = turn if value is None else bytes(value)
                 if isinstance(turn, bytes):
                     yield Ask(partial(flights.end, flight, turn))
                     return turn
@@ -106,8 +110,8 @@ def obtain(
             return Joined(flight.result)
         if flight.result is LOST and given is Turn.RUN:
             return Joined(LOST)
-        looks = starts_again = True
-        turn = Turn.RUN if flight.result is FAILED else None
+        looks, has_failed = True, flight.result is FAILED
+        turn = Turn.RUN if has_failed else None
 
 
 def proceed(steps: Generator[Step, Any, Found], reply: Any = None) -> Wait | Found:

@@ -156,6 +156,18 @@ def test_obtain__runs_it_when_the_other_process_has_failed(flights):
     assert not found.flight.locked
 
 
+def test_obtain__after_a_failure_takes_what_another_caller_here_has_made_since(flights):
+    end = elsewhere(flights)
+    first, second = steps_of(flights), steps_of(flights)
+    flight = proceed(first).flight
+    assert proceed(second) == Wait(flight)
+    end(None)
+    flights.look_for([flight])
+    proceed(first).flight.finish(b"1", value=b"1")
+    assert proceed(second) == b"1"
+    assert not flights._flights
+
+
 def test_obtain__starts_again_when_the_other_process_has_gone(flights):
     elsewhere(flights)
     steps = steps_of(flights)
