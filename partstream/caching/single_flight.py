@@ -203,12 +203,14 @@ class SingleFlight:
                 is_kept = self.store.set_many({str(flight.key): value}, flight.ttl)
         finally:
             self._renewal.unwatch(flight)
-            if flight.locked:
-                self._unlock(flight, failed or (keeps and not is_kept), pool)
-            if keeps:
-                self._forget(flight, waits=not is_kept and not waiting)
-            if flight.left:
-                flight.call = None  # It refers to the request.
+            try:
+                if flight.locked:
+                    self._unlock(flight, failed or (keeps and not is_kept), pool)
+            finally:
+                if keeps:
+                    self._forget(flight, waits=not is_kept and not waiting)
+                if flight.left:
+                    flight.call = None  # It refers to the request.
 
     def _unlock(self, flight: Flight, failed: bool, pool: WorkerPool | None) -> None:
         unlock: Callable[[], object] = partial(self.store.delete, flight.lock_key)

@@ -223,7 +223,12 @@ class Schedule:
         """Run a loader here, or start it elsewhere; the flight ends when it does."""
         entry.flight, entry.steps = flight, None
         name = entry.name
-        if not self._waiting.has_room(name):  # Another caller's run was lost.
+        try:
+            has_room = self._waiting.has_room(name)
+        except BaseException:  # An executor of the project's says how much room it has.
+            flight.finish(LOST, failed=True)
+            raise
+        if not has_room:  # Another caller's run was lost.
             flight.finish(LOST)
             self._waiting.hold(name)
             return

@@ -10,6 +10,9 @@ from typing import Any
 
 from partstream.exceptions import NoCapacity, PartTimeout
 from partstream.isolation.context import CallersContext
+from partstream.logs import get_logger
+
+logger = get_logger("partstream.executors")
 
 
 class State(Enum):
@@ -110,7 +113,11 @@ class Call:
             callbacks, self._callbacks = self._callbacks, []
             self._on_abandon = None
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:
+                # The thread belongs to a pool, which would miss it for ever.
+                logger.exception("The end of a call could not be handled.")
 
     def refuse(self, error: BaseException) -> None:
         """End the call with an error, because no thread will run it, or the rest of it."""

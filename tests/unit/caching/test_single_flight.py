@@ -832,3 +832,18 @@ def test_moved__a_walk_sees_nothing_that_another_left_running(moving, held, back
     load.release()
     assert [chunk(view, token)["results"] for token in tokens] == [[{"slow": "slow"}]] * 2
     assert load.runs == 2
+
+
+def test_end__that_fails_leaves_no_flight(monkeypatch, store):
+    flights = SingleFlight(store)
+    flight, _ = flights.join(KEY, ttl=60)
+    flight.locked = True
+
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(flights.store, "set_many", fail)
+    with pytest.raises(MemoryError):
+        flights.end(flight, "outcome", value=b"1")
+    assert flight.result == "outcome"
+    assert not flights.is_under_way(KEY)

@@ -483,3 +483,21 @@ def test_crash__of_a_codec_after_the_first_record(serve, client, monkeypatch, ca
             (last,) = found
     assert last["stream_error"]["code"] == "stream_failed"
     assert last["cursor"] == token
+
+
+def test_crash__of_an_executor_leaves_no_flight(serve, client, executors):
+    class Fails(ThreadExecutor):
+        asked = 0
+
+        @property
+        def max_in_flight(self):
+            self.asked += 1
+            if self.asked == 2:
+                raise ValueError
+            return 2
+
+    url = serve(parts=parts(lambda request: 1), executor=executors(Fails))
+    first, last = stream(client, url)
+    assert last["stream_error"]["code"] == "stream_failed"
+    assert has_none_running()
+    assert merged(stream(client, at(url, first["cursor"]))) == {"p0": 1}
