@@ -87,8 +87,7 @@ def obtain(
                     turn = yield Ask(partial(flights.claim, flight))
                 elif has_failed and not fresh:
                     # Another caller here may have computed it since.
-                    value = yield Ask(partial(flights.store.get, key))
-                    turn = turn if value is None else bytes(value)
+                    turn = (yield Ask(partial(flights.store.get, key))) or turn
                 if isinstance(turn, bytes):
                     yield Ask(partial(flights.end, flight, turn))
                     return turn
