@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.exceptions import NoThread
 from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
+from partstream.weak_methods import WeakMethod
 
 from .flight import Flight
 
@@ -33,7 +32,7 @@ class LockRenewal:
     """
 
     def __init__(self, tend: Callable[[Flight], None], seconds: float) -> None:
-        self._tend: weakref.WeakMethod[Any] = weakref.WeakMethod(tend)
+        self._tend = WeakMethod(tend)
         self._seconds = seconds
         self._lock = threading.Lock()
         self._watched: set[Flight] = set()

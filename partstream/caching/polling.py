@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from partstream.backends.executors.daemon_threads import start_daemon
 from partstream.isolation.connections import ThreadConnections
 from partstream.logs import get_logger
+from partstream.weak_methods import WeakMethod
 
 from .flight import Flight
 
@@ -38,7 +38,7 @@ class Polling:
     """
 
     def __init__(self, look: Callable[[list[Flight]], None]) -> None:
-        self._look: weakref.WeakMethod[Any] = weakref.WeakMethod(look)
+        self._look = WeakMethod(look)
         self._changed = threading.Condition()
         #: Flight -> when it was added, and when its value is due, on the monotonic clock.
         self._flights: dict[Flight, tuple[float, float]] = {}

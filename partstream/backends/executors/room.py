@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from itertools import islice
 from typing import Final
+
+from partstream.weak_methods import WeakMethod
 
 #: A number of free places that is enough for all who wait.
 EVERYBODY: Final = 2**31
@@ -46,7 +47,7 @@ class Room:
     """
 
     def __init__(self, count_free: Callable[[], int]) -> None:
-        self._count_free = weakref.WeakMethod(count_free)
+        self._count_free = WeakMethod(count_free)
         self.reset()
 
     def reset(self) -> None:
