@@ -75,7 +75,7 @@ class LockRenewal:
                 if tend is None or (not flights and monotonic() - used >= IDLE_SECONDS):
                     self._is_running = False
                     return
-            for flight in flights:
-                tend(flight)
+            while flights:
+                tend(flights.pop())
             held.close()
-            del tend  # Its object may be freed while this thread pauses.
+            del tend  # Neither its object nor a flight is held while this thread pauses.
