@@ -74,11 +74,15 @@ class LockRenewal:
                 if tend is None or (not flights and monotonic() - used >= IDLE_SECONDS):
                     self._is_running = False
                     return
-            for flight in flights:
-                try:
-                    tend(flight)
-                except Exception:
-                    # It is a fault of the store's own, and other flights need this thread.
-                    logger.exception("The lock of %r could not be renewed.", flight.key)
+            while flights:
+                self._tend_safely(tend, flights.pop())
             held.close()
-            del tend  # Its object may be freed while this thread pauses.
+            del tend  # Neither its object nor a flight is held while this thread pauses.
+
+    @staticmethod
+    def _tend_safely(tend: Callable[[Flight], None], flight: Flight) -> None:
+        try:
+            tend(flight)
+        except Exception:
+            # It is a fault of the store's own, and other flights need this thread.
+            logger.exception("The lock of %r could not be renewed.", flight.key)

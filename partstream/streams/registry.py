@@ -34,6 +34,10 @@ class Registry:
         """
         with self._lock:
             if len(self._open) >= most:
+                for known in list(self._open):
+                    if known.is_abandoned:
+                        self._open.discard(known)
+            if len(self._open) >= most:
                 raise StreamsFull(RETRY_SECONDS)
             self._open.add(stream)
 

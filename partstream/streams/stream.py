@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import monotonic
+from typing import Final
 
 from partstream.isolation.connections import give_back_all, sessions_for_a_moment
 from partstream.isolation.context import CallersContext
 from partstream.resolution.pending import Ends
 
 from .registry import registry
+
+#: Seconds after which a response that no server has begun to send no longer counts as a stream.
+ABANDONED_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,17 @@ class Stream:
         self._context = CallersContext()
         self._lock = threading.Lock()
         self._is_closed = False
+        #: Until the first step: when it was made, on the monotonic clock.
+        self._made: float | None = monotonic()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its server has taken no step for long: it has thrown the response away.
+
+        A client that leaves before the view has ended, or a middleware that raises, has Django do
+        so. The response may then exist until the next garbage collection.
+        """
+        return self._made is not None and monotonic() - self._made > ABANDONED_SECONDS
 
     def begin(self, steps: Iterator[Record | Pause]) -> None:
         """Set the steps: a generator, which is closed with the stream.
@@ -70,6 +86,7 @@ class Stream:
 
     def step(self) -> Record | Pause | None:
         """The next step; None at the end. Steps run one at a time, in any thread."""
+        self._made = None
         try:
             with self._lock, sessions_for_a_moment(self._renew):
                 try:
