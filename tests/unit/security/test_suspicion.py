@@ -297,7 +297,8 @@ def test_flood__fills_no_more_than_its_places(clock):
         at_first, at_last = size_after(range(5_000)), size_after(range(5_000, 20_000))
     finally:
         tracemalloc.stop()
-    assert at_last < at_first + 20_000
+    # As many clients as came would take megabytes. Other threads may take a little meanwhile.
+    assert at_last < at_first + 500_000
     assert len(watch._watched) == len(watch._new) == 100
 
 
