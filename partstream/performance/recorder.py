@@ -98,7 +98,7 @@ class Recorder:
         """Add a response and its parts."""
         self._responses.append(response)
         # A stream may end where the garbage collector runs, in the midst of anything: it must not
-        # wait for the lock. Who has it adds up already.
+        # wait for the lock. Whatever holds it adds up already.
         if len(self._responses) >= _MOST_RESPONSES and self._lock.acquire(blocking=False):
             try:
                 self._add_up()
