@@ -99,11 +99,12 @@ def passed_on(result, error):
 
 
 def wait_until(condition):
-    """Return when the condition holds: for what has no event to wait for."""
+    """What the condition gives when it holds: for what has no event to wait for."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.002)
+    return found
 
 
 @contextmanager

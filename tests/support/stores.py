@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from partstream.backends.caches.django_cache import DjangoCacheStore
+from tests.support.concurrency import PATIENCE, wait_until
 
 
 class NotingStore(DjangoCacheStore):
@@ -62,3 +63,28 @@ def probed(backend):
     except Exception as error:  # noqa: BLE001 - the test looks at it
         return error
     return None
+
+
+def patient(store):
+    """This store in Redis, which now waits for a server that a busy machine holds up."""
+    connections = store._redis
+    cluster = hasattr(connections, "_options")
+    options = connections._options if cluster else connections.pool.connection_kwargs
+    options.update(dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE))
+    return store
+
+
+def connected(store):
+    """The client of a store over a cluster that has timeouts of its own.
+
+    Where a busy machine needs longer than those, a later call gets the client.
+    """
+    import redis
+
+    def client():
+        try:
+            return store._redis._get()
+        except redis.TimeoutError:
+            return None
+
+    return wait_until(client)

@@ -17,6 +17,7 @@ from partstream.keys import KeyRing
 from tests.support.concurrency import PATIENCE, Held, wait_until
 from tests.support.memcached import needs_pymemcache
 from tests.support.redis import needs_redis
+from tests.support.stores import patient
 
 DJANGO = "django.core.cache.backends"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
@@ -217,7 +218,8 @@ def redis_stores(**options):
     from partstream.backends.rate_limits.redis import RedisRateLimitStore
 
     ring = KeyRing([b"the secret of the ring"])
-    return [RedisCacheStore(keys=ring, max_size=4096, **options), RedisRateLimitStore(**options)]
+    cache = RedisCacheStore(keys=ring, max_size=4096, **options)
+    return [patient(cache), patient(RedisRateLimitStore(**options))]
 
 
 @needs_redis

@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 
 from partstream.exceptions import Misuse
-from tests.support.concurrency import PATIENCE, in_threads, wait_until
+from tests.support.concurrency import in_threads, wait_until
 from tests.support.contracts.cache_store import BODY, MAX_SIZE, TTL, KeepingCacheStoreContract
 from tests.support.processes import run_python
+from tests.support.stores import patient
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
 
@@ -69,10 +70,7 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
 
     def make(self, *secrets, max_size=MAX_SIZE, **options):
         store = RedisCacheStore(keys=self.ring(*secrets), max_size=max_size, **options)
-        if self.patient:
-            timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
-            store._redis.pool.connection_kwargs.update(timeouts)
-        return store
+        return patient(store) if self.patient else store
 
     # What is in Redis
 

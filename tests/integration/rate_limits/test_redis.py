@@ -8,10 +8,11 @@ import time
 import pytest
 
 from partstream.exceptions import Misuse
-from tests.support.concurrency import PATIENCE, in_threads
+from tests.support.concurrency import in_threads
 from tests.support.contracts.rate_limit_store import RateLimitStoreContract, window
 from tests.support.contracts.redis_faults import BearsFaultsOfRedis
 from tests.support.processes import run_python
+from tests.support.stores import patient
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
 
@@ -49,11 +50,7 @@ class TestRedisRateLimitStore(BearsFaultsOfRedis, RateLimitStoreContract):
 
     def make(self, **options):
         store = RedisRateLimitStore(**options)
-        if self.patient and store._redis.is_own_pool:
-            # A server that a busy machine holds up is none that hangs.
-            timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
-            store._redis.pool.connection_kwargs.update(timeouts)
-        return store
+        return patient(store) if self.patient and store._redis.is_own_pool else store
 
     def cache_at(self, url):
         # The store has timeouts of its own.

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
 import pytest
 
 from partstream.exceptions import Misuse
 from tests.support import marks
-from tests.support.concurrency import PATIENCE, in_threads_with_lateness, wait_until
+from tests.support.concurrency import in_threads_with_lateness, wait_until
 from tests.support.contracts.rate_limit_store import RateLimitStoreContract, window
-from tests.support.stores import probed
+from tests.support.stores import connected, patient, probed
 
 pytest.importorskip("django_redis", reason="the extra redis is not installed")
-
-import redis
 
 from partstream.backends.rate_limits.redis import RedisRateLimitStore
 
@@ -44,11 +41,7 @@ class TestRedisRateLimitStoreOverCluster(RateLimitStoreContract):
 
     def make(self, **options):
         store = RedisRateLimitStore(**{"cluster_url": self.url, **options})
-        if self.patient:
-            # A server that a busy machine holds up is none that hangs.
-            timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
-            store._redis._options.update(timeouts)
-        return store
+        return patient(store) if self.patient else store
 
     def pass_time(self, seconds):
         time.sleep(seconds)
@@ -124,13 +117,7 @@ class TestRedisRateLimitStoreOverCluster(RateLimitStoreContract):
     def test_options__the_timeout_is_that_of_the_store(self, cluster):
         self.patient = False
         store = self.make(cluster_url=f"{cluster.url}?socket_timeout=9", timeout=0.1)
-
-        def answers():
-            with suppress(redis.TimeoutError):  # A busy machine may need longer than that.
-                return store._redis._get()
-
-        wait_until(answers)
-        client = store._redis._get()
+        client = connected(store)
         pool = client.get_redis_connection(client.get_nodes()[0]).connection_pool
         connection = pool.make_connection()
         assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.1, 0.1)
