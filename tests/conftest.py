@@ -18,7 +18,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_single_flight
 from partstream.security import suspicion
-from tests.support import databases, hypothesis_profiles, memcached, redis, redis_cluster
+from tests.support import databases, hypothesis_profiles, marks, memcached, redis, redis_cluster
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
 hypothesis_profiles.load_default()
@@ -64,8 +64,13 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what uses the database, however it asks for it: `-m database` runs these alone."""
+    """Mark what uses the database, however it asks for it: `-m database` runs these alone.
+
+    With CI set, whatever fails is run again, and named at the end.
+    """
     for item in items:
+        if os.environ.get("CI") and not item.get_closest_marker("flaky"):
+            item.add_marker(marks.once_more)
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(item.fixturenames):
             item.add_marker("database")
 
@@ -90,7 +95,7 @@ def printable(data):
 def pytest_terminal_summary(terminalreporter):
     """Say at the end which tests failed at first and were run again."""
     repeated = sorted({report.nodeid for report in terminalreporter.stats.get("rerun", [])})
-    if not repeated:
+    if not repeated or "PYTEST_XDIST_WORKER" in os.environ:  # Which reports to another process.
         return
     terminalreporter.section("tests that were run again", yellow=True)
     for nodeid in repeated:

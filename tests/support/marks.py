@@ -8,6 +8,9 @@ import pytest
 #: fails, twice at most: a busy machine may stop a thread for longer, but not each time.
 timed = pytest.mark.flaky(reruns=2)
 
+#: Of every other test, with CI set: a machine that other work keeps busy may hold anything up.
+once_more = pytest.mark.flaky(reruns=1)
+
 #: Of a test inside a transaction whose parts run in threads, and query nothing.
 leaves_transaction = pytest.mark.filterwarnings(
     "ignore:Part '.*' of .* runs in another thread:RuntimeWarning"
