@@ -18,6 +18,7 @@ from partstream.backends.executors.threads import ThreadExecutor
 from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_single_flight
 from partstream.security import suspicion
+from partstream.streams.registry import registry
 from tests.support import databases, hypothesis_profiles, marks, memcached, redis, redis_cluster
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
@@ -120,6 +121,12 @@ def own_language():
 def unsuspected_clients():
     """No client is suspected because of what an earlier test asked for."""
     suspicion.watch.reset()
+
+
+@pytest.fixture(autouse=True)
+def uncounted_streams():
+    """No stream of an earlier test is counted, which may wait for the garbage collector."""
+    registry.reset()
 
 
 @pytest.fixture

@@ -166,6 +166,9 @@ def test_begin__asks_no_store_before_the_first_record(serve, client, store, call
         assert store.taken() == []
         assert calls == []
         assert merged(found).keys() == {"p0", "kept"}
+    taken = locks(store)
+    # Parts are delivered before they are kept.
+    wait_until(lambda: all(store.get(lock) is None for lock in taken))
     store.taken()
     with opened(client, at(url, token)) as found:
         next(found)

@@ -397,7 +397,9 @@ def collecting(get_response):
 
 
 @pytest.mark.parametrize("middleware", ["replacing", "closing"])
-def test_middleware__that_replaces_a_stream(measured, serve, client, settings, calls, middleware):
+def test_middleware__that_replaces_a_stream(
+    measured, serve, client, settings, known_thread_settings, calls, middleware
+):
     settings.MIDDLEWARE = [MIDDLEWARE, f"{__name__}.{middleware}"]
     client.raise_request_exception = False
     response = client.get(serve(parts=[("p0", lazy(calls.loader("p0")))]), **NDJSON)
