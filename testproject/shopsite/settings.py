@@ -81,6 +81,8 @@ DATABASES = {
 # load of the page begins one walk, so ten loads in ten seconds are within the limit.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 DJANGO_PARTSTREAM = {
+    # The parts of a chunk run side by side, and so do those of a stream.
+    "PART_EXECUTOR": "partstream.backends.executors.threads.ThreadExecutor",
     "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
     "TRUSTED_PROXIES": _listed("SHOP_TRUSTED_PROXIES"),
 }

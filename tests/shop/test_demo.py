@@ -153,7 +153,7 @@ def test_demo__serves_page_and_parts_and_lets_staff_in(demo):
         assert "errors" not in envelope
         names += [name for result in envelope["results"] for name in result]
         path = envelope["cursor"] and f"/api/dashboard/?cursor={envelope['cursor']}"
-    assert len(names) == 11
+    assert len(names) == 12
 
     login = "/admin/login/?next=/"
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', demo.get(login))[1]
