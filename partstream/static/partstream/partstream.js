@@ -280,9 +280,11 @@ class Load {
       return awaited.finally(() => clearTimeout(timer));
     };
     try {
-      const media = !this.streaming ? "application/json" : format === "sse" ? SSE : NDJSON;
+      const media = format === "sse" ? SSE : NDJSON;
       const sent = new Headers(await (typeof headers === "function" ? headers() : headers));
-      sent.set("Accept", media);
+      const accepted = sent.get("Accept") ?? "application/json";
+      // The parameters stay: DRF can read the version of an API there.
+      sent.set("Accept", this.streaming ? accepted.replace(/^[^;]*/, media) : accepted);
       const keys = this.keys?.slice(0, batch);
       const asked = Date.now();
       // What else `fetch` takes is among the options, and it ignores what it does not know.
@@ -293,7 +295,8 @@ class Load {
       if (status === 204) return this.takeNothing();
       if (!ok) return await within(timeout, refusalOf(response));
       if (this.streaming && type === media && body) return yield* this.readStream(body, type, asked, within);
-      const envelope = type === "application/json" ? await within(timeout, response.json()) : null;
+      const isJson = type.endsWith("json") && type !== NDJSON;
+      const envelope = isJson ? await within(timeout, response.json()) : null;
       if (!Array.isArray(envelope?.results)) {
         const message = `This is not the answer of a view with parts: ${status}, ${type || "no type"}.`;
         return new PartstreamError("unexpected_answer", message, { status });
@@ -516,10 +519,13 @@ export function createStore(url, options = {}) {
   /** Load on from the snapshot's cursor. */
   const go = () => {
     const { signal } = life;
-    const own = run(signal).finally(() => {
-      if (running === own) running = null;
-    });
-    return (running = own);
+    const own = Promise.resolve()
+      .then(() => run(signal))
+      .finally(() => {
+        if (running === own) running = null;
+      });
+    running = own;
+    return own;
   };
 
   /** @param {AbortSignal} signal */
