@@ -118,6 +118,8 @@ export interface Options<P extends Parts = Record<string, unknown>, Codes extend
   keys?: readonly PartName<P>[];
   /** How many keys one request asks for. Default: 10. */
   batch?: number;
+  /** The name of the cursor's parameter, if the view gives it another. Default: `"cursor"`. */
+  cursorParameter?: string;
   /** An answer that you have, for example from server-side rendering: its parts come first, then the load goes on. */
   initial?: Envelope<P, Codes> | { readonly cursor: string };
   /** Sent with each request. A function is called for each request, so a new token is used from then on. */
