@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from shop import seeding
 from shop.management.commands.demo import Command
 from shop.models import Order
 
@@ -32,15 +34,32 @@ def command(settings):
     return Command(stdout=StringIO())
 
 
-def test_prepare__makes_rows_of_today_and_a_staff_account(db, command):
+def is_of_now(order, since):
+    """Whether an order was placed in the minute in which a test began, or later; not in future."""
+    return since.replace(second=0, microsecond=0) <= order.placed_at <= timezone.now()
+
+
+def test_prepare__makes_rows_of_now_and_a_staff_account(db, command):
+    began = timezone.now()
     command.prepare(orders=50, verbosity=0)
     assert Order.objects.count() == 50
-    newest = Order.objects.latest("placed_at").placed_at
-    assert timezone.localtime(newest).date() == timezone.localdate()
+    assert is_of_now(Order.objects.latest("placed_at"), began)
     assert authenticate(username="demo", password="demo").is_staff
 
 
-def test_prepare__a_second_time_changes_nothing(db, command):
+def test_prepare__on_another_day_moves_the_rows(db, command):
+    command.prepare(orders=50, verbosity=0)
+    newest = Order.objects.latest("placed_at")
+    for days in (-3, 3):  # that day is the newest, past or future
+        seeding.move_to(timezone.now() + dt.timedelta(days=days))
+        began = timezone.now()
+        command.prepare(orders=50, verbosity=0)
+        assert Order.objects.count() == 50
+        assert Order.objects.latest("placed_at") == newest
+        assert is_of_now(Order.objects.latest("placed_at"), began)
+
+
+def test_prepare__a_second_time_keeps_rows_and_account(db, command):
     command.prepare(orders=50, verbosity=0)
     staff = get_user_model().objects.get()
     staff.set_password("mine now")
