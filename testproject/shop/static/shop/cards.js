@@ -2,7 +2,7 @@
 /** The cards of the dashboard: skeletons that fill, fail and are asked for again. */
 
 import { button, element } from "./dom.js";
-import { placeOf, viewOf } from "./parts.js";
+import { FRAME, placeOf, viewOf } from "./parts.js";
 
 /** @typedef {import("../partstream/partstream.js").PartError<string, "courier_unavailable">} Failure */
 /** @typedef {"waiting" | "retrying" | "filled" | "failed" | "missing"} State */
@@ -31,7 +31,7 @@ export class Cards {
     );
     this.cards.clear();
     this.place.replaceChildren();
-    for (const name of Object.keys(parts)) this.wait(name, "waiting");
+    for (const name of Object.keys(parts)) if (name !== FRAME) this.wait(name, "waiting");
   }
 
   /** The card of a part, which is made if there is none. @param {string} name */

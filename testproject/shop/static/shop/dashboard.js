@@ -6,7 +6,7 @@ import { Comparison } from "./comparison.js";
 import { button, byId, write } from "./dom.js";
 import { dayAndTimeOf, setCurrency } from "./format.js";
 import { Line, MODES, modeOf, openStore } from "./modes.js";
-import { titleOf } from "./parts.js";
+import { FRAME, titleOf } from "./parts.js";
 
 /** @typedef {import("./modes.js").Mode} Mode */
 /** @typedef {import("./modes.js").Store} Store */
@@ -175,7 +175,7 @@ class Page {
 
   /** @param {string} name @param {any} data @param {Failure | undefined} failure */
   drawPart(name, data, failure) {
-    if (name === "meta" && !failure) {
+    if (name === FRAME && !failure) {
       setCurrency(data.currency);
       write(byId("shop-name"), data.shop);
       document.title = `${data.shop}: dashboard`;

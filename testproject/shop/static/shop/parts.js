@@ -132,24 +132,9 @@ const VIEWS = {
       ),
     ],
   },
-  exchange_rates: {
-    title: "Exchange rates",
-    span: 4,
-    lines: [5.3, 6.3],
-    draw: (answer) => [
-      table(
-        `Units for one ${answer.base}`,
-        [`*1 ${answer.base} is`, "#"],
-        Object.entries(answer.rates).map(([code, rate]) => [code, Number(rate).toFixed(4)]),
-      ),
-      answer.live
-        ? note("From the exchange, just now.")
-        : element("p", { class: "hint" }, "The exchange does not answer: last known rates."),
-    ],
-  },
   revenue_by_month: {
     title: "Revenue by month",
-    span: 12,
+    span: 8,
     lines: [7, 9],
     draw: (months) => {
       const last = months.at(-1);
@@ -166,6 +151,21 @@ const VIEWS = {
         ),
       ];
     },
+  },
+  exchange_rates: {
+    title: "Exchange rates",
+    span: 4,
+    lines: [5.3, 6.3],
+    draw: (answer) => [
+      table(
+        `Units for one ${answer.base}`,
+        [`*1 ${answer.base} is`, "#"],
+        Object.entries(answer.rates).map(([code, rate]) => [code, Number(rate).toFixed(4)]),
+      ),
+      answer.live
+        ? note("From the exchange, just now.")
+        : element("p", { class: "hint" }, "No answer: these are the last known rates."),
+    ],
   },
   top_products: {
     title: "Top products",
@@ -186,7 +186,7 @@ const VIEWS = {
     ],
   },
   restock: {
-    title: "Stock of the top products",
+    title: "Stock of top products",
     span: 6,
     lines: [9, 9],
     draw: (products) => [
@@ -285,6 +285,9 @@ const VIEWS = {
 };
 const ORDER = Object.keys(VIEWS);
 
+/** The part that is drawn around the cards: it has the name of the shop. */
+export const FRAME = "meta";
+
 /**
  * The view of a part. One that has none is shown as it is, in the room that its size asks for.
  * @param {string} name
@@ -304,8 +307,7 @@ export function viewOf(name, size) {
 
 /** What a shopkeeper calls a part. @param {string} name */
 export const titleOf = (name) =>
-  VIEWS[name]?.title ??
-  (name === "meta" ? "Name of the shop" : capital(name.replaceAll("_", " ")));
+  VIEWS[name]?.title ?? (name === FRAME ? "Name of the shop" : capital(name.replaceAll("_", " ")));
 
 /** Where a part stands on the page: those without a view come last. @param {string} name */
 export const placeOf = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
