@@ -215,11 +215,8 @@ export class Comparison {
     row.dataset.state = this.one.state;
     if (this.one.state !== "running") row.style.setProperty("--t", String(this.one.time));
     else row.style.removeProperty("--t");
-    const said =
-      this.one.state === "running" ? `still waiting, ${clock(now)}`
-      : this.one.state === "done" ? duration(this.one.time)
-      : this.one.says;
-    write(byId("one-time"), said);
+    const said = { running: "still waiting", done: duration(this.one.time), failed: this.one.says };
+    write(byId("one-time"), said[this.one.state]);
     write(byId("verdict"), this.verdict());
     byId("verdict").classList.toggle("quiet", this.isRunning);
   }

@@ -3,7 +3,7 @@
 
 import { Cards } from "./cards.js";
 import { Comparison } from "./comparison.js";
-import { button, byId, write } from "./dom.js";
+import { button, byId, element, write } from "./dom.js";
 import { dayAndTimeOf, setCurrency } from "./format.js";
 import { Line, MODES, modeOf, openStore } from "./modes.js";
 import { FRAME, titleOf } from "./parts.js";
@@ -153,7 +153,6 @@ class Page {
         : `Both loads began when ${since}. Watch which one you can use first.`,
     );
     byId("next").hidden = true;
-    byId("to-next").hidden = true;
   }
 
   /** Bring the page to what has come. @param {Snapshot} snapshot */
@@ -229,9 +228,8 @@ class Page {
     );
     const except = failed.length > 0 ? `, except: ${failed.map(titleOf).join(", ")}` : "";
     const lost = this.wasCut ? " The connection was lost, and the page went on from where it stopped." : "";
-    this.tell(`Everything is here${except}.${lost}`, "done");
     byId("next").hidden = false;
-    byId("to-next").hidden = false;
+    this.tell(`Everything is here${except}.${lost}`, "done", element("a", { href: "#next" }, "What to try next"));
   }
 
   /** The load has ended too early, and goes on only if the visitor wants it to. @param {Snapshot["error"]} error */
@@ -242,10 +240,11 @@ class Page {
     const store = this.store;
     const isWhole = this.mode === "response" || why === CHANGED;
     const label = isWhole ? "Start again" : "Go on";
-    this.tell(why, "trouble", label, () => {
+    const goOn = button(label, () => {
       for (const name of this.cards.named("missing")) this.cards.wait(name, "waiting");
       void (why === CHANGED ? store?.refresh() : store?.resume());
     });
+    this.tell(why, "trouble", goOn);
   }
 
   /** @param {Snapshot} snapshot of the one response */
@@ -265,13 +264,12 @@ class Page {
    * Tell the visitor, who may be listening to the page, not looking at it.
    * @param {string} text
    * @param {"busy" | "done" | "trouble"} kind
-   * @param {string} [label] of a button
-   * @param {() => void} [action]
+   * @param {Node[]} wayOn what the visitor can do
    */
-  tell(text, kind = "busy", label, action) {
+  tell(text, kind = "busy", ...wayOn) {
     byId("state").dataset.kind = kind;
     write(byId("status"), text);
-    byId("way-on").replaceChildren(...(label && action ? [button(label, action)] : []));
+    byId("way-on").replaceChildren(...wayOn);
   }
 }
 

@@ -158,8 +158,8 @@ const VIEWS = {
     lines: [5.3, 6.3],
     draw: (answer) => [
       table(
-        `Units for one ${answer.base}`,
-        [`*1 ${answer.base} is`, "#"],
+        `Exchange rates of ${answer.base}`,
+        ["*Currency", `#for one ${answer.base}`],
         Object.entries(answer.rates).map(([code, rate]) => [code, Number(rate).toFixed(4)]),
       ),
       answer.live
