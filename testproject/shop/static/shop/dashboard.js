@@ -21,7 +21,7 @@ const MANIFEST_PATIENCE = 1_000; // milliseconds
 const BUSY = "The server is busy.";
 const CHANGED = "The dashboard has changed meanwhile.";
 const TROUBLES = /** @type {Record<string, string>} */ ({
-  network: "The shop’s server cannot be reached.",
+  network: "The server of the shop cannot be reached.",
   stream_failed: "The connection broke off, again and again.",
   throttled: BUSY,
   capacity: BUSY,

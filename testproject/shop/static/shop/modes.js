@@ -38,28 +38,29 @@ export const DEFAULT_MODE = "stream";
 const BATCH = 3;
 /** Short, so that a visitor sees the page go on; with the default, servers get more rest. */
 const BACKOFF = 700; // milliseconds
+/** How long a line that was cut is down: less than the client waits before it resumes. */
+const DOWN = 200; // milliseconds
 
 /** @param {string | null} text @returns {Mode} */
 export const modeOf = (text) =>
   text !== null && Object.hasOwn(MODES, text) ? /** @type {Mode} */ (text) : DEFAULT_MODE;
 
-/** A connection to the server that can be cut, as a train in a tunnel would. */
+/** A line to the server that can be cut. */
 export class Line {
   constructor() {
-    /** @type {AbortController | null} */
-    this.open = null;
+    /** What is cut with the line. */
+    this.life = new AbortController();
     /** @type {typeof fetch} */
     this.fetch = (input, init = {}) => {
-      const open = new AbortController();
-      this.open = open;
-      const signals = init.signal ? [init.signal, open.signal] : [open.signal];
+      const signals = init.signal ? [init.signal, this.life.signal] : [this.life.signal];
       return fetch(input, { ...init, signal: AbortSignal.any(signals) });
     };
   }
 
-  /** Break off what is under way, in the way that a lost connection does. */
+  /** Break off what is under way, or about to begin, in the way that a lost connection does. */
   cut() {
-    this.open?.abort(new TypeError("The line was cut."));
+    this.life.abort(new TypeError("The line was cut."));
+    setTimeout(() => (this.life = new AbortController()), DOWN);
   }
 }
 
