@@ -121,6 +121,7 @@ class BlockingDashboardView(APIView):
     """The same dashboard as a plain view: it sends nothing until all data is ready."""
 
     permission_classes = [AllowAny]
+    schema = None  # It has no serializer that would describe it.
 
     def get(self, request: Request) -> Response:
         """Everything that `DashboardView` would deliver, as one object; null for what failed."""

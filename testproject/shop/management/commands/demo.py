@@ -94,22 +94,41 @@ class Command(BaseCommand):
 
     def instructions(self, address: str) -> str:
         """The text that says what to open and what to type."""
+        stream = 'curl -N -H "Accept: application/x-ndjson"'
         return f"""
 The shop's dashboard, which fills part by part:
   {address}/
 
-The same by hand: a walk (continue with ?cursor=...), parts by key, and the list of parts:
+Its API in a browser, with links to follow:
+  {address}/api/dashboard/
+
+The same by hand. A walk, of which CURSOR in an answer is the way to the next one:
   curl {address}/api/dashboard/
+  curl "{address}/api/dashboard/?cursor=CURSOR"
+
+Some parts by key, the list of all parts, and the schema:
   curl "{address}/api/dashboard/parts/?keys=today,open_orders"
   curl {address}/api/dashboard/manifest/
+  curl {address}/api/schema/
 
-All parts in one response, each as soon as it is ready:
-  curl -N -H "Accept: application/x-ndjson" {address}/api/dashboard/
+A walk whose answers have whatever is ready first:
+  curl {address}/api/ready-first/
+
+All parts in one response, each as soon as it is ready; and what a plain view makes you wait for:
+  {stream} {address}/api/dashboard/
+  curl {address}/api/blocking/
+
+Cut the stream after half a second, and resume it with the cursor of its last line:
+  {stream} --max-time 0.5 {address}/api/dashboard/
+  {stream} "{address}/api/dashboard/?cursor=CURSOR"
+
+A part that fails. Ask again, and it works; take another visit, and it fails once more:
+  curl "{address}/api/dashboard/parts/?keys=deliveries&visit=1"
 
 The margins are for staff. Sign in on the page as {STAFF_NAME}, password {STAFF_PASSWORD}, or use
   curl -u {STAFF_NAME}:{STAFF_PASSWORD} "{address}/api/dashboard/parts/?keys=margins"
 This account is for the demo only.
 
-There is no exchange-rate service, on purpose: the page shows the last known rates, and the log
-below shows the reason each time. Stop the server with Ctrl-C.
+The courier is simulated, and there is no exchange-rate service, on purpose: the page shows the last
+known rates, and the log below shows the reason each time. Stop the server with Ctrl-C.
 """
