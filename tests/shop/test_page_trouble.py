@@ -48,7 +48,7 @@ def test_line__is_cut_and_the_page_goes_on_from_where_it_stopped(page, gate):
     wait_until(page, "Connection lost. Going on from where it stopped.")
     assert page.locator(".cut").count() == 1
     gate.set()
-    wait_for_the_end(page, "and the page went on from where it stopped.")
+    wait_for_the_end(page, "The connection was lost, and it went on.")
     assert states(page) == ENDED
     assert page.evaluate("fills") == dict.fromkeys(CARDS, 1)
     assert len(asked) == 2
@@ -84,7 +84,7 @@ def test_line__that_is_cut_costs_one_response_everything(page, gate):
 def test_page__goes_on_where_the_connection_broke(page):
     left = break_next(page, lambda route: route.abort())
     page.goto("/?by=walk")
-    wait_for_the_end(page, "and the page went on from where it stopped.")
+    wait_for_the_end(page, "The connection was lost, and it went on.")
     assert left == []
     assert states(page) == ENDED
     forgive(page, "ERR_FAILED")

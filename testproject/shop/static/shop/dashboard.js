@@ -55,6 +55,8 @@ class Page {
     this.shown = new Map();
     this.isDrawing = false;
     this.wasCut = false;
+    /** Whether nothing has come since the line was cut. */
+    this.isLost = false;
     /** The status that the page has told of. */
     this.told = "";
     this.manifest = this.askManifest();
@@ -110,12 +112,12 @@ class Page {
     this.shown.clear();
     this.isDrawing = false;
     this.wasCut = false;
+    this.isLost = false;
     this.told = "";
     this.comparison.begin(started, mode === "response");
     this.introduce();
     this.tell("Loading the dashboard…");
 
-    // Both loads begin now. The first parts are drawn once the skeletons are.
     /** @param {Store} store @param {(snapshot: Snapshot) => void} draw */
     const follow = (store, draw) => {
       endings.push(
@@ -129,7 +131,11 @@ class Page {
     if (isLeft) return;
     const store = openStore(mode, this.urls, this.line, names);
     this.store = store;
+    // The load begins now; the first parts are drawn once the skeletons are.
     follow(store, (snapshot) => this.isDrawing && this.draw(snapshot));
+    // The first to ask is the first whom a small server answers, so the one response asks second.
+    await new Promise((resolve) => setTimeout(resolve));
+    if (isLeft) return;
     const one = mode === "response" ? store : openStore("response", this.urls, new Line(), []);
     follow(one, (snapshot) => this.drawOne(snapshot));
     const patience = new Promise((resolve) => setTimeout(resolve, MANIFEST_PATIENCE, {}));
@@ -187,6 +193,8 @@ class Page {
       byId("as-of").replaceChildren("As of ", dayAndTimeOf(data.as_of));
     }
     this.comparison.arrive(name, Boolean(failure));
+    if (this.isLost) this.tell("Connected again. Loading the rest…");
+    this.isLost = false;
     if (this.shown.has(name)) this.tell(`${titleOf(name)}: ${failure ? "failed again" : "here now"}.`);
   }
 
@@ -198,12 +206,10 @@ class Page {
     this.told = news;
     if (status === "complete") this.finish(snapshot);
     if (status === "failed") this.fail(error);
-    if (status === "loading") {
-      this.comparison.goOn();
-      if (this.wasCut) this.tell("Connected again. Loading the rest…");
-    }
+    if (status === "loading") this.comparison.goOn();
     if (status === "cut") {
       this.wasCut = true;
+      this.isLost = true;
       const wait = error?.retry_after;
       this.tell(
         wait === undefined
@@ -227,7 +233,7 @@ class Page {
       failed.length > 0 ? `${total - failed.length} of ${total}, ${failed.length} failed` : `all ${total} parts`,
     );
     const except = failed.length > 0 ? `, except: ${failed.map(titleOf).join(", ")}` : "";
-    const lost = this.wasCut ? " The connection was lost, and the page went on from where it stopped." : "";
+    const lost = this.wasCut ? " The connection was lost, and it went on." : "";
     byId("next").hidden = false;
     this.tell(`Everything is here${except}.${lost}`, "done", element("a", { href: "#next" }, "What to try next"));
   }

@@ -38,6 +38,8 @@ export const DEFAULT_MODE = "stream";
 const BATCH = 3;
 /** Short, so that a visitor sees the page go on; with the default, servers get more rest. */
 const BACKOFF = 700; // milliseconds
+/** Enough for about a minute, in which a visitor starts the server again. */
+const ATTEMPTS = 8;
 /** How long a line that was cut is down: less than the client waits before it resumes. */
 const DOWN = 200; // milliseconds
 
@@ -79,7 +81,7 @@ export function visiting(url) {
  */
 export function openStore(mode, urls, line, names) {
   // A stream that was just left may take a moment to close, and must not make the next one walk.
-  const options = { fetch: line.fetch, backoff: BACKOFF, maxStreams: 2 };
+  const options = { fetch: line.fetch, attempts: ATTEMPTS, backoff: BACKOFF, maxStreams: 2 };
   switch (mode) {
     case "response":
       return createOneResponseStore(visiting(urls.blocking), {
