@@ -102,7 +102,7 @@ The shop's dashboard, which fills part by part:
 Its API in a browser, with links to follow:
   {address}/api/dashboard/
 
-The same by hand. A walk, of which CURSOR in an answer is the way to the next one:
+The same by hand, as a walk. Ask again with the cursor of each answer, until it is null:
   curl {address}/api/dashboard/
   curl "{address}/api/dashboard/?cursor=CURSOR"
 
@@ -114,8 +114,10 @@ Some parts by key, the list of all parts, and the schema:
 A walk whose answers have whatever is ready first:
   curl {address}/api/ready-first/
 
-All parts in one response, each as soon as it is ready; and what a plain view makes you wait for:
+All parts in one response, each as soon as it is ready:
   {stream} {address}/api/dashboard/
+
+The same data from a plain view, which sends nothing until all of it is ready:
   curl {address}/api/blocking/
 
 Cut the stream after half a second, and resume it with the cursor of its last line:
