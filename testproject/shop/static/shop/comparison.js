@@ -187,7 +187,7 @@ export class Comparison {
     if (seconds === this.scale) return;
     this.scale = seconds;
     this.chart.style.setProperty("--scale", String(seconds * 1000));
-    const step = [0.25, 0.5, 1, 2, 5, 10, 30, 60, 300].find((size) => seconds / size <= 6) ?? seconds;
+    const step = [0.25, 0.5, 1, 2, 5, 10, 30, 60, 300].find((size) => seconds / size <= 4) ?? seconds;
     this.chart.style.setProperty("--step", String(step * 1000));
     const ticks = [];
     for (let at = 0; at <= seconds; at += step) {

@@ -12,6 +12,7 @@ import { FRAME, titleOf } from "./parts.js";
 /** @typedef {import("./modes.js").Store} Store */
 /** @typedef {import("./one-response.js").Snapshot} Snapshot */
 /** @typedef {import("./cards.js").Failure} Failure */
+/** @typedef {"busy" | "done" | "trouble"} Kind */
 /** @typedef {Record<string, {size?: string | null}>} Manifest */
 
 /** Parts do not wait longer than this for the skeletons. */
@@ -57,6 +58,7 @@ class Page {
     this.wasCut = false;
     /** Whether nothing has come since the line was cut. */
     this.isLost = false;
+    this.isEnded = false;
     /** The status that the page has told of. */
     this.told = "";
     this.manifest = this.askManifest();
@@ -113,6 +115,7 @@ class Page {
     this.isDrawing = false;
     this.wasCut = false;
     this.isLost = false;
+    this.isEnded = false;
     this.told = "";
     this.comparison.begin(started, mode === "response");
     this.introduce();
@@ -195,7 +198,9 @@ class Page {
     this.comparison.arrive(name, Boolean(failure));
     if (this.isLost) this.tell("Connected again. Loading the rest…");
     this.isLost = false;
-    if (this.shown.has(name)) this.tell(`${titleOf(name)}: ${failure ? "failed again" : "here now"}.`);
+    if (!this.shown.has(name)) return;
+    const [outcome, kind] = failure ? ["failed again", "trouble"] : ["here now", "done"];
+    this.tell(`${titleOf(name)}: ${outcome}.`, /** @type {Kind} */ (kind));
   }
 
   /** Say how the load stands, if that has changed. @param {Snapshot} snapshot */
@@ -234,8 +239,9 @@ class Page {
     );
     const except = failed.length > 0 ? `, except: ${failed.map(titleOf).join(", ")}` : "";
     const lost = this.wasCut ? " The connection was lost, and it went on." : "";
+    this.isEnded = true;
     byId("next").hidden = false;
-    this.tell(`Everything is here${except}.${lost}`, "done", element("a", { href: "#next" }, "What to try next"));
+    this.tell(`Everything is here${except}.${lost}`, "done");
   }
 
   /** The load has ended too early, and goes on only if the visitor wants it to. @param {Snapshot["error"]} error */
@@ -247,6 +253,7 @@ class Page {
     const isWhole = this.mode === "response" || why === CHANGED;
     const label = isWhole ? "Start again" : "Go on";
     const goOn = button(label, () => {
+      this.line.mend();
       for (const name of this.cards.named("missing")) this.cards.wait(name, "waiting");
       void (why === CHANGED ? store?.refresh() : store?.resume());
     });
@@ -269,12 +276,13 @@ class Page {
   /**
    * Tell the visitor, who may be listening to the page, not looking at it.
    * @param {string} text
-   * @param {"busy" | "done" | "trouble"} kind
+   * @param {Kind} kind
    * @param {Node[]} wayOn what the visitor can do
    */
   tell(text, kind = "busy", ...wayOn) {
     byId("state").dataset.kind = kind;
     write(byId("status"), text);
+    if (this.isEnded) wayOn.push(element("a", { href: "#next" }, "What to try next"));
     byId("way-on").replaceChildren(...wayOn);
   }
 }

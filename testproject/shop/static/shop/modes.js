@@ -62,7 +62,11 @@ export class Line {
   /** Break off what is under way, or about to begin, in the way that a lost connection does. */
   cut() {
     this.life.abort(new TypeError("The line was cut."));
-    setTimeout(() => (this.life = new AbortController()), DOWN);
+    setTimeout(() => this.mend(), DOWN);
+  }
+
+  mend() {
+    if (this.life.signal.aborted) this.life = new AbortController();
   }
 }
 
