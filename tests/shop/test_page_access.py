@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.shop.pages import (
     MARKS,
     browser,
+    card,
     gate,
     page,
     server,
@@ -34,7 +37,14 @@ def test_page__fits_the_screen_and_nothing_on_it_moves(page, tmp_path, size, sch
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme)
     page.add_init_script(ADD_SHIFTS)
-    page.goto("/")
+    held = []
+    page.route(re.compile(r"/api/dashboard/\?"), lambda route: held.append(route), times=1)
+    with page.expect_request(re.compile(r"/api/dashboard/\?")):
+        page.goto("/")
+    # The cards fill before the visitor's eyes.
+    card(page, "bought_together").wait_for()
+    page.locator("#parts").evaluate("parts => parts.scrollIntoView()")
+    held[0].continue_()
     wait_for_the_end(page)
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
     assert page.evaluate("shift") <= 0.05
