@@ -116,8 +116,8 @@ def card(page, name, state=None):
     return page.locator(f'[data-part="{name}"]' + (f'[data-state="{state}"]' if state else ""))
 
 
-def wait_until(page, status):
-    page.locator("#status", has_text=re.compile(status)).wait_for()
+def wait_until(page, status, timeout=WAIT):
+    page.locator("#status", has_text=re.compile(status)).wait_for(timeout=timeout)
 
 
 def wait_for_the_end(page, status="Everything is here"):

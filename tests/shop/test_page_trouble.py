@@ -26,6 +26,9 @@ __all__ = ["browser", "gate", "page", "server", "turn"]
 
 pytestmark = MARKS
 
+# The client gives up on a silent server after 15 seconds, and that is not meant here.
+SOON = 12_000  # milliseconds
+
 COUNT_FILLS = """
 window.fills = {};
 addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
@@ -45,7 +48,7 @@ def test_line__is_cut_and_the_page_goes_on_from_where_it_stopped(page, gate):
     card(page, "revenue_by_month", "filled").wait_for()
     cut = page.get_by_role("button", name="Cut the line")
     cut.click()
-    wait_until(page, "Connection lost. Going on from where it stopped.")
+    wait_until(page, "Connection lost. Going on from where it stopped.", SOON)
     assert page.locator(".cut").count() == 1
     gate.set()
     wait_for_the_end(page, "The connection was lost, and it went on.")
@@ -61,7 +64,7 @@ def test_line__is_cut_in_other_modes_too(page, gate, by):
     page.add_init_script(COUNT_FILLS)
     page.goto(f"/?by={by}")
     page.locator("#cut:enabled").click()
-    wait_until(page, "Connection lost")
+    wait_until(page, "Connection lost", SOON)
     gate.set()
     wait_for_the_end(page)
     # If the answer that was lost is the one in which the courier failed, a retry has come already.
