@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from threading import Event, Lock
+from contextlib import contextmanager, nullcontext
+from threading import Condition, Event, Lock
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
@@ -22,11 +23,44 @@ ENDED = {**dict.fromkeys(CARDS, "filled"), "deliveries": "failed"}
 WAIT = 60_000  # milliseconds
 
 
+class Turn:
+    """What threads take that share one connection."""
+
+    def __init__(self):
+        self._lock = Lock()
+        self._changed = Condition()
+        self._takers = 0
+
+    def __enter__(self):
+        with self._changed:
+            self._takers += 1
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info):
+        self._lock.release()
+        with self._changed:
+            self._takers -= 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def left(self):
+        """Let others have it for a while."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
+    def wait_until_nobody_wants_it(self):
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._takers == 0, WAIT / 1000)
+
+
 @pytest.fixture
 def turn():
     """The turn that the threads of the live server take, if they share one connection."""
     shared = connection.vendor == "sqlite" and connection.is_in_memory_db()
-    return Lock() if shared else None
+    return Turn() if shared else None
 
 
 @pytest.fixture
@@ -54,6 +88,9 @@ def server(live_server, monkeypatch, empty_cache, turn):
         monkeypatch.setattr(WSGIHandler, "get_response", answer_in_turn)
     with inline():
         yield live_server
+    if turn:
+        # An answer that nobody waits for any more still reads the database, which is emptied next.
+        turn.wait_until_nobody_wants_it()
 
 
 @pytest.fixture
@@ -85,12 +122,8 @@ def gate(monkeypatch, turn):
     load = dashboard.get_slow_stock
 
     def load_behind_the_gate(request):
-        if turn:
-            turn.release()
-        opened = gate.wait(WAIT / 1000)
-        if turn:
-            turn.acquire()
-        assert opened
+        with turn.left() if turn else nullcontext():
+            assert gate.wait(WAIT / 1000)
         return load(request)
 
     monkeypatch.setattr(dashboard, "get_slow_stock", load_behind_the_gate)
