@@ -172,6 +172,17 @@ function whenHidden(milliseconds, callback) {
   };
 }
 
+/** Count a stream of an origin as open, until the function that this returns is called. @param {string} origin */
+function countStream(origin) {
+  let counted = 1;
+  const add = (/** @type {number} */ number) => streams.set(origin, (streams.get(origin) ?? 0) + number);
+  add(counted);
+  return () => {
+    add(-counted);
+    counted = 0;
+  };
+}
+
 // Loading
 
 /** The seconds that an answer asks to wait. @param {Response} response @param {any} body */
@@ -233,11 +244,12 @@ class Load {
    */
   async *run() {
     const { by, initial, maxStreams = globalThis.document ? 1 : Infinity } = this.options;
-    const open = streams.get(this.origin) ?? 0;
-    const mayStream = !walked.has(this.origin) && !walked.has(this.address) && open < maxStreams;
+    const isFree = (streams.get(this.origin) ?? 0) < maxStreams;
+    const mayStream = isFree && !walked.has(this.origin) && !walked.has(this.address);
     this.streaming = by === "stream" && !this.keys && mayStream;
-    const counted = this.streaming ? 1 : 0;
-    streams.set(this.origin, open + counted);
+    const forget = this.streaming ? countStream(this.origin) : () => {};
+    // At once, so that a load that takes the place of this one may stream.
+    this.signal.addEventListener("abort", forget);
     try {
       if (initial && "results" in initial) {
         const { cursor } = initial;
@@ -260,7 +272,8 @@ class Load {
         }
       }
     } finally {
-      streams.set(this.origin, (streams.get(this.origin) ?? 0) - counted);
+      this.signal.removeEventListener("abort", forget);
+      forget();
     }
   }
 

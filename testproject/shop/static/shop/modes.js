@@ -84,8 +84,7 @@ export function visiting(url) {
  * @returns {Store}
  */
 export function openStore(mode, urls, line, names) {
-  // A stream that was just left may take a moment to close, and must not make the next one walk.
-  const options = { fetch: line.fetch, attempts: ATTEMPTS, backoff: BACKOFF, maxStreams: 2 };
+  const options = { fetch: line.fetch, attempts: ATTEMPTS, backoff: BACKOFF };
   switch (mode) {
     case "response":
       return createOneResponseStore(visiting(urls.blocking), {
