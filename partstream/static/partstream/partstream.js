@@ -7,7 +7,8 @@
  */
 
 /** @typedef {import("./partstream.d.ts").Envelope<any, any>} Envelope */
-/** @typedef {import("./partstream.d.ts").Options<any, any>} Options */
+/** @typedef {import("./partstream.d.ts").Answer<any>} Answer */
+/** @typedef {import("./partstream.d.ts").Options<any>} Options */
 /** @typedef {import("./partstream.d.ts").Snapshot<any, any>} Snapshot */
 /** @typedef {{name: string, data: any, error?: undefined} | {name: string, data?: undefined, error: any}} Part */
 /** What came. @typedef {{parts: Part[], pending: readonly string[] | undefined, cursor: string | null}} Arrival */
@@ -304,7 +305,7 @@ class Load {
       const answer = fetch(this.target(keys), { ...this.options, headers: sent, signal: link.signal });
       const response = await within(this.streaming ? silence : timeout, answer);
       const { body, ok, status } = response;
-      const type = response.headers.get("Content-Type")?.split(";")[0]?.trim() ?? "";
+      const type = response.headers.get("Content-Type")?.split(";")[0]?.trim().toLowerCase() ?? "";
       if (status === 204) return this.takeNothing();
       if (!ok) return await within(timeout, refusalOf(response));
       if (this.streaming && type === media && body) return yield* this.readStream(body, type, asked, within);
@@ -388,7 +389,7 @@ class Load {
     return failure;
   }
 
-  /** What an envelope brings that is new. @param {Envelope} envelope @returns {Arrival} */
+  /** What an envelope brings that is new. @param {Answer} envelope @returns {Arrival} */
   take({ results, errors = [], cursor, meta }) {
     /** @type {Part[]} */
     const parts = [];
@@ -573,12 +574,21 @@ export function createStore(url, options = {}) {
     return { parts: keep(snapshot.parts), errors: keep(snapshot.errors) };
   };
 
-  const resume = () => running ?? (snapshot.status === "complete" ? Promise.resolve(snapshot) : go());
+  /** End what is under way. */
+  const renew = () => {
+    life.abort();
+    life = new AbortController();
+    running = null;
+  };
+
+  const resume = () => {
+    if (snapshot.status === "cut") renew(); // it waits, and shall not
+    return running ?? (snapshot.status === "complete" ? Promise.resolve(snapshot) : go());
+  };
 
   const refresh = () => {
     retries.clear();
-    life.abort();
-    life = new AbortController();
+    renew();
     arrived = new Set();
     remaining = [...(options.keys ?? [...Object.keys({ ...snapshot.parts, ...snapshot.errors }), ...snapshot.pending])];
     snapshot = { ...snapshot, cursor: undefined };
@@ -587,9 +597,7 @@ export function createStore(url, options = {}) {
 
   const stop = () => {
     const ends = running !== null;
-    life.abort();
-    life = new AbortController();
-    running = null;
+    renew();
     if (ends) change({ status: "cut", error: null });
   };
 
