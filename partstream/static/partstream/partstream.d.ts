@@ -69,7 +69,7 @@ export interface Envelope<P extends Parts = Record<string, unknown>, Codes exten
 }
 
 /** An envelope whose errors are not known by their codes: what generators make of a schema fits, too. */
-type Answer<P extends Parts> = Omit<Envelope<P>, "errors"> & { readonly errors?: readonly { readonly part: string }[] };
+export type Answer<P extends Parts> = Omit<Envelope<P>, "errors"> & { readonly errors?: readonly { readonly part: string }[] };
 
 interface Failure<Code extends string, Status extends number> extends Error {
   readonly name: "PartstreamError";
@@ -81,14 +81,16 @@ interface Failure<Code extends string, Status extends number> extends Error {
 }
 
 /**
- * Why a load failed, by `code`. The last four are the client's own:
+ * Why a load failed, by `code`. `Codes` are those of your project's own refusals.
  *
- * - `network`: no answer came, or it broke off, again and again. `cause` is what `fetch` threw.
+ * Four codes are the client's own:
+ *
+ * - `network`: no answer came, or it broke off, again and again. `cause` is what `fetch` or `headers` threw.
  * - `stream_failed`: the server ended the stream early, again and again.
  * - `unexpected_answer`: the answer was not what a view with parts sends, for example a login page.
- * - `http_error`: a refusal without a `code` of this library; see `status`.
+ * - `http_error`: a refusal without a `code`; see `status`.
  */
-export type RequestError =
+export type RequestError<Codes extends string = never> =
   | Failure<"cursor_invalid" | "keys_invalid" | "part_unknown" | "request_invalid", 400>
   | Failure<"cursor_expired", 410>
   | Failure<"cursor_stale", 409>
@@ -102,7 +104,8 @@ export type RequestError =
   | (Failure<"network", number> & { readonly cause?: unknown })
   | Failure<"stream_failed", 200>
   | Failure<"unexpected_answer", number>
-  | Failure<"http_error", number>;
+  | Failure<"http_error", number>
+  | (Codes extends string ? Failure<Codes, number> : never);
 
 /** `error instanceof PartstreamError` narrows to `RequestError`, and then `error.code` tells the rest. */
 export const PartstreamError: {
@@ -185,7 +188,7 @@ export interface Snapshot<P extends Parts = Record<string, unknown>, Codes exten
   /** Where a load goes on from: null at the end, undefined before the first answer. */
   readonly cursor: string | null | undefined;
   /** Why the load failed, or was cut; else null. */
-  readonly error: RequestError | null;
+  readonly error: RequestError<Codes> | null;
 }
 
 /** Holds the parts of one view. Its functions need no `this`, so they can be passed on. */
@@ -220,7 +223,10 @@ export function createStore<P extends Parts = Record<string, unknown>, Codes ext
 
 /** Reads a stream piece by piece. */
 export interface Parser<P extends Parts = Record<string, unknown>> {
-  /** The records that this text completes. Throws a SyntaxError for a line or event that is not JSON. */
+  /**
+   * The records that this text completes. Throws a SyntaxError for a line or event that is not JSON, in the next call if
+   * records stand before it.
+   */
   push(text: string): Envelope<P>[];
   /** The record that has come whole, but without its line feed. */
   end(): Envelope<P>[];

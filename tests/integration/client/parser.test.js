@@ -80,7 +80,14 @@ for (const mediaType of /** @type {MediaType[]} */ ([NDJSON, SSE])) {
   test(`${mediaType}: junk is an error`, () => {
     const junk = { [NDJSON]: "<html>\n", [SSE]: "data: <html>\n\n" }[mediaType];
     assert.throws(() => parse(mediaType, junk), SyntaxError);
-    assert.throws(() => parse(mediaType, WHOLE[mediaType] + junk), SyntaxError);
+  });
+
+  test(`${mediaType}: junk takes no record with it that stands before it`, () => {
+    const junk = { [NDJSON]: "<html>\n", [SSE]: "data: <html>\n\n" }[mediaType];
+    const parser = createParser(mediaType);
+    assert.deepEqual(parser.push(WHOLE[mediaType] + junk), RECORDS);
+    assert.throws(() => parser.push(WHOLE[mediaType]), SyntaxError);
+    assert.deepEqual(parser.end(), []);
   });
 }
 

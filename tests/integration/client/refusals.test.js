@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 
-import { partstream, PartstreamError } from "django-partstream";
+import { createStore, partstream, PartstreamError } from "django-partstream";
 
 import {
-  change, collect, dataOf, failing, failureOf, held, isStream, lazy, names, next, QUICK, serve, test, until, value,
+  change, collect, dataOf, failing, failureOf, held, isStream, lazy, names, next, QUICK, serve, snapshotWhere,
+  test, until, value,
 } from "./site.js";
 
 const PARTS = { shop: value(1), orders: lazy(2) };
@@ -17,14 +18,15 @@ const refusal = (status, code, more = {}) => ({ status, body: { detail: `It is $
 
 // 204
 
-test("204 is no error, and nothing is asked again: after parts of server-sent events", async (t) => {
+test("204 of server-sent events in the middle of a load: the walk has what is left", async (t) => {
   const view = await serve(t, { shop: value(1), orders: held(2) });
   const load = partstream(view.url, { format: "sse", ...QUICK });
   await next(load);
-  view.proxy.always({ answer: { status: 204 } });
+  view.proxy.next({ answer: { status: 204 } });
+  await view.release();
   view.proxy.cut();
-  assert.deepEqual(await collect(load), []);
-  assert.equal(view.requests.length, 2);
+  assert.deepEqual(dataOf(await collect(load)), { orders: 2 });
+  assert.deepEqual(view.kinds, ["stream", "stream", "walk"]);
 });
 
 test("204 is no error, and nothing is asked again: for lines, whatever has come", async (t) => {
@@ -211,7 +213,7 @@ test("cursor_stale, of a view that has other parts now: no part comes twice", as
   assert.deepEqual(dataOf(await rest), { fresh: 20, rest: 30 });
 });
 
-test("a part that failed before a new start may come after it", async (t) => {
+test("a part that failed before a new start does not come twice", async (t) => {
   const view = await serve(t, { bad: failing("crash"), rest: held(3) });
   const load = partstream(view.url, QUICK);
   assert.equal((await next(load)).error?.code, "part_failed");
@@ -220,7 +222,20 @@ test("a part that failed before a new start may come after it", async (t) => {
   view.proxy.cut();
   await until(() => view.requests.length === 3);
   await view.release();
-  assert.deepEqual(dataOf(await rest), { added: 1, bad: 2, rest: 3 });
+  assert.deepEqual(dataOf(await rest), { added: 1, rest: 3 });
+});
+
+test("a store that starts again has the parts of the new start, and no others", async (t) => {
+  const view = await serve(t, { bad: failing("crash"), gone: lazy(0), old: lazy("old"), rest: held(3) });
+  const store = createStore(view.url, QUICK);
+  t.after(store.subscribe(() => {}));
+  await snapshotWhere(store, ({ errors, parts }) => errors.bad && parts.old && "gone" in parts);
+  await view.declare({ added: value(1), bad: lazy(2), old: lazy("new"), rest: held(3) });
+  view.proxy.cut();
+  await until(() => view.requests.length === 3);
+  await view.release();
+  const { parts, errors } = await snapshotWhere(store, ({ status }) => status === "complete");
+  assert.deepEqual([parts, errors], [{ added: 1, bad: 2, old: "new", rest: 3 }, {}]);
 });
 
 // What is no answer of the library
