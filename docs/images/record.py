@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import itertools
 import os
 import socket
 import subprocess
@@ -107,7 +108,7 @@ def write(frames: list[tuple[float, bytes]], path: Path) -> None:
     palette = images[-1].quantize(COLOURS)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [moment for moment, _ in kept]
-    durations = [round((end - start) * 1000) for start, end in zip(times, times[1:], strict=False)]
+    durations = [round((end - start) * 1000) for start, end in itertools.pairwise(times)]
     images[0].save(
         path,
         save_all=True,
