@@ -36,7 +36,12 @@ from report import surroundings
 
 #: Ways to deliver the export: on the first database all of them, on the others these.
 FEW_WAYS = ("blocking", "progressive")
-NEEDED = {"gunicorn": "gunicorn", "dj_database_url": "dj-database-url", "tqdm": "tqdm"}
+NEEDED = {
+    "gunicorn": "gunicorn",
+    "dj_database_url": "dj-database-url",
+    "drf_spectacular": "drf-spectacular",
+    "tqdm": "tqdm",
+}
 
 
 def say(text: str) -> None:

@@ -30,12 +30,12 @@ class SideBySideView(DashboardView):
     """Concurrency alone: one response with all parts, which run side by side."""
 
     executor = THREADS
-    chunk_size = 12
+    chunk_size = 13
 
 
 class BudgetView(SlowFirstView):
     """Concurrency and laziness: what is ready first is sent first, whatever the order."""
 
     executor = THREADS
-    chunk_size = 12
+    chunk_size = 13
     time_budget = BUDGET

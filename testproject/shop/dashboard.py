@@ -32,9 +32,14 @@ from rest_framework.request import Request
 from partstream import PartError
 from partstream.schemas import returns
 
-from . import exchange_rates
+from . import courier, exchange_rates
 from .models import Customer, Order, OrderLine, Product, Stock
-from .serializers import ExchangeRatesSerializer, RestockSerializer, TopProductSerializer
+from .serializers import (
+    DeliverySerializer,
+    ExchangeRatesSerializer,
+    RestockSerializer,
+    TopProductSerializer,
+)
 
 KEPT = [status for status in Order.Status if status != Order.Status.CANCELLED]
 SOLD = OrderLine.objects.exclude(order__status=Order.Status.CANCELLED)
@@ -144,6 +149,15 @@ def get_exchange_rates(request: Request) -> dict[str, Any]:
 def get_last_known_rates(request: Request, exception: Exception) -> dict[str, Any]:
     """The last known rates, marked as not live, for when the service fails."""
     return {"live": False, **exchange_rates.LAST_KNOWN}
+
+
+@returns(DeliverySerializer, many=True)
+def get_deliveries(request: Request) -> list[dict[str, Any]]:
+    """The six cities that most parcels are on their way to, from the courier's tracking service.
+
+    With `?visit=ID` the first call of each visit fails, and a retry works: see `courier.fetch`.
+    """
+    return courier.fetch(request.query_params.get("visit"))
 
 
 def get_revenue_by_month(request: Request) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from itertools import accumulate, islice
 
 from django.core.management.color import no_style
 from django.db import connection, models, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from .catalogue import CITIES, FIRST_NAMES, GOODS, LAST_NAMES, MAKERS
@@ -96,6 +98,22 @@ def seed(
         orders=orders,
         lines=lines,
     )
+
+
+def move_to(moment: dt.datetime) -> None:
+    """Move all rows in time, so that the newest order is of this moment; nothing else changes.
+
+    Dates move by whole days, so that no customer buys before joining.
+    """
+    with transaction.atomic():
+        newest = Order.objects.aggregate(newest=Max("placed_at"))["newest"]
+        if newest is None or newest == moment:
+            return
+        distance = moment - newest
+        Order.objects.update(placed_at=F("placed_at") + distance)
+        days = dt.timedelta(days=distance.days)
+        for model, field in ((Customer, "joined_on"), (Stock, "received_on")):
+            model.objects.update(**{field: Cast(F(field) + days, models.DateField())})
 
 
 class _Plan:
@@ -182,7 +200,7 @@ class _Plan:
                 pk=i + 1,
                 customer_id=self._pick_customer(day) + 1,
                 placed_at=placed_at,
-                status=self._status(DAYS - 1 - day),
+                status=self._status(DAYS - 1 - day, is_newest=i == self.order_count - 1),
             )
             lines = []
             for product in self._basket(day):
@@ -251,10 +269,13 @@ class _Plan:
         percent = 90 + day * 10 // DAYS - (15 if self.rng.randrange(100) < 10 else 0)
         return self.list_prices[product] * percent // 100
 
-    def _status(self, age: int) -> str:
-        """Orders are packed within days and delivered within two weeks, most of the time."""
+    def _status(self, age: int, *, is_newest: bool) -> str:
+        """Orders are packed within days and delivered within two weeks, most of the time.
+
+        The newest one is not cancelled, so the shop has always sold something today.
+        """
         draw = self.rng.randrange(100)
-        if draw < 3:
+        if draw < 3 and not is_newest:
             return Order.Status.CANCELLED
         if age < 2:
             return Order.Status.NEW if draw < 70 else Order.Status.PACKED

@@ -50,3 +50,10 @@ class ExchangeRatesSerializer(serializers.Serializer):
     live = serializers.BooleanField()
     base = serializers.CharField()
     rates = serializers.DictField(child=serializers.FloatField())
+
+
+class DeliverySerializer(serializers.Serializer):
+    """Parcels on their way to a city; see `dashboard.get_deliveries`."""
+
+    city = serializers.CharField()
+    parcels = serializers.IntegerField()

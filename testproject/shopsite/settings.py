@@ -39,9 +39,10 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "shop",  # before rest_framework, whose template of the browsable API it extends
     "rest_framework",
+    "drf_spectacular",
     "partstream",
-    "shop",
 ]
 
 MIDDLEWARE = [
@@ -81,6 +82,8 @@ DATABASES = {
 # load of the page begins one walk, so ten loads in ten seconds are within the limit.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 DJANGO_PARTSTREAM = {
+    # The parts of a chunk run side by side, and so do those of a stream.
+    "PART_EXECUTOR": "partstream.backends.executors.threads.ThreadExecutor",
     "RATE_LIMIT_STORE": "partstream.backends.rate_limits.memory.MemoryRateLimitStore",
     "TRUSTED_PROXIES": _listed("SHOP_TRUSTED_PROXIES"),
 }
@@ -103,6 +106,14 @@ if "REDIS_URL" in os.environ:
             "OPTIONS": {"alias": "partstream"},
         },
     }
+
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Cairn & Co. Outdoor",
+    "DESCRIPTION": "The demo shop of django-partstream.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
 
 # The seeded rows and all months and days of the dashboard are in this zone.
 TIME_ZONE = "UTC"

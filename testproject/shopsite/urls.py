@@ -6,11 +6,13 @@ import os
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView
 
 from partstream.health import HealthCheckView
 
 urlpatterns = [
     path("admin/", admin.site.urls),  # sign in here to see the staff's part of the dashboard
+    path("api/schema/", SpectacularJSONAPIView.as_view(), name="schema"),
     path("health/", HealthCheckView.as_view()),
     path("", include("shop.urls")),
 ]

@@ -21,7 +21,7 @@ LEFT_OUT = {"2 workers", "4 workers", "100", "1,000"}
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """What a quick run prints on SQLite, and the picture that it draws."""
-    demand("gunicorn", "dj_database_url", "tqdm")
+    demand("gunicorn", "dj_database_url", "drf_spectacular", "tqdm")
     picture = tmp_path_factory.mktemp("headline") / "headline.svg"
     script = TREE / "benchmarks" / "headline.py"
     options = ["--quick", "--markdown", "--database", "sqlite", "--picture", picture]

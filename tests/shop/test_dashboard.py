@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
+from rest_framework.request import Request
 
 from partstream import PartError
 from shop import dashboard, exchange_rates, seeding
@@ -179,6 +180,20 @@ def test_get_recent_orders__lists_the_newest_ten(ledger, visitor):
 def test_get_recent_orders__takes_one_query(shop, visitor, django_assert_num_queries):
     with django_assert_num_queries(1):
         assert RecentOrderSerializer(dashboard.get_recent_orders(visitor), many=True).data
+
+
+def test_get_deliveries__counts_what_is_on_its_way(shop, visitor):
+    Order.objects.filter(pk__lte=300).update(status="shipped")
+    cities = Counter(
+        order.customer.city
+        for order in Order.objects.select_related("customer")
+        if order.status == "shipped"
+    )
+    assert len(cities) > 6
+    assert len(set(cities.values())) < len(cities)
+    assert dashboard.get_deliveries(Request(visitor)) == [
+        {"city": city, "parcels": cities[city]} for city in best(cities, count=6)
+    ]
 
 
 def test_get_revenue_by_month__has_the_last_24_months(ledger, visitor):

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from shop import seeding
+from shop import dashboard, seeding
 from shop.models import Customer, Order, OrderLine, Product, Stock
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +104,55 @@ def test_seed__a_failure_leaves_the_old_rows(own_shop):
     with pytest.raises(RuntimeError):
         seeding.seed(50, random_seed=3, progress=fail)
     assert digest() == before
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        dt.datetime(2026, 11, 20, 17, 30, tzinfo=dt.timezone.utc),  # where it is
+        dt.datetime(2027, 3, 1, 0, 0, tzinfo=dt.timezone.utc),
+        dt.datetime(2027, 3, 1, 9, 12, tzinfo=dt.timezone.utc),
+        dt.datetime(2025, 6, 30, 23, 59, tzinfo=dt.timezone.utc),
+    ],
+)
+def test_move_to__keeps_all_distances_and_sells_something_on_that_day(own_shop, moment, rf):
+    def placed():
+        return dict(Order.objects.values_list("pk", "placed_at"))
+
+    before = placed()
+    joined = dict(Customer.objects.values_list("pk", "joined_on"))
+    received = dict(Stock.objects.values_list("pk", "received_on"))
+    seeding.move_to(moment)
+
+    distance = moment - max(before.values())
+    assert placed() == {pk: placed_at + distance for pk, placed_at in before.items()}
+    assert max(placed().values()) == moment
+    days = dt.timedelta(days=distance // dt.timedelta(days=1))
+    for model, field, dates in [
+        (Customer, "joined_on", joined),
+        (Stock, "received_on", received),
+    ]:
+        moved = dict(model.objects.values_list("pk", field))
+        assert moved == {pk: date + days for pk, date in dates.items()}
+        # As they are stored, too, where a database would keep other text.
+        assert model.objects.filter(**{field: moved[1]}, pk=1).exists()
+    for customer, placed_at in Order.objects.values_list("customer__joined_on", "placed_at"):
+        assert customer <= placed_at.date()
+
+    today = dashboard.get_today(rf.get("/"))
+    assert today["as_of"] == moment
+    assert today["orders"] >= 1
+    assert today["revenue_cents"] > 0
+
+
+def test_move_to__leaves_an_empty_shop_alone(db):
+    seeding.move_to(timezone.now())
+    assert seeding.is_empty()
+
+
+def test_seed__the_newest_order_is_not_cancelled(db):
+    seeding.seed(1, random_seed=27)  # which draws so
+    assert Order.objects.get().status != Order.Status.CANCELLED
 
 
 def test_seed_shop__says_what_it_did():

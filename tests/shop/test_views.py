@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import pytest
+from django.core.cache import caches
 
-from partstream.testing import collect
-from shop import dashboard, exchange_rates, seeding
-from shop.views import DashboardView
+from partstream.testing import collect, inline
+from shop import courier, dashboard, exchange_rates, seeding
+from shop.views import DashboardView, ReadyFirstView
 
 DASHBOARD = "/api/dashboard/"
+READY_FIRST = "/api/ready-first/"
 EVERYBODY = [
     "meta",
     "today",
@@ -17,6 +20,7 @@ EVERYBODY = [
     "top_products",
     "restock",
     "exchange_rates",
+    "deliveries",
     "revenue_by_month",
     "slow_stock",
     "customers_at_risk",
@@ -34,12 +38,21 @@ def names(request, client):
     return STAFF
 
 
-def test_dashboard__walk_keys_and_blocking_view_say_the_same(shop, client, names):
+@pytest.mark.parametrize("mode", ["keys", "stream", "sse"])
+def test_dashboard__every_delivery_and_the_blocking_view_say_the_same(shop, client, names, mode):
     walked = collect(client, DASHBOARD)
     assert list(walked) == names
-    assert walked.requests == 6
-    assert dict(collect(client, DASHBOARD, mode="keys")) == dict(walked)
+    assert walked.requests == -(-len(names) // 2)
+    assert dict(collect(client, DASHBOARD, mode=mode)) == dict(walked)
     assert client.get("/api/blocking/").json() == dict(walked)
+
+
+@inline()
+def test_ready_first__begins_all_parts_with_the_first_request(shop, client, names):
+    found = collect(client, READY_FIRST)
+    assert list(found) == names
+    assert found.requests == 1
+    assert dict(found) == dict(collect(client, DASHBOARD))
 
 
 def test_dashboard__all_parts_can_be_asked_for_at_once(shop, client, names):
@@ -102,7 +115,7 @@ def test_dashboard__an_open_exchange_gives_live_rates(shop, client, service):
 
 def test_dashboard__an_empty_shop_fails_part_by_part_and_can_be_retried(empty_shop, client, caplog):
     parts = collect(client, DASHBOARD, allow_errors=True)
-    assert list(parts) == ["meta", "open_orders", "recent_orders", "exchange_rates"]
+    assert list(parts) == ["meta", "open_orders", "recent_orders", "exchange_rates", "deliveries"]
     assert {error["code"] for error in parts.errors.values()} == {"shop_empty", "dependency_failed"}
     assert "seed_shop" in parts.errors["today"]["detail"]
 
@@ -111,6 +124,78 @@ def test_dashboard__an_empty_shop_fails_part_by_part_and_can_be_retried(empty_sh
     answer = client.get(DASHBOARD, {"cursor": cursor}).json()
     assert [list(result) for result in answer["results"]] == [["today"]]
     assert answer["cursor"] is None
+
+
+# The courier, who does not answer the first call of a visit
+
+
+@pytest.fixture
+def visits(empty_cache):
+    """Makes ids of visits that nobody has made yet."""
+    return (f"visit-{number}" for number in count(1))
+
+
+@pytest.mark.parametrize("mode", ["walk", "keys", "stream", "sse"])
+def test_courier__fails_at_the_first_call_of_a_visit_and_a_retry_works(shop, client, visits, mode):
+    visit = next(visits)
+    url = f"{DASHBOARD}?visit={visit}"
+    found = collect(client, url, mode=mode, allow_errors=True)
+    assert set(found) == {*EVERYBODY} - {"deliveries"}
+    error = found.errors.pop("deliveries")
+    assert not found.errors
+    assert (error["code"], error["retryable"]) == ("courier_unavailable", True)
+    assert error["detail"] == "The courier did not answer."
+
+    if mode == "keys":
+        path, asked = f"{DASHBOARD}parts/", {"visit": visit, "keys": "deliveries"}
+    else:
+        path, asked = DASHBOARD, {"visit": visit, "cursor": error["retry_cursor"]}
+        # Cursors are bound to the visit.
+        assert client.get(path, {**asked, "visit": next(visits)}).status_code == 400
+    answer = client.get(path, asked).json()
+    assert answer["results"] == [{"deliveries": dashboard_of(client)["deliveries"]}]
+    assert (answer["cursor"], "errors" in answer) == (None, False)
+    assert dict(collect(client, url, mode=mode)) == dashboard_of(client)
+
+
+def dashboard_of(client):
+    """The whole dashboard without a visit, of which nothing fails."""
+    return dict(collect(client, DASHBOARD))
+
+
+def test_courier__of_another_visit_is_not_disturbed(shop, client, visits):
+    one, other, third = (f"?visit={next(visits)}" for _ in range(3))
+    assert client.get(f"/api/blocking/{one}").json()["deliveries"] is None
+    assert "deliveries" in collect(client, DASHBOARD + other, allow_errors=True).errors
+    assert client.get(f"/api/blocking/{one}").json() == dashboard_of(client)
+    assert client.get(f"/api/blocking/{other}").json() == dashboard_of(client)
+    with inline():
+        assert "deliveries" in collect(client, READY_FIRST + third, allow_errors=True).errors
+        assert dict(collect(client, READY_FIRST + third)) == dashboard_of(client)
+
+
+@pytest.mark.parametrize("visit", ["", "a b", "a" * 65, "caf\u00e9"])
+def test_courier__answers_where_there_is_no_id(shop, client, empty_cache, visit):
+    answer = client.get("/api/blocking/", {"visit": visit}).json()
+    assert answer["deliveries"] == client.get("/api/blocking/").json()["deliveries"] != []
+
+
+def test_courier__remembers_a_visit_for_a_while_only(shop, client, visits, monkeypatch):
+    monkeypatch.setattr(courier, "REMEMBERED_SECONDS", 0)
+    visit = {"visit": next(visits)}
+    for _ in range(2):
+        assert client.get("/api/blocking/", visit).json()["deliveries"] is None
+
+
+def test_courier__remembers_visits_where_all_processes_look(shop, client, visits, settings):
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    settings.CACHES = {"default": local, "partstream": {**local, "LOCATION": "shared"}}
+    visit = {"visit": next(visits)}
+    assert client.get("/api/blocking/", visit).json()["deliveries"] is None
+    caches["default"].clear()
+    assert client.get("/api/blocking/", visit).json()["deliveries"]
+    caches["partstream"].clear()
+    assert client.get("/api/blocking/", visit).json()["deliveries"] is None
 
 
 def test_report__is_a_walk_of_its_own(shop, client, names):
@@ -128,5 +213,6 @@ def test_page__knows_where_to_ask(db, client):
         assert f'"{url}"' in page
 
 
-def test_dashboard_view__asks_for_no_more_keys_than_it_has_parts(rf):
+def test_views__have_limits_of_all_their_parts():
     assert DashboardView.max_keys_per_request == len(STAFF)
+    assert ReadyFirstView.chunk_size == len(STAFF)

@@ -196,7 +196,7 @@ def test_site__is_served_as_the_page_says(site):
         assert status == 200
         walked += [name for part in json.loads(body)["results"] for name in part]
     assert walked[:2] == ["meta", "today"]
-    assert len(walked) == 11
+    assert len(walked) == 12
     assert site.get("/")[0] == 200
     status, headers, _ = site.get("/static/shop/dashboard.css")
     assert (status, headers["Content-Type"]) == (200, "text/css")

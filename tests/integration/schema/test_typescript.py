@@ -48,7 +48,7 @@ def schema(tools, settings):
     """The file with the schema that `manage.py spectacular` makes of the shop."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "drf_spectacular"]
     settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
-    settings.ROOT_URLCONF = "tests.integration.schema.urls"
+    settings.ROOT_URLCONF = "shop.urls"
     file = tools / "shop.yaml"
     call_command("spectacular", fail_on_warn=True, validate=True, file=str(file))
     return file

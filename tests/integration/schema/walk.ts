@@ -20,6 +20,8 @@ function show(result: Result): void {
     shown.push(result.exchange_rates.live ? "live" : "as of yesterday");
   } else if ("top_products" in result) {
     shown.push(...result.top_products.map((product) => `${product.name}: ${product.units}`));
+  } else if ("deliveries" in result) {
+    for (const { city, parcels } of result.deliveries) shown.push(city, parcels.toFixed());
   }
   // @ts-expect-error: no part is called so
   result.top_customers;
@@ -61,6 +63,14 @@ export async function stream(lines: AsyncIterable<string>): Promise<string | nul
     cursor = record.cursor;
   }
   return cursor;
+}
+
+export async function readyFirst(): Promise<string[]> {
+  type Answer = paths["/api/ready-first/"]["get"]["responses"][200]["content"]["application/json"];
+  const { results } = (await (await fetch("/api/ready-first/")).json()) as Answer;
+  // The same parts, in an envelope of their own name.
+  results.forEach(show);
+  return results.flatMap((result) => ("deliveries" in result ? result.deliveries.map(({ city }) => city) : []));
 }
 
 export async function resume(token: string): Promise<Response> {

@@ -1,4 +1,4 @@
-"""Servers of the project, each behind a Unix socket, in a process of its own."""
+"""Servers of the project, each in a process of its own, behind a Unix socket if it can."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SERVERS = {
         ],
     ),
 }
-#: Those that streams are tested with, too: one more, whose iterators are sync.
+#: Those that streams are tested with, too: two more whose iterators are sync.
 STREAMING = {
     **SERVERS,
     "granian-wsgi": (
@@ -57,6 +57,7 @@ STREAMING = {
             *("--blocking-threads", "{threads}", "--workers-kill-timeout", "{grace}"),
         ],
     ),
+    "runserver": ([], ["django", "runserver", "127.0.0.1:{port}", "--noreload", "--skip-checks"]),
     "uvicorn-patient": (
         ["uvicorn"],
         ["uvicorn", ASGI, "--factory", "--uds", "{socket}", "--lifespan", "off"],
@@ -67,14 +68,22 @@ STREAMING = {
 class Server:
     """A running server.
 
-    Attributes:
-        path: That of its socket.
+    Args:
+        process: Its process.
+        address: The path of its socket, or its host and port.
+        log: The path of its log.
     """
 
-    def __init__(self, process, path, log):
+    def __init__(self, process, address, log):
         self._process = process
-        self.path = path
+        self._address = address
         self._log = log
+
+    @property
+    def upstream(self):
+        """Its address, as nginx wants it."""
+        address = self._address
+        return f"unix:{address}:" if isinstance(address, str) else ":".join(map(str, address))
 
     def log(self):
         """What it has logged."""
@@ -83,10 +92,11 @@ class Server:
     def connect(self):
         """A new connection, for requests one after the other."""
         connection = http.client.HTTPConnection("localhost", timeout=START_TIMEOUT)
-        connection.sock = socket.socket(socket.AF_UNIX)
+        has_path = isinstance(self._address, str)
+        connection.sock = socket.socket(socket.AF_UNIX if has_path else socket.AF_INET)
         connection.sock.settimeout(START_TIMEOUT)
         try:
-            connection.sock.connect(self.path)
+            connection.sock.connect(self._address)
         except OSError:
             connection.close()
             raise
@@ -150,14 +160,15 @@ def serve(name, *, grace=GRACE, threads=4, **environment):
     inherited = {key: text for key, text in os.environ.items() if not key.startswith("PARTSTREAM_")}
     # Not pytest's directories: the path of a Unix socket has 107 characters at the most.
     with tempfile.TemporaryDirectory(prefix="server-") as directory:
-        path, log = f"{directory}/socket", Path(directory, "log")
+        address, log = f"{directory}/socket", Path(directory, "log")
+        values = {"socket": address, "grace": grace, "threads": threads}
+        if any("{port}" in word for word in command):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                address = free.getsockname()
+            values["port"] = address[1]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    *(word.format(socket=path, grace=grace, threads=threads) for word in command),
-                ],
+                [sys.executable, "-m", *(word.format(**values) for word in command)],
                 cwd=directory,
                 env={
                     **inherited,
@@ -171,7 +182,7 @@ def serve(name, *, grace=GRACE, threads=4, **environment):
                 start_new_session=True,  # a Ctrl-C is for the tests, which end the server
             )
         try:
-            server = Server(process, path, log)
+            server = Server(process, address, log)
             server.wait_until_ready()
             yield server
         finally:

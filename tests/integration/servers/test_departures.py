@@ -17,7 +17,8 @@ pytestmark = pytest.mark.database
 
 #: Seconds: no heartbeat comes while a test runs; many come.
 NEVER, OFTEN = 600, 0.1
-ASGI, WSGI = ["uvicorn", "granian"], ["gunicorn-gthread", "gunicorn-gevent", "granian-wsgi"]
+ASGI = ["uvicorn", "granian"]
+WSGI = ["gunicorn-gthread", "gunicorn-gevent", "granian-wsgi", "runserver"]
 EACH = [
     *(pytest.param(name, NEVER, id=name) for name in ASGI),
     *(pytest.param(name, OFTEN, id=name) for name in WSGI),

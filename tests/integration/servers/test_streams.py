@@ -42,7 +42,7 @@ http {{
     gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0; gzip_http_version 1.0;
     server {{
         listen unix:{0}/socket;
-        location / {{ proxy_pass http://unix:{2}:; proxy_set_header Host localhost; }}
+        location / {{ proxy_pass http://{2}; proxy_set_header Host localhost; }}
     }}
 }}
 """
@@ -58,7 +58,7 @@ def nginx_before(server):
         path = f"{directory}/conf"
         with open(path, "w") as file:
             user = "user root;" if os.geteuid() == 0 else ""
-            file.write(NGINX.format(directory, user, server.path))
+            file.write(NGINX.format(directory, user, server.upstream))
         process = subprocess.Popen(
             [binary, "-c", path, "-p", directory, "-e", "stderr"], stderr=subprocess.PIPE
         )

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 from django.utils import timezone
 
 from shop import seeding
@@ -25,7 +26,8 @@ class Command(BaseCommand):
 
     help = (
         "Starts the demo shop: migrates, seeds an empty shop, creates the demo's staff account, "
-        "prints what to try, and serves. A second start reuses the existing rows."
+        "prints what to try, and serves. A second start reuses the existing rows, and moves them "
+        "in time, so that the newest order is of now."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -68,7 +70,10 @@ class Command(BaseCommand):
                 raise CommandError(f"Port {port} cannot be used: {error.strerror}.") from error
 
     def prepare(self, orders: int, verbosity: int) -> None:
-        """Create tables, rows and the staff account, each only if it is missing."""
+        """Create tables, rows and the staff account, each only if it is missing.
+
+        All rows move in time, so that the newest order was placed within this minute.
+        """
         if not settings.DEBUG:
             raise CommandError(
                 "demo creates a staff account with a public password, so it needs DEBUG. "
@@ -78,28 +83,54 @@ class Command(BaseCommand):
         if seeding.is_empty():
             today = timezone.localdate().isoformat()
             call_command("seed_shop", orders=orders, today=today, verbosity=verbosity)
+        seeding.move_to(timezone.now().replace(second=0, microsecond=0))
+        if connection.vendor == "sqlite":
+            # Kept in the file: nobody who signs in waits for the queries of others.
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA journal_mode = WAL")
         user_model = get_user_model()
         if not user_model.objects.filter(username=STAFF_NAME).exists():
             user_model.objects.create_user(STAFF_NAME, password=STAFF_PASSWORD, is_staff=True)
 
     def instructions(self, address: str) -> str:
         """The text that says what to open and what to type."""
+        stream = 'curl -N -H "Accept: application/x-ndjson"'
         return f"""
 The shop's dashboard, which fills part by part:
   {address}/
 
-The same by hand: a walk (continue with ?cursor=...), parts by key, and the list of parts:
+Its API in a browser, with links to follow:
+  {address}/api/dashboard/
+
+The same by hand, as a walk. Ask again with the cursor of each answer, until it is null:
   curl {address}/api/dashboard/
+  curl "{address}/api/dashboard/?cursor=CURSOR"
+
+Some parts by key, the list of all parts, and the schema:
   curl "{address}/api/dashboard/parts/?keys=today,open_orders"
   curl {address}/api/dashboard/manifest/
+  curl {address}/api/schema/
+
+A walk whose answers have whatever is ready first:
+  curl {address}/api/ready-first/
 
 All parts in one response, each as soon as it is ready:
-  curl -N -H "Accept: application/x-ndjson" {address}/api/dashboard/
+  {stream} {address}/api/dashboard/
+
+The same data from a plain view, which sends nothing until all of it is ready:
+  curl {address}/api/blocking/
+
+Cut the stream after half a second, and resume it with the cursor of its last line:
+  {stream} --max-time 0.5 {address}/api/dashboard/
+  {stream} "{address}/api/dashboard/?cursor=CURSOR"
+
+A part that fails. Ask again, and it works; take another visit, and it fails once more:
+  curl "{address}/api/dashboard/parts/?keys=deliveries&visit=1"
 
 The margins are for staff. Sign in on the page as {STAFF_NAME}, password {STAFF_PASSWORD}, or use
   curl -u {STAFF_NAME}:{STAFF_PASSWORD} "{address}/api/dashboard/parts/?keys=margins"
 This account is for the demo only.
 
-There is no exchange-rate service, on purpose: the page shows the last known rates, and the log
-below shows the reason each time. Stop the server with Ctrl-C.
+The courier is simulated, and there is no exchange-rate service, on purpose: the page shows the last
+known rates, and the log below shows the reason each time. Stop the server with Ctrl-C.
 """
