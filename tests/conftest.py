@@ -19,7 +19,15 @@ from partstream.backends.loader import get_cache_store
 from partstream.caching.single_flight import get_single_flight
 from partstream.security import suspicion
 from partstream.streams.registry import registry
-from tests.support import databases, hypothesis_profiles, marks, memcached, redis, redis_cluster
+from tests.support import (
+    databases,
+    hypothesis_profiles,
+    marks,
+    memcached,
+    node,
+    redis,
+    redis_cluster,
+)
 from tests.support.concurrency import Held, HeldCoroutine, wait_until
 
 hypothesis_profiles.load_default()
@@ -313,6 +321,12 @@ def memcached_location():
     """The ``LOCATION`` of a memcached server that all tests share: use keys of your own."""
     with memcached.server(memcached.demand_server()) as location:
         yield location
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """npm's packages of `tests/support/node`, and the browser client; see `node.Packages`."""
+    return node.install(tmp_path_factory.mktemp("npm"))
 
 
 @pytest.fixture(scope="session")

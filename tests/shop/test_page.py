@@ -1,144 +1,111 @@
-"""The page at `/` in a real browser, over a real server."""
+"""The page at `/` in a real browser: what it shows, and when."""
 
 from __future__ import annotations
 
 import re
-from threading import Lock
 
 import pytest
-from django.core.handlers.wsgi import WSGIHandler
-from django.db import connection
 
 from partstream import PartError
 from shop import dashboard
-from tests.shop.test_views import EVERYBODY, STAFF
-from tests.support.browser import browser
+from tests.shop.pages import (
+    CARDS,
+    ENDED,
+    MARKS,
+    browser,
+    card,
+    forgive,
+    fulfil,
+    gate,
+    page,
+    server,
+    states,
+    turn,
+    wait_for_the_end,
+    wait_until,
+)
+from tests.shop.test_views import STAFF
 
-__all__ = ["browser"]
+__all__ = ["browser", "gate", "page", "server", "turn"]
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
-CARDS = [name for name in EVERYBODY if name != "meta"]  # which is drawn in the page's head
-WAIT = 30_000  # milliseconds
-
-
-@pytest.fixture
-def server(live_server, monkeypatch):
-    """The live server. Where its threads share one connection, they take turns."""
-    if connection.vendor == "sqlite" and connection.is_in_memory_db():
-        turn = Lock()
-        answer = WSGIHandler.get_response
-
-        def answer_in_turn(handler, request):
-            with turn:
-                return answer(handler, request)
-
-        monkeypatch.setattr(WSGIHandler, "get_response", answer_in_turn)
-    return live_server
-
-
-@pytest.fixture
-def page(browser, own_shop, server):
-    """A page that is not opened yet; what it complains of fails the test at its end."""
-    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(WAIT)
-    page = context.new_page()
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            message.type in ("error", "warning") and page.complaints.append(message.text)
-        ),
-    )
-    yield page
-    context.close()
-    assert page.complaints == []
+AFTER_THE_GATE = ["slow_stock", "customers_at_risk", "bought_together"]
 
 
-def states(page) -> dict[str, str]:
-    cards = page.locator("[data-part]")
-    return dict(
-        cards.evaluate_all("all => all.map(card => [card.dataset.part, card.dataset.state])")
-    )
-
-
-def wait_until(page, status):
-    page.locator("#status", has_text=re.compile(status)).wait_for()
-
-
-def card(page, name):
-    return page.locator(f'[data-part="{name}"]')
-
-
-def fulfil(route, status, code, **headers):
-    """Answer as the server would on such a day."""
-    route.fulfill(
-        status=status, headers=headers, json={"detail": f"So it is: {code}.", "code": code}
-    )
-
-
-def break_next(page, *answers):
-    """Let the next requests with a cursor be answered like this, one answer each."""
-    left = list(answers)
-
-    def answer(route):
-        if left:
-            left.pop(0)(route)
-        else:
-            route.continue_()
-
-    page.route(re.compile(r"\?cursor="), answer)
-    return left
-
-
-def test_page__fills_part_by_part(page, tmp_path):
-    seen = []
-    page.expose_function("note", lambda count: seen.append(count))
-    page.add_init_script(
-        """addEventListener("DOMContentLoaded", () => new MutationObserver(() =>
-             note(document.querySelectorAll('[data-state="filled"]').length)
-           ).observe(document, {subtree: true, attributeFilter: ["data-state"]}));"""
-    )
+def test_page__shows_what_is_ready_while_the_rest_is_computed(page, gate):
     page.goto("/")
-    wait_until(page, "All 11 parts")
-    assert states(page) == dict.fromkeys(CARDS, "filled")
-    assert page.locator("h1").inner_text() == "Cairn & Co. Outdoor"
-    assert page.locator(".bars li").count() == 24
-    assert page.locator('[data-part="recent_orders"] tbody tr').count() == 10
+    card(page, "revenue_by_month", "filled").wait_for()
+    assert states(page) == {**ENDED, **dict.fromkeys(AFTER_THE_GATE, "waiting")}
+    assert page.title() == "Cairn & Co. Outdoor: dashboard"
+    assert page.get_by_role("heading", name="Cairn & Co. Outdoor").is_visible()
+    assert page.locator(".months li").count() == 24
+    assert card(page, "recent_orders").locator("tbody tr").count() == 10
     assert "last known rates" in card(page, "exchange_rates").inner_text()
-    assert re.search(r"\d", page.locator("#first-time").inner_text())
-    assert len(set(seen)) > 3, "the parts came all at once"
-    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert page.locator("#next").is_hidden()
+
+    gate.set()
+    wait_for_the_end(page)
+    assert states(page) == ENDED
+    assert page.locator("#next").is_visible()
+    page.get_by_role("link", name="What to try next").click()
+    assert page.url.endswith("#next")
 
 
 def test_page__shows_skeletons_until_the_parts_come(page):
     held = []
-    page.route(re.compile(r"/api/dashboard/(\?|$)"), lambda route: held.append(route), times=1)
-    page.goto("/")
-    card(page, "margins").or_(card(page, "bought_together")).wait_for()
+    page.route(re.compile(r"/api/dashboard/\?"), lambda route: held.append(route), times=1)
+    with page.expect_request(re.compile(r"/api/dashboard/\?")):
+        page.goto("/")
+    card(page, "bought_together").wait_for()
     assert states(page) == dict.fromkeys(CARDS, "waiting")
     assert card(page, "today").get_attribute("aria-busy") == "true"
+    heights = card_heights(page)
     held[0].continue_()
-    wait_until(page, "All 11 parts")
+    wait_for_the_end(page)
+    assert card(page, "today").get_attribute("aria-busy") == "false"
+    assert card_heights(page) == heights
 
 
-def test_page__shows_a_failed_part_and_tries_it_again(page, monkeypatch):
+def card_heights(page):
+    return page.locator("[data-part]").evaluate_all("all => all.map(card => card.offsetHeight)")
+
+
+def test_page__retries_a_failed_part(page):
+    page.goto("/")
+    wait_for_the_end(page, "Everything is here, except: Parcels out for delivery.")
+    assert "The courier did not answer." in card(page, "deliveries").inner_text()
+    page.get_by_role("button", name="Retry Parcels out for delivery").click()
+    card(page, "deliveries", "filled").locator("table").wait_for()
+    wait_until(page, "Parcels out for delivery: here now.")
+    assert states(page) == dict.fromkeys(CARDS, "filled")
+    # Who works with the keyboard is where the button was.
+    assert page.evaluate("document.activeElement.dataset.part") == "deliveries"
+
+
+def test_page__shows_a_skeleton_while_it_retries_and_a_retry_may_fail_again(page, monkeypatch):
     def fail(request):
         raise PartError("The warehouse is closed.", code="warehouse_closed")
 
-    again = card(page, "slow_stock").get_by_role("button", name="Try again")
+    retry = page.get_by_role("button", name="Retry Slow stock")
     with monkeypatch.context() as closed:
         closed.setattr(dashboard, "get_slow_stock", fail)
         page.goto("/")
-        wait_until(page, "All 11 parts")
-        assert states(page) == {**dict.fromkeys(CARDS, "filled"), "slow_stock": "failed"}
+        wait_for_the_end(page)
+        # A plain view has no place for one failure.
+        assert "no answer" in page.locator("#one").inner_text()
+        forgive(page, "500")
+        held = []
+        page.route(re.compile(r"[?&]cursor="), lambda route: held.append(route), times=1)
+        with page.expect_request(re.compile(r"[?&]cursor=")):
+            retry.click()
+        assert states(page) == {**ENDED, "slow_stock": "retrying"}
+        held[0].continue_()
+        wait_until(page, "Slow stock: failed again.")
         assert "The warehouse is closed." in card(page, "slow_stock").inner_text()
-        again.click()  # still closed
-        card(page, "slow_stock").locator(".failure").wait_for()
-    again.click()
-    card(page, "slow_stock").locator("table").wait_for()
-    assert states(page) == dict.fromkeys(CARDS, "filled")
+    retry.click()
+    card(page, "slow_stock", "filled").wait_for()
+    assert states(page) == ENDED
 
 
 def test_page__drops_a_card_whose_part_does_not_come(page):
@@ -151,8 +118,17 @@ def test_page__drops_a_card_whose_part_does_not_come(page):
     page.route("**/manifest/", promise_more)
     page.goto("/")
     card(page, "withdrawn").wait_for()
-    wait_until(page, "All 11 parts")
-    assert states(page) == dict.fromkeys(CARDS, "filled")
+    wait_for_the_end(page)
+    assert states(page) == ENDED
+    assert page.locator("[data-row]").count() == len(CARDS) + 1
+
+
+def test_page__does_without_the_manifest(page):
+    page.route("**/manifest/", lambda route: fulfil(route, 503, "capacity"))
+    page.goto("/")
+    wait_for_the_end(page)
+    assert states(page) == ENDED
+    forgive(page, "503")
 
 
 def test_page__shows_staff_their_part(page, client, staff, settings, server):
@@ -161,73 +137,35 @@ def test_page__shows_staff_their_part(page, client, staff, settings, server):
     cookie = {"name": name, "value": client.cookies[name].value, "url": server.url}
     page.context.add_cookies([cookie])
     page.goto("/")
-    wait_until(page, "All 12 parts")
-    assert list(states(page)) == STAFF[1:]
+    wait_for_the_end(page)
+    assert states(page) == {**ENDED, "margins": "filled"}
+    assert set(states(page)) == set(STAFF[1:])
     assert card(page, "margins").locator("tbody tr").count() == 8
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "times"),
-    [(400, "cursor_invalid", 1), (409, "cursor_stale", 2), (410, "cursor_expired", 2)],
-)
-def test_page__starts_again_as_often_as_it_may(page, status, code, times):
-    left = break_next(page, *[lambda route: fulfil(route, status, code)] * times)
+def test_page__tells_the_time_where_the_visitor_is(page):
     page.goto("/")
-    wait_until(page, "All 11 parts")
-    assert left == []
-    assert states(page) == dict.fromkeys(CARDS, "filled")
-    assert page.locator("#notice").is_hidden()
-    page.complaints = [text for text in page.complaints if str(status) not in text]
+    wait_for_the_end(page)
+    # 17:30 in the shop's time zone is the next day's 2:30 in Tokyo.
+    assert re.fullmatch(r"As of Nov 21, 2026, 2:30\sAM", page.locator("#as-of").inner_text())
+    assert re.match(r"2:30\sAM$", card(page, "recent_orders").locator("time").first.inner_text())
+    # A month of the shop is the same month everywhere.
+    assert (page.locator(".months li").first.get_attribute("title") or "").startswith("December 20")
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "times"),
-    [(400, "cursor_invalid", 2), (409, "cursor_stale", 3), (410, "cursor_expired", 3)],
+    ("one", "other"), [("new", "packed"), ("packed", "shipped"), ("new", "shipped")]
 )
-def test_page__does_not_start_again_for_ever(page, status, code, times):
-    break_next(page, *[lambda route: fulfil(route, status, code)] * times)
+def test_page__shows_orders_at_each_step_in_a_look_of_its_own(page, one, other):
     page.goto("/")
-    wait_until(page, "Stopped")
-    assert f"So it is: {code}." in page.locator("#notice").inner_text()
-    page.get_by_role("button", name="Start again").click()
-    wait_until(page, "All 11 parts")
-    page.complaints = [text for text in page.complaints if str(status) not in text]
-
-
-def test_page__goes_on_where_the_connection_broke(page):
-    break_next(page, lambda route: route.abort())
-    page.goto("/")
-    wait_until(page, "Stopped")
-    assert states(page)["today"] == "filled"
-    assert states(page)["recent_orders"] == "waiting"
-    page.get_by_role("button", name="Continue").click()
-    wait_until(page, "All 11 parts")
-    assert states(page) == dict.fromkeys(CARDS, "filled")
-    page.complaints = [text for text in page.complaints if "ERR_FAILED" not in text]
-
-
-def test_page__waits_when_it_is_asked_to(page):
-    left = break_next(page, lambda route: fulfil(route, 429, "throttled", **{"Retry-After": "1"}))
-    page.goto("/")
-    wait_until(page, "waiting 1 s")
-    wait_until(page, "All 11 parts")
-    assert left == []
-    page.complaints = [text for text in page.complaints if "429" not in text]
-
-
-def test_page__times_the_blocking_answer(page):
-    page.goto("/")
-    wait_until(page, "All 11 parts")
-    page.get_by_role("button", name="Time it").click()
-    page.get_by_role("button", name="Again").wait_for()
-    assert re.fullmatch(r"\d+ ms|\d+\.\d\d s", page.locator("#blocking-value").inner_text())
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page__fits_a_narrow_screen(page, tmp_path, scheme):
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.emulate_media(color_scheme=scheme)
-    page.goto("/")
-    wait_until(page, "All 11 parts")
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    wait_for_the_end(page)
+    looks = [
+        card(page, "open_orders")
+        .locator(f".status.{step}")
+        .evaluate(
+            """chip => [getComputedStyle(chip).color, getComputedStyle(chip).backgroundColor,
+                        getComputedStyle(chip, "::before").content]"""
+        )
+        for step in (one, other)
+    ]
+    assert not set(looks[0]) & set(looks[1])

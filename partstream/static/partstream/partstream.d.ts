@@ -68,6 +68,9 @@ export interface Envelope<P extends Parts = Record<string, unknown>, Codes exten
   readonly stream_error?: { readonly code: "stream_failed"; readonly detail: string };
 }
 
+/** An envelope whose errors are not known by their codes: what generators make of a schema fits, too. */
+type Answer<P extends Parts> = Omit<Envelope<P>, "errors"> & { readonly errors?: readonly { readonly part: string }[] };
+
 interface Failure<Code extends string, Status extends number> extends Error {
   readonly name: "PartstreamError";
   readonly code: Code;
@@ -108,7 +111,7 @@ export const PartstreamError: {
 };
 
 /** All times are in milliseconds. What `fetch` takes, such as `credentials` and `mode`, is passed on to it. */
-export interface Options<P extends Parts = Record<string, unknown>, Codes extends string = never>
+export interface Options<P extends Parts = Record<string, unknown>>
   extends Omit<RequestInit, "body" | "headers" | "method" | "signal"> {
   /** How the parts come. Default: `"stream"`, and the walk where streams do not get through. */
   by?: "stream" | "walk";
@@ -121,7 +124,7 @@ export interface Options<P extends Parts = Record<string, unknown>, Codes extend
   /** The name of the cursor's parameter, if the view gives it another. Default: `"cursor"`. */
   cursorParameter?: string;
   /** An answer that you have, for example from server-side rendering: its parts come first, then the load goes on. */
-  initial?: Envelope<P, Codes> | { readonly cursor: string };
+  initial?: Answer<P> | { readonly cursor: string };
   /** Sent with each request. A function is called for each request, so a new token is used from then on. */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
   /** Ends the load. What came before is kept. */
@@ -158,7 +161,7 @@ export interface Options<P extends Parts = Record<string, unknown>, Codes extend
  */
 export function partstream<P extends Parts = Record<string, unknown>, Codes extends string = never>(
   url: string | URL,
-  options?: Options<P, Codes>,
+  options?: Options<P>,
 ): AsyncGenerator<Part<P, Codes>, void, undefined>;
 
 /**
@@ -212,7 +215,7 @@ export interface Store<P extends Parts = Record<string, unknown>, Codes extends 
  */
 export function createStore<P extends Parts = Record<string, unknown>, Codes extends string = never>(
   url: string | URL,
-  options?: Options<P, Codes>,
+  options?: Options<P>,
 ): Store<P, Codes>;
 
 /** Reads a stream piece by piece. */

@@ -7,7 +7,8 @@
  */
 
 /** @typedef {import("./partstream.d.ts").Envelope<any, any>} Envelope */
-/** @typedef {import("./partstream.d.ts").Options<any, any>} Options */
+/** @typedef {import("./partstream.d.ts").Answer<any>} Answer */
+/** @typedef {import("./partstream.d.ts").Options<any>} Options */
 /** @typedef {import("./partstream.d.ts").Snapshot<any, any>} Snapshot */
 /** @typedef {{name: string, data: any, error?: undefined} | {name: string, data?: undefined, error: any}} Part */
 /** What came. @typedef {{parts: Part[], pending: readonly string[] | undefined, cursor: string | null}} Arrival */
@@ -172,6 +173,17 @@ function whenHidden(milliseconds, callback) {
   };
 }
 
+/** Count a stream of an origin as open, until the function that this returns is called. @param {string} origin */
+function countStream(origin) {
+  let counted = 1;
+  const add = (/** @type {number} */ number) => streams.set(origin, (streams.get(origin) ?? 0) + number);
+  add(counted);
+  return () => {
+    add(-counted);
+    counted = 0;
+  };
+}
+
 // Loading
 
 /** The seconds that an answer asks to wait. @param {Response} response @param {any} body */
@@ -233,11 +245,12 @@ class Load {
    */
   async *run() {
     const { by, initial, maxStreams = globalThis.document ? 1 : Infinity } = this.options;
-    const open = streams.get(this.origin) ?? 0;
-    const mayStream = !walked.has(this.origin) && !walked.has(this.address) && open < maxStreams;
+    const isFree = (streams.get(this.origin) ?? 0) < maxStreams;
+    const mayStream = isFree && !walked.has(this.origin) && !walked.has(this.address);
     this.streaming = by === "stream" && !this.keys && mayStream;
-    const counted = this.streaming ? 1 : 0;
-    streams.set(this.origin, open + counted);
+    const forget = this.streaming ? countStream(this.origin) : () => {};
+    // At once, so that a load that takes the place of this one may stream.
+    this.signal.addEventListener("abort", forget);
     try {
       if (initial && "results" in initial) {
         const { cursor } = initial;
@@ -260,7 +273,8 @@ class Load {
         }
       }
     } finally {
-      streams.set(this.origin, (streams.get(this.origin) ?? 0) - counted);
+      this.signal.removeEventListener("abort", forget);
+      forget();
     }
   }
 
@@ -291,7 +305,7 @@ class Load {
       const answer = fetch(this.target(keys), { ...this.options, headers: sent, signal: link.signal });
       const response = await within(this.streaming ? silence : timeout, answer);
       const { body, ok, status } = response;
-      const type = response.headers.get("Content-Type")?.split(";")[0]?.trim() ?? "";
+      const type = response.headers.get("Content-Type")?.split(";")[0]?.trim().toLowerCase() ?? "";
       if (status === 204) return this.takeNothing();
       if (!ok) return await within(timeout, refusalOf(response));
       if (this.streaming && type === media && body) return yield* this.readStream(body, type, asked, within);
@@ -375,7 +389,7 @@ class Load {
     return failure;
   }
 
-  /** What an envelope brings that is new. @param {Envelope} envelope @returns {Arrival} */
+  /** What an envelope brings that is new. @param {Answer} envelope @returns {Arrival} */
   take({ results, errors = [], cursor, meta }) {
     /** @type {Part[]} */
     const parts = [];
@@ -560,12 +574,21 @@ export function createStore(url, options = {}) {
     return { parts: keep(snapshot.parts), errors: keep(snapshot.errors) };
   };
 
-  const resume = () => running ?? (snapshot.status === "complete" ? Promise.resolve(snapshot) : go());
+  /** End what is under way. */
+  const renew = () => {
+    life.abort();
+    life = new AbortController();
+    running = null;
+  };
+
+  const resume = () => {
+    if (snapshot.status === "cut") renew(); // it waits, and shall not
+    return running ?? (snapshot.status === "complete" ? Promise.resolve(snapshot) : go());
+  };
 
   const refresh = () => {
     retries.clear();
-    life.abort();
-    life = new AbortController();
+    renew();
     arrived = new Set();
     remaining = [...(options.keys ?? [...Object.keys({ ...snapshot.parts, ...snapshot.errors }), ...snapshot.pending])];
     snapshot = { ...snapshot, cursor: undefined };
@@ -574,9 +597,7 @@ export function createStore(url, options = {}) {
 
   const stop = () => {
     const ends = running !== null;
-    life.abort();
-    life = new AbortController();
-    running = null;
+    renew();
     if (ends) change({ status: "cut", error: null });
   };
 

@@ -1,323 +1,290 @@
 // @ts-check
-/**
- * Fills the dashboard part by part: skeletons from the manifest, then the walk, chunk by chunk,
- * drawing each part as it arrives. Plain fetch, no library.
- */
+/** The page: loads the dashboard in the chosen way, and one response beside it. */
 
-/**
- * @typedef {object} PartFailure
- * @property {string} part
- * @property {string} code
- * @property {string} detail
- * @property {boolean} retryable
- * @property {number} [retry_after] seconds
- * @property {string} [retry_cursor]
- */
-/**
- * @typedef {object} Envelope
- * @property {Record<string, any>[]} results
- * @property {PartFailure[]} [errors]
- * @property {string | null} cursor
- * @property {{total_parts: number, current_part: number}} meta
- */
-/** @typedef {{parts: Record<string, {size?: string | null}>}} Manifest */
-/** @typedef {"waiting" | "retrying" | "filled" | "failed"} State */
+import { Cards } from "./cards.js";
+import { Comparison } from "./comparison.js";
+import { button, byId, element, write } from "./dom.js";
+import { dayAndTimeOf, setCurrency } from "./format.js";
+import { Line, MODES, modeOf, openStore } from "./modes.js";
+import { FRAME, titleOf } from "./parts.js";
 
-import { button, duration, element, setCurrency, showMoment, viewOf } from "./parts.js";
+/** @typedef {import("./modes.js").Mode} Mode */
+/** @typedef {import("./modes.js").Store} Store */
+/** @typedef {import("./one-response.js").Snapshot} Snapshot */
+/** @typedef {import("./cards.js").Failure} Failure */
+/** @typedef {"busy" | "done" | "trouble"} Kind */
+/** @typedef {Record<string, {size?: string | null}>} Manifest */
 
-/** How often the walk may start again for each reason. Without a limit it could loop. */
-const RESTARTS = /** @type {Record<string, number>} */ ({
-  cursor_invalid: 1,
-  cursor_expired: 2,
-  cursor_stale: 2,
+/** Parts do not wait longer than this for the skeletons. */
+const MANIFEST_PATIENCE = 1_000; // milliseconds
+
+/** What a shopkeeper can do about a load that failed, by its code. */
+const BUSY = "The server is busy.";
+const CHANGED = "The dashboard has changed meanwhile.";
+const TROUBLES = /** @type {Record<string, string>} */ ({
+  network: "The server of the shop cannot be reached.",
+  stream_failed: "The connection broke off, again and again.",
+  throttled: BUSY,
+  capacity: BUSY,
+  store_unavailable: BUSY,
+  cursor_invalid: CHANGED,
+  cursor_expired: CHANGED,
+  cursor_stale: CHANGED,
 });
-const SKELETON_LINES = /** @type {Record<string, number>} */ ({ small: 4, medium: 11, large: 9 });
 
-/** @param {string} id */
-function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`The page has no #${id}.`);
-  return found;
-}
-
-// Asking the server
-
-/** A failed request; `wait` is in seconds. */
-class RequestFailed extends Error {
-  /** @param {number} status @param {string} code @param {string} detail @param {number} wait */
-  constructor(status, code, detail, wait) {
-    super(detail);
-    this.status = status;
-    this.code = code;
-    this.wait = wait;
-  }
-}
-
-/** @param {string} url @returns {Promise<any>} */
-async function getJson(url) {
-  let response, body;
-  try {
-    response = await fetch(url, { headers: { Accept: "application/json" } });
-    body = await response.json();
-  } catch {
-    const detail = "The server could not be reached, or its response was cut off.";
-    throw new RequestFailed(response?.status ?? 0, "unreadable", detail, 0);
-  }
-  if (response.ok) return body;
-  const wait = Number(response.headers.get("Retry-After") ?? 0);
-  throw new RequestFailed(
-    response.status,
-    String(body.code ?? ""),
-    String(body.detail ?? `The server answered ${response.status}.`),
-    Number.isFinite(wait) ? wait : 0,
-  );
-}
-
-/** @param {string} url @param {string | null} cursor */
-const withCursor = (url, cursor) =>
-  cursor === null ? url : `${url}?cursor=${encodeURIComponent(cursor)}`;
-
-// The page
-
-class Dashboard {
+class Page {
   constructor() {
-    const main = /** @type {HTMLElement} */ (document.querySelector("main"));
+    const { dataset } = /** @type {HTMLElement} */ (document.querySelector("main"));
     this.urls = {
-      dashboard: main.dataset.dashboard ?? "",
-      manifest: main.dataset.manifest ?? "",
-      blocking: main.dataset.blocking ?? "",
+      dashboard: dataset.dashboard ?? "",
+      readyFirst: dataset.readyFirst ?? "",
+      keys: dataset.keys ?? "",
+      blocking: dataset.blocking ?? "",
+      manifest: dataset.manifest ?? "",
     };
-    this.parts = byId("parts");
-    this.notice = byId("notice");
-    this.progress = /** @type {HTMLProgressElement} */ (byId("progress"));
-    /** @type {Map<string, HTMLElement>} */
-    this.cards = new Map();
-    this.restarts = /** @type {Record<string, number>} */ ({});
-    this.started = 0;
-    this.clock = 0;
+    this.cards = new Cards(byId("parts"), (part) => this.retry(part));
+    this.comparison = new Comparison();
+    this.cutButton = /** @type {HTMLButtonElement} */ (byId("cut"));
+    this.line = new Line();
+    /** @type {Mode} */
+    this.mode = modeOf(new URLSearchParams(location.search).get("by"));
+    /** @type {Store | null} */
+    this.store = null;
+    /** Ends the loads that the page leaves. */
+    this.leave = () => {};
+    /** What the cards show; undefined for what is asked for again. @type {Map<string, unknown>} */
+    this.shown = new Map();
+    this.isDrawing = false;
+    this.wasCut = false;
+    /** Whether nothing has come since the line was cut. */
+    this.isLost = false;
+    this.isEnded = false;
+    /** The status that the page has told of. */
+    this.told = "";
+    this.manifest = this.askManifest();
+    this.listen();
+    this.load(this.mode, 0);
   }
 
-  /** From nothing to a full page. */
-  async start() {
-    this.started = performance.now();
-    byId("first-time").textContent = "…";
-    this.clock = this.tick("all-time");
-    this.notice.hidden = true;
-    // Both requests start at once, so the skeletons do not delay the first parts.
-    const walk = getJson(this.urls.dashboard);
-    walk.catch(() => {}); // it is awaited below, where its failure is shown
+  /** The parts that this user has; none if the server does not say. @returns {Promise<Manifest>} */
+  async askManifest() {
     try {
-      this.sketch(await getJson(this.urls.manifest));
+      const response = await fetch(this.urls.manifest);
+      if (response.ok) return (await response.json()).parts;
     } catch {
-      this.parts.replaceChildren(); // without skeletons, cards are made as parts arrive
-      this.cards.clear();
+      // The cards are made as the parts come.
     }
-    await this.walk(null, walk);
+    return {};
+  }
+
+  listen() {
+    for (const found of document.querySelectorAll("input[name=by]")) {
+      const input = /** @type {HTMLInputElement} */ (found);
+      input.checked = input.value === this.mode;
+      input.addEventListener("change", () => {
+        const url = new URL(location.href);
+        url.searchParams.set("by", input.value);
+        history.replaceState(null, "", url);
+        this.load(modeOf(input.value), performance.now());
+      });
+    }
+    byId("again").addEventListener("click", () => this.load(this.mode, performance.now()));
+    this.cutButton.addEventListener("click", () => {
+      this.comparison.markCut();
+      this.line.cut();
+    });
   }
 
   /**
-   * Follow the cursors to the end.
-   * @param {string | null} cursor
-   * @param {Promise<Envelope>} [asked] the first response, if it was requested already
+   * From skeletons to a full page.
+   * @param {Mode} mode
+   * @param {number} started when this began; 0 is when the visitor opened the page
    */
-  async walk(cursor, asked) {
-    this.notice.hidden = true;
-    let answer = asked ?? getJson(withCursor(this.urls.dashboard, cursor));
-    for (;;) {
-      try {
-        const envelope = await answer;
-        this.show(envelope);
-        this.progress.max = envelope.meta.total_parts;
-        this.progress.value = envelope.meta.current_part;
-        if (envelope.cursor === null) return this.finish(envelope);
-        byId("status").textContent =
-          `${envelope.meta.current_part} of ${envelope.meta.total_parts} parts`;
-        cursor = envelope.cursor;
-      } catch (failure) {
-        if (!(failure instanceof RequestFailed)) throw failure;
-        const again = failure.code in RESTARTS;
-        if (failure.status === 429) {
-          await this.pause(failure);
-        } else if (again && this.mayRestart(failure.code)) {
-          cursor = null;
-        } else {
-          clearInterval(this.clock);
-          byId("status").textContent = "Stopped";
-          const next = again ? null : cursor;
-          return this.tell(failure.message, again ? "Start again" : "Continue", () => this.walk(next));
-        }
-      }
-      answer = getJson(withCursor(this.urls.dashboard, cursor));
-    }
-  }
+  async load(mode, started) {
+    this.leave();
+    let isLeft = false;
+    /** @type {(() => void)[]} */
+    const endings = [];
+    this.leave = () => {
+      isLeft = true;
+      for (const end of endings) end();
+    };
+    this.mode = mode;
+    this.line = new Line();
+    this.shown.clear();
+    this.isDrawing = false;
+    this.wasCut = false;
+    this.isLost = false;
+    this.isEnded = false;
+    this.told = "";
+    this.comparison.begin(started, mode === "response");
+    this.introduce();
+    this.tell("Loading the dashboard…");
 
-  /** @param {string} code */
-  mayRestart(code) {
-    this.restarts[code] = (this.restarts[code] ?? 0) + 1;
-    return this.restarts[code] <= (RESTARTS[code] ?? 0);
-  }
-
-  /** @param {RequestFailed} failure */
-  async pause(failure) {
-    const seconds = Math.max(1, failure.wait);
-    byId("status").textContent = `Rate limit reached: waiting ${seconds} s`;
-    await new Promise((done) => setTimeout(done, seconds * 1000));
-  }
-
-  /** @param {Envelope} envelope */
-  finish(envelope) {
-    clearInterval(this.clock);
-    byId("all-time").textContent = duration(performance.now() - this.started);
-    byId("status").textContent = `All ${envelope.meta.total_parts} parts`;
-    // A part that this user lost access to since the manifest must not stay a skeleton for ever.
-    for (const [name, card] of this.cards) {
-      if (card.dataset.state !== "waiting") continue;
-      card.remove();
-      this.cards.delete(name);
-    }
-  }
-
-  /** A card with a skeleton for each part. @param {Manifest} manifest */
-  sketch(manifest) {
-    this.cards.clear();
-    this.parts.replaceChildren();
-    for (const [name, part] of Object.entries(manifest.parts)) {
-      if (name !== "meta") this.wait(this.card(name), "waiting", part.size);
-    }
-  }
-
-  /** @param {string} name */
-  card(name) {
-    let card = this.cards.get(name);
-    if (!card) {
-      const { title, span } = viewOf(name);
-      card = element(
-        "section",
-        { class: `card span-${span}`, "data-part": name, "aria-labelledby": `title-${name}` },
-        element("h2", { id: `title-${name}` }, title),
-        element("span", { class: "arrived quiet" }),
-        element("div", { class: "content" }),
+    /** @param {Store} store @param {(snapshot: Snapshot) => void} draw */
+    const follow = (store, draw) => {
+      endings.push(
+        store.subscribe(() => draw(store.getSnapshot())),
+        () => store.stop(),
       );
-      this.cards.set(name, card);
-      this.parts.append(card);
+      return store;
+    };
+    const manifest = this.manifest;
+    const names = mode === "keys" ? Object.keys(await manifest) : [];
+    if (isLeft) return;
+    const store = openStore(mode, this.urls, this.line, names);
+    this.store = store;
+    // The load begins now; the first parts are drawn once the skeletons are.
+    follow(store, (snapshot) => this.isDrawing && this.draw(snapshot));
+    // The first to ask is the first whom a small server answers, so the one response asks second.
+    await new Promise((resolve) => setTimeout(resolve));
+    if (isLeft) return;
+    const one = mode === "response" ? store : openStore("response", this.urls, new Line(), []);
+    follow(one, (snapshot) => this.drawOne(snapshot));
+    const patience = new Promise((resolve) => setTimeout(resolve, MANIFEST_PATIENCE, {}));
+    const parts = /** @type {Manifest} */ (await Promise.race([manifest, patience]));
+    if (isLeft) return;
+    this.cards.sketch(parts);
+    this.comparison.expect(Object.keys(parts));
+    this.isDrawing = true;
+    this.draw(store.getSnapshot());
+  }
+
+  /** Say what the visitor is about to see. */
+  introduce() {
+    const { label, says } = MODES[this.mode];
+    const since = this.comparison.started === 0 ? "you opened this page" : `you chose “${label}”`;
+    write(byId("says"), says);
+    write(
+      byId("look"),
+      this.mode === "response"
+        ? "This is the page without parts: there is nothing to read until all of it is ready."
+        : `Both loads began when ${since}. Watch which one you can use first.`,
+    );
+    byId("next").hidden = true;
+  }
+
+  /** Bring the page to what has come. @param {Snapshot} snapshot */
+  draw(snapshot) {
+    const { errors, parts, pending, status } = snapshot;
+    for (const name of Object.keys({ ...parts, ...errors })) {
+      const now = errors[name] ?? parts[name];
+      if (this.shown.get(name) !== now) this.drawPart(name, parts[name], errors[name]);
+      this.shown.set(name, now);
     }
-    return card;
+    for (const [name, before] of this.shown) {
+      if (before === undefined || name in errors || name in parts) continue;
+      this.shown.set(name, undefined);
+      if (pending.includes(name)) this.cards.wait(name, "retrying");
+    }
+    this.cutButton.disabled = status !== "loading";
+    this.drawStatus(snapshot);
   }
 
-  /** @param {HTMLElement} card @param {State} state @param {string | null} [size] */
-  wait(card, state, size) {
-    const lines = SKELETON_LINES[size ?? ""] ?? 4;
-    const bones = Array.from({ length: lines }, () => element("span", { class: "bone" }));
-    const sketch = element("div", { class: "bones", "aria-hidden": "true" }, ...bones);
-    this.fill(card, [sketch], state);
+  /** @param {string} name @param {any} data @param {Failure | undefined} failure */
+  drawPart(name, data, failure) {
+    if (name === FRAME && !failure) {
+      setCurrency(data.currency);
+      write(byId("shop-name"), data.shop);
+      document.title = `${data.shop}: dashboard`;
+    } else if (failure) {
+      this.cards.fail(name, failure);
+    } else {
+      this.cards.fill(name, data);
+    }
+    if (name === "today" && !failure) {
+      byId("as-of").replaceChildren("As of ", dayAndTimeOf(data.as_of));
+    }
+    this.comparison.arrive(name, Boolean(failure));
+    if (this.isLost) this.tell("Connected again. Loading the rest…");
+    this.isLost = false;
+    if (!this.shown.has(name)) return;
+    const [outcome, kind] = failure ? ["failed again", "trouble"] : ["here now", "done"];
+    this.tell(`${titleOf(name)}: ${outcome}.`, /** @type {Kind} */ (kind));
   }
 
-  /** @param {HTMLElement} card @param {Node[]} nodes @param {State} state */
-  fill(card, nodes, state) {
-    card.dataset.state = state;
-    const busy = state === "waiting" || state === "retrying";
-    card.setAttribute("aria-busy", String(busy));
-    card.querySelector(".content")?.replaceChildren(...nodes);
-    const arrived = card.querySelector(".arrived");
-    if (arrived) {
-      arrived.textContent =
-        busy ? "" : duration(performance.now() - this.started);
+  /** Say how the load stands, if that has changed. @param {Snapshot} snapshot */
+  drawStatus(snapshot) {
+    const { error, status } = snapshot;
+    const news = `${status} ${error?.code ?? ""}`;
+    if (this.told === news) return;
+    this.told = news;
+    if (status === "complete") this.finish(snapshot);
+    if (status === "failed") this.fail(error);
+    if (status === "loading") this.comparison.goOn();
+    if (status === "cut") {
+      this.wasCut = true;
+      this.isLost = true;
+      const wait = error?.retry_after;
+      this.tell(
+        wait === undefined
+          ? "Connection lost. Going on from where it stopped."
+          : `${BUSY} Going on by itself in ${wait} s.`,
+        "trouble",
+      );
     }
   }
 
-  /** Draw the parts of an envelope. @param {Envelope} envelope */
-  show(envelope) {
-    for (const result of envelope.results) {
-      for (const [name, data] of Object.entries(result)) {
-        if (name === "meta") this.showMeta(data);
-        else this.fill(this.card(name), viewOf(name).draw(data), "filled");
-        if (name === "today") {
-          byId("as-of").textContent = `As of ${showMoment(data.as_of)}`;
-        }
-      }
+  /** Everything has come that comes. @param {Snapshot} snapshot */
+  finish({ errors, parts }) {
+    for (const name of this.cards.named("waiting")) {
+      this.cards.drop(name);
+      this.comparison.drop(name);
     }
-    for (const failure of envelope.errors ?? []) this.showFailure(failure);
-    const first = byId("first-time");
-    if (first.textContent === "…") first.textContent = duration(performance.now() - this.started);
+    const failed = Object.keys(errors);
+    const total = new Set([...Object.keys(parts), ...failed]).size;
+    this.comparison.finish(
+      "done",
+      failed.length > 0 ? `${total - failed.length} of ${total}, ${failed.length} failed` : `all ${total} parts`,
+    );
+    const except = failed.length > 0 ? `, except: ${failed.map(titleOf).join(", ")}` : "";
+    const lost = this.wasCut ? " The connection was lost, and it went on." : "";
+    this.isEnded = true;
+    byId("next").hidden = false;
+    this.tell(`Everything is here${except}.${lost}`, "done");
   }
 
-  /** @param {{shop: string, currency: string}} meta */
-  showMeta(meta) {
-    setCurrency(meta.currency);
-    byId("shop-name").textContent = meta.shop;
-    document.title = `${meta.shop}: dashboard`;
+  /** The load has ended too early, and goes on only if the visitor wants it to. @param {Snapshot["error"]} error */
+  fail(error) {
+    for (const name of this.cards.named("waiting")) this.cards.wait(name, "missing");
+    this.comparison.finish("failed", "stopped");
+    const why = TROUBLES[error?.code ?? ""] ?? error?.message ?? "";
+    const store = this.store;
+    const isWhole = this.mode === "response" || why === CHANGED;
+    const label = isWhole ? "Start again" : "Go on";
+    const goOn = button(label, () => {
+      this.line.mend();
+      for (const name of this.cards.named("missing")) this.cards.wait(name, "waiting");
+      void (why === CHANGED ? store?.refresh() : store?.resume());
+    });
+    this.tell(why, "trouble", goOn);
   }
 
-  /** @param {PartFailure} failure */
-  showFailure(failure) {
-    const card = this.card(failure.part);
-    const nodes = [element("p", { class: "failure", role: "alert" }, failure.detail)];
-    const cursor = failure.retry_cursor;
-    if (failure.retryable && cursor) {
-      const again = button("Try again", () => this.retry(card, cursor));
-      if (failure.retry_after) {
-        again.disabled = true;
-        setTimeout(() => (again.disabled = false), failure.retry_after * 1000);
-      }
-      nodes.push(again);
-    }
-    this.fill(card, nodes, "failed");
+  /** @param {Snapshot} snapshot of the one response */
+  drawOne({ status }) {
+    if (status === "loading") this.comparison.setOne("running", "still waiting: nothing to show");
+    if (status === "complete") this.comparison.setOne("done", "everything at once");
+    if (status === "failed") this.comparison.setOne("failed", "no answer");
   }
 
-  /** Request one failed part again. @param {HTMLElement} card @param {string} cursor */
-  async retry(card, cursor) {
-    this.wait(card, "retrying");
-    try {
-      this.show(await getJson(withCursor(this.urls.dashboard, cursor)));
-    } catch (failure) {
-      if (!(failure instanceof RequestFailed)) throw failure;
-      const again = failure.code in RESTARTS;
-      const next = again
-        ? button("Start again", () => this.start())
-        : button("Try again", () => this.retry(card, cursor));
-      const told = element("p", { class: "failure", role: "alert" }, failure.message);
-      this.fill(card, [told, next], "failed");
-    }
+  /** @param {string} part */
+  retry(part) {
+    this.tell(`Asking again for: ${titleOf(part)}…`);
+    void this.store?.retry(part);
   }
 
-  /** @param {string} text @param {string} label @param {() => void} action */
-  tell(text, label, action) {
-    this.notice.replaceChildren(element("span", {}, text), button(label, action));
-    this.notice.hidden = false;
-  }
-
-  /** Count the time in an element until the interval is cleared. @param {string} id */
-  tick(id) {
-    clearInterval(this.clock);
-    const started = performance.now();
-    const shown = byId(id);
-    return window.setInterval(() => {
-      shown.textContent = duration(performance.now() - started);
-    }, 100);
-  }
-
-  /** Measure how long the same parts take in one response. */
-  async timeBlocking() {
-    const shown = byId("blocking-time");
-    const value = element("span", { id: "blocking-value" }, "…");
-    shown.replaceChildren(value);
-    const started = performance.now();
-    const clock = window.setInterval(() => {
-      value.textContent = duration(performance.now() - started);
-    }, 100);
-    try {
-      await getJson(this.urls.blocking);
-      value.textContent = duration(performance.now() - started);
-    } catch (failure) {
-      if (!(failure instanceof RequestFailed)) throw failure;
-      value.textContent = failure.message;
-    } finally {
-      clearInterval(clock);
-      shown.append(button("Again", () => this.timeBlocking()));
-    }
+  /**
+   * Tell the visitor, who may be listening to the page, not looking at it.
+   * @param {string} text
+   * @param {Kind} kind
+   * @param {Node[]} wayOn what the visitor can do
+   */
+  tell(text, kind = "busy", ...wayOn) {
+    byId("state").dataset.kind = kind;
+    write(byId("status"), text);
+    if (this.isEnded) wayOn.push(element("a", { href: "#next" }, "What to try next"));
+    byId("way-on").replaceChildren(...wayOn);
   }
 }
 
-const dashboard = new Dashboard();
-byId("time-blocking").addEventListener("click", () => dashboard.timeBlocking());
-dashboard.start();
+new Page();

@@ -1,73 +1,25 @@
 // @ts-check
 /** The look of each part of the dashboard: functions from its data to DOM nodes. */
 
-/** @typedef {{title: string, span: number, draw: (data: any) => Node[]}} PartView */
-
-const LOCALE = document.documentElement.lang;
-
-// Small helpers
+import { element, figures, minor, note, table } from "./dom.js";
+import { capital, count, dayOf, money, monthOf, percent, timeOf } from "./format.js";
 
 /**
- * @param {string} tag
- * @param {Record<string, string>} attributes
- * @param {...(Node | string)} children
+ * @typedef {object} PartView
+ * @property {string} title
+ * @property {string} [period] what time the figures are of
+ * @property {number} span how many of the twelve columns the card fills
+ * @property {[number, number]} lines the height that its data needs, on wide and on narrow screens
+ * @property {string} [absent] what to say if it is missing, and nobody says why
+ * @property {(data: any) => Node[]} draw
  */
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
-/** @param {string} label @param {() => void} action */
-export function button(label, action) {
-  const made = element("button", { type: "button" }, label);
-  made.addEventListener("click", action);
-  return made;
-}
-
-const wholeNumber = new Intl.NumberFormat(LOCALE);
-const oneDigit = new Intl.NumberFormat(LOCALE, {
-  minimumFractionDigits: 1,
-  maximumFractionDigits: 1,
+/** The height that other parts need, by the size that the server gives for them. */
+const LINES = /** @type {Record<string, [number, number]>} */ ({
+  small: [4, 4],
+  medium: [9, 9],
+  large: [12, 12],
 });
-/** @param {string} currency */
-const amounts = (currency) =>
-  new Intl.NumberFormat(LOCALE, { style: "currency", currency, maximumFractionDigits: 0 });
-let amount = amounts("EUR"); // until `meta` sets the currency
-
-/** All amounts from now on are in this currency. @param {string} currency */
-export function setCurrency(currency) {
-  amount = amounts(currency);
-}
-
-/** @param {string} moment as ISO 8601 */
-export const showMoment = (moment) => dayAndTime.format(new Date(moment));
-// The shop's days and months are in UTC, so they are shown in UTC.
-const dayAndTime = new Intl.DateTimeFormat(LOCALE, {
-  dateStyle: "medium",
-  timeStyle: "short",
-  timeZone: "UTC",
-});
-const shortDay = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeZone: "UTC" });
-const timeOfDay = new Intl.DateTimeFormat(LOCALE, { timeStyle: "short", timeZone: "UTC" });
-const monthName = new Intl.DateTimeFormat(LOCALE, {
-  month: "long",
-  year: "numeric",
-  timeZone: "UTC",
-});
-
-/** @param {number} value */
-const count = (value) => wholeNumber.format(value);
-/** @param {number | null} cents */
-const money = (cents) => (cents === null ? "–" : amount.format(cents / 100));
-/** @param {number | null} value */
-const percent = (value) => (value === null ? "–" : `${oneDigit.format(value)}%`);
-/** @param {string} word */
-const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
-/** @param {number} milliseconds */
-export const duration = (milliseconds) =>
-  milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(2)} s`;
 
 /** @param {number | null} change */
 function trend(change) {
@@ -77,42 +29,8 @@ function trend(change) {
   return element("span", { class: `trend ${kind}` }, `${sign}${percent(Math.abs(change))}`);
 }
 
-/** @param {string} text */
-const minor = (text) => element("span", { class: "quiet" }, text);
-
-/**
- * A table. "#" before a column's name marks numbers; "-" marks a column that is less prominent on
- * narrow screens.
- * @param {string} caption
- * @param {string[]} columns
- * @param {(Node | string)[][]} rows
- */
-function table(caption, columns, rows) {
-  const classes = columns.map((name) =>
-    [name.includes("#") && "number", name.startsWith("-") && "minor"].filter(Boolean).join(" "),
-  );
-  const head = columns.map((name, i) =>
-    element("th", { scope: "col", class: classes[i] ?? "" }, name.replace(/^-?#?/, "")),
-  );
-  const body = rows.map((cells) =>
-    element("tr", {}, ...cells.map((cell, i) => element("td", { class: classes[i] ?? "" }, cell))),
-  );
-  return element(
-    "table",
-    {},
-    element("caption", { class: "unseen" }, caption),
-    element("thead", {}, element("tr", {}, ...head)),
-    element("tbody", {}, ...body),
-  );
-}
-
-/** @param {[string, Node | string][]} pairs */
-function figures(...pairs) {
-  const entries = pairs.map(([name, value]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, value)),
-  );
-  return element("dl", { class: "figures" }, ...entries);
-}
+/** @param {string} status of an order */
+const statusOf = (status) => element("span", { class: `status ${status}` }, capital(status));
 
 /**
  * @typedef {object} Month
@@ -126,31 +44,30 @@ function figures(...pairs) {
 function monthBars(months) {
   const most = Math.max(1, ...months.map((row) => row.revenue_cents));
   const bars = months.map((row) => {
-    const date = new Date(`${row.month}T00:00:00Z`);
     const said =
-      `${monthName.format(date)}: ${money(row.revenue_cents)}, ${count(row.orders)} orders, ` +
+      `${monthOf(row.month)}: ${money(row.revenue_cents)}, ${count(row.orders)} orders, ` +
       `${count(row.first_orders)} of them a customer's first`;
-    const bar = element("span", { class: "bar" });
+    const bar = element("span", { class: "month" });
     bar.style.height = `${Math.max(1, (100 * row.revenue_cents) / most)}%`;
-    const label = date.getUTCMonth() === 0 ? String(date.getUTCFullYear()) : "";
+    const year = row.month.endsWith("-01-01") ? row.month.slice(0, 4) : "";
     return element(
       "li",
       { title: said },
       element("span", { class: "unseen" }, said),
       bar,
-      element("span", { class: "bar-label", "aria-hidden": "true" }, label),
+      element("span", { class: "month-label", "aria-hidden": "true" }, year),
     );
   });
-  return element("ol", { class: "bars" }, ...bars);
+  const top = element("p", { class: "months-top quiet", "aria-hidden": "true" }, money(most));
+  return element("div", { class: "months" }, top, element("ol", {}, ...bars));
 }
 
-// The view of each part; parts without one are shown as they are
-
-/** @type {Record<string, PartView>} */
+/** @type {Record<string, PartView>} in the order of the page */
 const VIEWS = {
   today: {
     title: "Today",
     span: 8,
+    lines: [4, 6],
     draw: (today) => [
       figures(
         ["Revenue", money(today.revenue_cents)],
@@ -169,58 +86,96 @@ const VIEWS = {
   open_orders: {
     title: "Open orders",
     span: 4,
+    lines: [4, 4],
     draw: (steps) => [
       table(
         "Orders on their way",
-        ["Step", "#Orders", "#Oldest"],
+        ["*Step", "#Orders", "#Oldest"],
         steps.map((/** @type {any} */ step) => [
-          capital(step.status),
+          statusOf(step.status),
           count(step.orders),
-          step.oldest ? shortDay.format(new Date(step.oldest)) : "–",
+          step.oldest ? dayOf(step.oldest) : "–",
         ]),
       ),
     ],
   },
   recent_orders: {
     title: "Recent orders",
-    span: 12,
+    span: 8,
+    lines: [11, 11],
     draw: (orders) => [
       table(
         "The newest orders",
-        ["-Order", "Customer", "-City", "Status", "-#Time", "-#Items", "#Total"],
+        ["-Order", "*Customer", "-*City", "Status", "-#Time", "-#Items", "#Total"],
         orders.map((/** @type {any} */ order) => [
           minor(`#${order.id}`),
           order.customer,
           order.city,
-          element("span", { class: `status ${order.status}` }, capital(order.status)),
-          timeOfDay.format(new Date(order.placed_at)),
+          statusOf(order.status),
+          timeOf(order.placed_at),
           count(order.items),
           money(order.total_cents),
         ]),
       ),
     ],
   },
+  deliveries: {
+    title: "Parcels out for delivery",
+    span: 4,
+    lines: [7, 7],
+    absent: "The courier did not answer.",
+    draw: (cities) => [
+      table(
+        "Parcels on their way, by city",
+        ["*City", "#Parcels"],
+        cities.map((/** @type {any} */ row) => [row.city, count(row.parcels)]),
+      ),
+    ],
+  },
+  revenue_by_month: {
+    title: "Revenue by month",
+    span: 8,
+    lines: [7, 9],
+    draw: (months) => {
+      const last = months.at(-1);
+      if (!last) return [note("No sales yet.")];
+      const best = months.reduce((/** @type {any} */ most, /** @type {any} */ row) =>
+        most.revenue_cents >= row.revenue_cents ? most : row,
+      );
+      return [
+        monthBars(months),
+        note(
+          `Best: ${money(best.revenue_cents)} in ${monthOf(best.month)}. ` +
+            `This month so far: ${money(last.revenue_cents)}, ` +
+            `${count(last.first_orders)} of ${count(last.orders)} orders from new customers.`,
+        ),
+      ];
+    },
+  },
   exchange_rates: {
     title: "Exchange rates",
     span: 4,
+    lines: [5.3, 6.3],
     draw: (answer) => [
       table(
-        `Units for one ${answer.base}`,
-        [`1 ${answer.base} is`, "#"],
+        `Exchange rates of ${answer.base}`,
+        ["*Currency", `#for one ${answer.base}`],
         Object.entries(answer.rates).map(([code, rate]) => [code, Number(rate).toFixed(4)]),
       ),
       answer.live
-        ? element("p", { class: "quiet" }, "From the service, just now")
+        ? note("From the exchange, just now.")
         : element("p", { class: "hint" }, "No answer: these are the last known rates."),
     ],
   },
   top_products: {
-    title: "Top products, 90 days",
+    title: "Top products",
+    period: "90 days",
     span: 6,
+    lines: [9, 9],
     draw: (products) => [
       table(
         "Products by revenue in the last 90 days",
-        ["Product", "-Shelf", "#Units", "#Revenue"],
+        ["*Product", "-Shelf", "#Units", "#Revenue"],
         products.map((/** @type {any} */ product) => [
           product.name,
           minor(`No. ${product.shelf_rank} in ${product.category}`),
@@ -231,12 +186,13 @@ const VIEWS = {
     ],
   },
   restock: {
-    title: "How long the best sellers last",
+    title: "Stock of top products",
     span: 6,
+    lines: [9, 9],
     draw: (products) => [
       table(
-        "Stock of the top products",
-        ["Product", "-#In stock", "-#Sold in 30 days", "#Days left"],
+        "How long the stock of the top products lasts",
+        ["*Product", "-#In stock", "-#Sold in 30 days", "#Days left"],
         products.map((/** @type {any} */ product) => [
           product.name,
           count(product.on_hand),
@@ -246,32 +202,10 @@ const VIEWS = {
       ),
     ],
   },
-  revenue_by_month: {
-    title: "Revenue by month",
-    span: 8,
-    draw: (months) => {
-      const last = months.at(-1);
-      const best = months.reduce(
-        (/** @type {any} */ most, /** @type {any} */ row) =>
-          most && most.revenue_cents >= row.revenue_cents ? most : row,
-        null,
-      );
-      if (!last) return [element("p", { class: "quiet" }, "No sales yet.")];
-      return [
-        monthBars(months),
-        element(
-          "p",
-          { class: "quiet" },
-          `Best: ${money(best.revenue_cents)} in ${monthName.format(new Date(best.month))}. ` +
-            `This month so far: ${money(last.revenue_cents)}, ` +
-            `${count(last.first_orders)} of ${count(last.orders)} orders from new customers.`,
-        ),
-      ];
-    },
-  },
   slow_stock: {
     title: "Slow stock",
     span: 6,
+    lines: [11, 11],
     draw: (stock) => [
       figures(
         ["Money tied up", money(stock.tied_up_cents)],
@@ -279,7 +213,7 @@ const VIEWS = {
       ),
       table(
         "Where most money is tied up",
-        ["Product", "-Warehouse", "#Left", "-#Sold in 180 days", "#Tied up"],
+        ["*Product", "-Warehouse", "#Left", "-#Sold in 180 days", "#Tied up"],
         stock.worst.map((/** @type {any} */ row) => [
           row.name,
           capital(row.warehouse),
@@ -293,6 +227,7 @@ const VIEWS = {
   customers_at_risk: {
     title: "Customers at risk",
     span: 6,
+    lines: [11, 11],
     draw: (risk) => [
       figures(
         ["Spent so far", money(risk.revenue_cents)],
@@ -300,24 +235,26 @@ const VIEWS = {
       ),
       table(
         "Good customers who have stopped buying",
-        ["Customer", "-Likes", "#Usual gap", "#Quiet for", "#Spent"],
+        ["*Customer", "-Likes", "-#Usual gap", "#Quiet for", "#Spent"],
         risk.best.map((/** @type {any} */ row) => [
           row.name,
           minor(row.favourite),
-          `${count(row.usual_gap_days)} d`,
-          `${count(row.quiet_days)} d`,
+          `${count(row.usual_gap_days)} days`,
+          `${count(row.quiet_days)} days`,
           money(row.revenue_cents),
         ]),
       ),
     ],
   },
   bought_together: {
-    title: "Bought together, one year",
+    title: "Bought together",
+    period: "one year",
     span: 6,
+    lines: [9, 9],
     draw: (pairs) => [
       table(
         "Products that the same customers bought",
-        ["Buyers of", "also bought", "-#Customers", "#Share"],
+        ["*Buyers of", "*also bought", "-#Customers", "#Share"],
         pairs.map((/** @type {any} */ pair) => [
           pair.products[0],
           pair.products[1],
@@ -328,12 +265,14 @@ const VIEWS = {
     ],
   },
   margins: {
-    title: "Margins, one year (staff only)",
+    title: "Margins",
+    period: "one year, staff only",
     span: 6,
+    lines: [9, 9],
     draw: (shelves) => [
       table(
         "Margin of each shelf",
-        ["Shelf", "-#Revenue", "#Margin", "#Share"],
+        ["*Shelf", "-#Revenue", "#Margin", "#Share"],
         shelves.map((/** @type {any} */ shelf) => [
           capital(shelf.category),
           money(shelf.revenue_cents),
@@ -344,13 +283,31 @@ const VIEWS = {
     ],
   },
 };
+const ORDER = Object.keys(VIEWS);
 
-/** @param {string} name @returns {PartView} */
-export function viewOf(name) {
-  const drawn = VIEWS[name];
-  if (drawn) return drawn;
-  const draw = (/** @type {any} */ data) => [
-    element("pre", {}, JSON.stringify(data, null, 2)),
-  ];
-  return { title: capital(name.replaceAll("_", " ")), span: 6, draw };
+/** The part that is drawn around the cards: it has the name of the shop. */
+export const FRAME = "meta";
+
+/**
+ * The view of a part. One that has none is shown as it is, in the room that its size asks for.
+ * @param {string} name
+ * @param {string | null} [size] as the server gives it
+ * @returns {PartView}
+ */
+export function viewOf(name, size) {
+  const known = VIEWS[name];
+  if (known) return known;
+  return {
+    title: titleOf(name),
+    span: 6,
+    lines: LINES[size ?? "medium"] ?? [9, 9],
+    draw: (data) => [element("pre", {}, JSON.stringify(data, null, 2))],
+  };
 }
+
+/** What a shopkeeper calls a part. @param {string} name */
+export const titleOf = (name) =>
+  VIEWS[name]?.title ?? (name === FRAME ? "Name of the shop" : capital(name.replaceAll("_", " ")));
+
+/** Where a part stands on the page: those without a view come last. @param {string} name */
+export const placeOf = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);

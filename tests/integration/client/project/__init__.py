@@ -1,0 +1,1 @@
+"""The demo shop, and views whose parts a test of the client declares: `python -m` this package."""
