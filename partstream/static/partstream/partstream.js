@@ -206,6 +206,12 @@ async function refusalOf(response) {
 /** @param {AbortSignal} signal */
 const reasonOf = (signal) => signal.reason ?? new DOMException("The load was aborted.", "AbortError");
 
+/** @param {Answer} envelope @returns {Part[]} */
+const partsOf = ({ results, errors = [] }) => [
+  ...results.flatMap((result) => Object.entries(result)).map(([name, data]) => ({ name, data })),
+  ...errors.map((error) => ({ name: error.part, error })),
+];
+
 /** One load: where it stands, and what it may still do. */
 class Load {
   /**
@@ -390,18 +396,11 @@ class Load {
   }
 
   /** What an envelope brings that is new. @param {Answer} envelope @returns {Arrival} */
-  take({ results, errors = [], cursor, meta }) {
-    /** @type {Part[]} */
-    const parts = [];
-    for (const [name, data] of results.flatMap((result) => Object.entries(result))) {
-      if (!this.delivered.has(name)) parts.push({ name, data });
-      this.delivered.add(name);
-    }
-    for (const error of errors) {
-      if (!this.delivered.has(error.part)) parts.push({ name: error.part, error });
-    }
-    this.cursor = cursor;
-    return { parts, pending: meta?.pending, cursor };
+  take(envelope) {
+    const parts = partsOf(envelope).filter(({ name }) => !this.delivered.has(name));
+    for (const { name, error } of parts) if (!error) this.delivered.add(name);
+    this.cursor = envelope.cursor;
+    return { parts, pending: envelope.meta?.pending, cursor: envelope.cursor };
   }
 
   /** 204: nothing remains. Of server-sent events it may also mean that streams are switched off. */
@@ -658,7 +657,8 @@ export function createStore(url, options = {}) {
   const { initial } = options;
   if (initial && "results" in initial) {
     remaining = [...(options.keys ?? initial.meta.pending ?? [])];
-    show(new Load(url, options, life.signal).take(initial).parts);
+    // Without a load: a server that renders the page has no address that a relative URL belongs to.
+    show(partsOf(initial));
   }
   const isComplete = options.keys ? remaining.length === 0 : initial?.cursor === null;
   snapshot = { ...snapshot, cursor: initial?.cursor, status: isComplete ? "complete" : "idle" };
