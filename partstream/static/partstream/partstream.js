@@ -293,6 +293,7 @@ class Load {
     const link = new AbortController();
     const abort = () => link.abort(reasonOf(this.signal));
     this.signal.addEventListener("abort", abort);
+    if (this.signal.aborted) abort(); // since `run()` has looked, it has yielded
     const forgetHidden = whenHidden(pauseAfter, () => link.abort(HIDDEN));
     /** What comes of it, unless that takes too long. @type {Within} */
     const within = (milliseconds, awaited) => {
