@@ -27,7 +27,10 @@ from .runner import (
 )
 
 #: Run below, or not to be run at all.
-LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
+LANGUAGES = {"python", "pycon", "console", "json", "text"}
+#: Run in a browser, by node or by a compiler, by the tests of this folder.
+BROWSER_LANGUAGES = {"html", "js", "jsx", "ts"}
+RECIPES = TREE / "tests" / "integration" / "recipes"
 
 
 @pytest.fixture
@@ -58,11 +61,19 @@ def test_page__says_what_is_so(open_page, path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page__has_no_block_that_nobody_runs(path):
+    recipes = "".join(file.read_text(encoding="utf-8") for file in RECIPES.glob("test_*.py"))
     for block in blocks(path):
-        assert block.language in LANGUAGES, block.where
+        assert block.language in LANGUAGES | BROWSER_LANGUAGES, block.where
         assert block.mark in ("", "demo", "demo end", "limited", "any order", *NEEDS), block.where
-        if block.language == "js":
-            assert block.path == "client.js", block.where
+        if block.language in BROWSER_LANGUAGES:
+            # They take it from the page by this name.
+            assert f'"{block.name}"' in recipes, block.where
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page__has_no_two_blocks_for_a_browser_with_one_name(path):
+    names = [block.name for block in blocks(path) if block.language in BROWSER_LANGUAGES]
+    assert len(names) == len(set(names))
 
 
 def test_pages__have_no_fence_that_the_tests_do_not_see():
