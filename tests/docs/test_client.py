@@ -1,4 +1,4 @@
-"""That `docs/client.md` says what the browser client has: its options, statuses and codes."""
+"""That `docs/client.md` says what the browser client has: options, statuses, codes, figures."""
 
 from __future__ import annotations
 
@@ -52,6 +52,31 @@ def test_options__say_their_defaults_in_the_types_too():
 def test_store__is_documented_whole():
     documented = first_column("A store")
     assert documented == [*fields("Snapshot"), *fields("Store")]
+
+
+def test_statuses__are_documented():
+    [union] = re.findall(r"^export type Status = (.+);$", TYPES, re.M)
+    [row] = [row for row in rows(PAGE["A store"]) if row[0] == "`status`"]
+    assert re.findall(r"`(\w+)`", row[1]) == re.findall(r'"(\w+)"', union)
+
+
+#: What the page says in words -> how the module says it.
+IN_WORDS = {
+    "at most a second": "backoff: 1_000",
+    "After six failures in a row": "attempts: 6",
+    "longer than two minutes": "longestWait: 120_000",
+    "nothing comes for 15 seconds": "silence: 15_000",
+    "hidden for half a minute": "pauseAfter: 30_000",
+    "after two seconds of silence": "HELD_BACK = 2_000",
+    "three or more [records]": "withParts > 2",
+    "at most twice, twice, and once": "cursor_invalid: 1, cursor_expired: 2, cursor_stale: 2",
+}
+
+
+@pytest.mark.parametrize("words", IN_WORDS)
+def test_behaviour__has_the_figures_that_are_documented(words):
+    assert words in PAGE["What it does by itself"]
+    assert IN_WORDS[words] in MODULE
 
 
 def test_codes_of_the_client__are_documented():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.docs.markdown import DOCS, blocks
 
 CLIENT = DOCS / "client.md"
@@ -18,11 +16,3 @@ def block(name, page=CLIENT, language=None):
     ]
     assert len(found) == 1, f"{page.name} has {len(found)} blocks of {name}"
     return found[0].source
-
-
-def replaced(text, **changes):
-    """The text with other words in it; each has to be there."""
-    for old, new in changes.items():
-        text, count = re.subn(re.escape(old), lambda _, new=new: new, text)
-        assert count, f"there is no {old}"
-    return text

@@ -13,7 +13,7 @@ from .site import PageServer
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 RECIPE = block("From another origin", language="js")
-ADDRESS = "https://api.example/api/dashboard/"
+ADDRESS = "https://api.shop.example/api/dashboard/"
 SHOW = """
 store.subscribe(() => {
   const { status, parts, error } = store.getSnapshot();
@@ -34,9 +34,8 @@ def app():
 @pytest.fixture
 def with_cors(settings, app):
     """The settings of the recipe, for the origin of the page."""
-    pytest.importorskip("corsheaders")
     found = {"INSTALLED_APPS": settings.INSTALLED_APPS[:], "MIDDLEWARE": settings.MIDDLEWARE[:]}
-    source = block("mysite/settings.py").replace("https://app.example", app.url)
+    source = block("mysite/settings.py").replace("https://app.shop.example", app.url)
     exec(source, found)
     assert found["CORS_ALLOWED_ORIGINS"] == [app.url]
     for name, value in found.items():
