@@ -35,11 +35,13 @@ def report(
     parser.add_argument("--blocks", type=int, default=blocks, help=f"blocks per case ({blocks})")
     arguments = parser.parse_args()
     print(f"{surroundings(*versions)}\n")
-    _print([("measure", "target", "measured"), *get_rows(arguments.blocks)], arguments.markdown)
+    print_table(
+        [("measure", "target", "measured"), *get_rows(arguments.blocks)], arguments.markdown
+    )
     if counts is not None:
         header = ("instructions a request", "thousands", "against the bare view")
         print()
-        _print([header, *counts()], arguments.markdown)
+        print_table([header, *counts()], arguments.markdown)
 
 
 def surroundings(*versions: str) -> str:
@@ -55,7 +57,8 @@ def surroundings(*versions: str) -> str:
     return f"{packages}; {os.cpu_count()} cores, {platform.machine()}"
 
 
-def _print(table: Sequence[Row], markdown: bool) -> None:
+def print_table(table: Sequence[Row], markdown: bool) -> None:
+    """Print rows, the first of which is the head."""
     for number, row in enumerate(table):
         if not markdown:
             print(f"{row[0]:80}{row[1]:20}{row[2]}")

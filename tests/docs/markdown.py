@@ -17,8 +17,9 @@ _FENCE = re.compile(
     r"```(?P<language>[^\n]*)\n(?P<source>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 #: A first line that says which file a block is: a comment with a path, perhaps with a remark.
-_PATH = re.compile(r"(?:#|//) (?P<path>[\w/.-]+\.(?:py|js))(?=[:\n])")
+_PATH = re.compile(r"(?:#|//|<!--) (?P<path>[\w/.-]+\.(?:py|m?js|jsx|ts|html))(?=[:\n]| -->\n)")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Block:
     """A fenced block: where it stands, its language, its text, what its mark says."""
 
     where: str
+    heading: str
     language: str
     source: str
     mark: str
@@ -37,17 +39,24 @@ class Block:
         found = _PATH.match(self.source)
         return found["path"] if found else None
 
+    @property
+    def name(self) -> str:
+        """Its file, or the heading above it."""
+        return self.path or self.heading
+
 
 def blocks(page):
     """Every fenced block of a page but MyST's directives, in order."""
     text = page.read_text(encoding="utf-8")
-    found = []
+    found, heading, end = [], "", 0
     for fence in _FENCE.finditer(text):
+        heading = [heading, *_HEADING.findall(text, end, fence.start())][-1]
+        end = fence.end()
         if not fence["language"].startswith("{"):
             line = text.count("\n", 0, fence.start("source")) + 1
             where = f"{page.relative_to(TREE).as_posix()}:{line}"
             found.append(
-                Block(where, fence["language"], fence["source"], fence["mark"] or "", line)
+                Block(where, heading, fence["language"], fence["source"], fence["mark"] or "", line)
             )
     return found
 
@@ -56,7 +65,7 @@ def sections(page):
     """Heading -> the text below it but its blocks, up to the next heading of any level."""
     # Without its blocks, where a comment looks like a heading.
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
-    pieces = re.split(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    pieces = _HEADING.split(text)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 

@@ -51,6 +51,7 @@ NEEDS = {
     "needs opentelemetry": "opentelemetry",
     "needs prometheus_client": "prometheus_client",
     "needs django-health-check": "health_check",
+    "needs django-cors-headers": "corsheaders",
     "needs adrf": "adrf",
 }
 #: How long something took, in what a command prints.

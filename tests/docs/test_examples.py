@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import time
-from threading import Event
 from urllib.error import HTTPError
 
 import pytest
@@ -31,7 +27,10 @@ from .runner import (
 )
 
 #: Run below, or not to be run at all.
-LANGUAGES = {"python", "pycon", "console", "json", "js", "text"}
+LANGUAGES = {"python", "pycon", "console", "json", "text"}
+#: Run in a browser, by node or by a compiler, by the tests of this folder.
+BROWSER_LANGUAGES = {"html", "js", "jsx", "ts"}
+RECIPES = TREE / "tests" / "integration" / "recipes"
 
 
 @pytest.fixture
@@ -62,11 +61,19 @@ def test_page__says_what_is_so(open_page, path):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page__has_no_block_that_nobody_runs(path):
+    recipes = "".join(file.read_text(encoding="utf-8") for file in RECIPES.glob("test_*.py"))
     for block in blocks(path):
-        assert block.language in LANGUAGES, block.where
+        assert block.language in LANGUAGES | BROWSER_LANGUAGES, block.where
         assert block.mark in ("", "demo", "demo end", "limited", "any order", *NEEDS), block.where
-        if block.language == "js":
-            assert block.path == "client.js", block.where
+        if block.language in BROWSER_LANGUAGES:
+            # They take it from the page by this name.
+            assert f'"{block.name}"' in recipes, block.where
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page__has_no_two_blocks_for_a_browser_with_one_name(path):
+    names = [block.name for block in blocks(path) if block.language in BROWSER_LANGUAGES]
+    assert len(names) == len(set(names))
 
 
 def test_pages__have_no_fence_that_the_tests_do_not_see():
@@ -140,31 +147,7 @@ def test_readme__shows_the_demo_as_it_is(tmp_path):
         match(shown, answer, {})
 
 
-# The clients, against a server
-
-DRIVER = """
-import { walk } from "./client.mjs";
-const url = process.argv[2];
-const tell = async (from, cursor) => {
-  const parts = {}, errors = [], retries = [];
-  const onPart = (name, data) => { parts[name] = data; };
-  const onError = (error, retry) => { errors.push([error.part, error.code]); retries.push(retry); };
-  let failure = null;
-  try {
-    await walk(from, { onPart, onError }, cursor);
-    const retry = retries.find((again) => again !== undefined);
-    if (retry) await retry();
-  } catch (error) { failure = error.message; }
-  return { parts, errors, retries: retries.map((retry) => typeof retry), failure };
-};
-"""
-ASKS = """
-console.log(JSON.stringify([
-  await tell(url),
-  await tell(`${url}?year=2026`, "junk"),
-  await tell(`${url}?format=json&format=json`),
-]));
-"""
+# The client of the wire format, against a server
 
 
 class Busy(BaseThrottle):
@@ -196,36 +179,6 @@ def wire_format(open_page, transactional_db, live_server):
     return page, f"{live_server.url}/api/shop/"
 
 
-def run_driver(wire_format, tmp_path, asks=ASKS):
-    """What the client of the page does in Node.js, asked so."""
-    node = shutil.which("node")
-    if node is None:
-        assert not os.environ.get("CI"), "node is not on the path"
-        pytest.skip("node is not on the path")
-    page, url = wire_format
-    [block] = [block for block in page.blocks if block.language == "js"]
-    (tmp_path / "client.mjs").write_text(block.source, encoding="utf-8")
-    (tmp_path / "driver.mjs").write_text(DRIVER + asks, encoding="utf-8")
-    done = subprocess.run(
-        [node, tmp_path / "driver.mjs", url], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_javascript_client__walks_retries_and_starts_again(wire_format, tmp_path):
-    walked, restarted, refused = run_driver(wire_format, tmp_path)
-    failures = [["stock", "part_failed"], ["analytics", "dependency_failed"], ["news", "no_news"]]
-    for told in (walked, restarted):
-        assert told["parts"] == {"meta": {"user": "ada"}, "orders": [1, 2]}
-        assert told["failure"] is None
-        # The last one is of the retry, which delivers its one part and ends.
-        assert told["errors"] == [*failures, ["stock", "part_failed"]]
-        assert told["retries"] == ["function", "function", "undefined", "function"]
-    assert refused["parts"] == {}
-    assert refused["failure"] == "The parameter 'format' is given more than once."
-
-
 def test_python_client__walks_retries_and_starts_again(wire_format):
     page, url = wire_format
     walk = page.names["walk"]
@@ -242,35 +195,6 @@ def test_python_client__walks_retries_and_starts_again(wire_format):
     with pytest.raises(HTTPError, match="400") as refusal:
         list(walk(f"{url}?format=json&format=json"))
     refusal.value.close()
-
-
-def test_javascript_client__waits_when_it_is_asked_to(wire_format, busy, tmp_path):
-    told = run_driver(wire_format, tmp_path, "console.log(JSON.stringify([await tell(url)]))")
-    assert told[0]["parts"] == {"meta": {"user": "ada"}, "orders": [1, 2]}
-    assert told[0]["failure"] is None
-    assert busy() == 5  # three chunks, a retry, and the one that was refused
-
-
-def test_javascript_client__sends_the_headers_with_each_request(wire_format, monkeypatch, tmp_path):
-    seen = []
-
-    class Noting(BaseThrottle):
-        """Notes the header of each request."""
-
-        def allow_request(self, request, view):
-            seen.append(request.headers.get("X-Shop"))
-            return True
-
-    monkeypatch.setattr(wire_format[0].names["ShopView"], "throttle_classes", [Noting])
-    asks = """
-    let again;
-    const onPart = () => {}, onError = (error, retry) => { again ??= retry; };
-    await walk(url, { onPart, onError, headers: { "X-Shop": "cairn" } });
-    await again();
-    console.log("[]");
-    """
-    run_driver(wire_format, tmp_path, asks)
-    assert seen == ["cairn"] * 4  # three chunks, and a retry
 
 
 def test_python_client__waits_when_it_is_asked_to(wire_format, busy, monkeypatch):
@@ -291,108 +215,6 @@ def test_python_client__waits_so_often_and_no_more(wire_format, monkeypatch):
         list(page.names["walk"](url))
     refusal.value.close()
     assert waited == [1] * page.names["WAITS"]
-
-
-# The client of a stream
-
-STREAM_DRIVER = """
-import { stream } from "./client.mjs";
-const parts = [], errors = [], totals = [];
-let failure = null;
-try {
-  for await (const record of stream(process.argv[2])) {
-    for (const result of record.results) parts.push(...Object.entries(result));
-    for (const error of record.errors ?? []) errors.push([error.part, error.code]);
-    if (record.meta.pending) totals.push(record.meta.pending.length);
-  }
-} catch (error) { failure = error.message; }
-console.log(JSON.stringify({ parts, errors, totals, failure }));
-"""
-
-
-@pytest.fixture
-def run_stream(open_page, transactional_db, live_server, tmp_path):
-    """What the client of the page on streams does in Node.js, with a URL of its server."""
-    node = shutil.which("node")
-    if node is None:
-        assert not os.environ.get("CI"), "node is not on the path"
-        pytest.skip("node is not on the path")
-    page = open_page(DOCS / "streaming.md")
-    page.run(["python"])
-    [block] = [block for block in page.blocks if block.language == "js"]
-    (tmp_path / "client.mjs").write_text(block.source, encoding="utf-8")
-    (tmp_path / "driver.mjs").write_text(STREAM_DRIVER, encoding="utf-8")
-
-    def run_stream(path="/api/board/"):
-        done = subprocess.run(
-            [node, tmp_path / "driver.mjs", f"{live_server.url}{path}"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return page, run_stream
-
-
-BOARD = {
-    "shop": {"name": "Cairn"},
-    "orders": [120, 80],
-    "totals": {"revenue": 200},
-    "forecast": {"orders": 17},
-}
-
-
-def test_javascript_stream__has_every_part_once(run_stream):
-    told = run_stream[1]()
-    assert dict(told["parts"]) == BOARD
-    assert len(told["parts"]) == len(BOARD)
-    assert (told["errors"], told["totals"], told["failure"]) == ([], [3], None)
-
-
-def test_javascript_stream__goes_on_after_a_stream_that_ended_early(
-    run_stream, settings, monkeypatch
-):
-    settings.DJANGO_PARTSTREAM = {"STREAM_MAX_SECONDS": 0.1, "STREAM_HEARTBEAT": 0.1}
-    page, run = run_stream
-    view, resumed, runs = page.names["BoardView"], Event(), []
-
-    class Noting(BaseThrottle):
-        """Notes that the stream is resumed."""
-
-        def allow_request(self, request, view):
-            if "cursor" in request.query_params:
-                resumed.set()
-            return True
-
-    def get_forecast(self, request):
-        runs.append(request)
-        resumed.wait()
-        return {"orders": 17}
-
-    monkeypatch.setattr(view, "throttle_classes", [Noting])
-    monkeypatch.setattr(view, "get_forecast", get_forecast)
-    told = run()
-    assert dict(told["parts"]) == BOARD
-    assert len(told["parts"]) == len(BOARD)
-    assert len(told["totals"]) >= 2
-    assert told["failure"] is None
-    assert len(runs) == 1
-
-
-def test_javascript_stream__waits_when_it_is_asked_to(run_stream, monkeypatch):
-    page, run = run_stream
-    monkeypatch.setattr(page.names["BoardView"], "throttle_classes", [Busy])
-    monkeypatch.setattr(Busy, "asked", 1)  # The next request is the second one.
-    assert dict(run()["parts"]) == BOARD
-    assert Busy.asked == 3
-
-
-def test_javascript_stream__says_why_it_was_refused(run_stream):
-    told = run_stream[1]("/api/board/?cursor=junk")
-    assert told["parts"] == []
-    assert told["failure"] == "This cursor is not valid here. Start again without a cursor."
 
 
 # The log of the security page, as a project has it

@@ -61,6 +61,15 @@ test("aborted before it begins: nothing is asked", async (t) => {
   assert.equal(view.requests.length, 0);
 });
 
+test("aborted as it begins, like a component that React mounts twice: nothing is asked", async (t) => {
+  const view = await serve(t, PARTS);
+  const aborting = new AbortController();
+  const failed = failureOf(partstream(view.url, { signal: aborting.signal }));
+  aborting.abort("at once");
+  assert.equal((await failed).error, "at once");
+  assert.equal(view.requests.length, 0);
+});
+
 test("a load that nobody reads asks nothing", async (t) => {
   const view = await serve(t, PARTS);
   partstream(view.url);

@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import { createStore, partstream, PartstreamError } from "django-partstream";
 
 import {
-  change, collect, dataOf, failing, failureOf, held, isStream, lazy, names, next, QUICK, serve, snapshotWhere,
-  test, until, value,
+  change, collect, dataOf, failing, failureOf, held, isStream, lazy, names, next, QUICK, reaches, serve,
+  test, until, value, watch,
 } from "./site.js";
 
 const PARTS = { shop: value(1), orders: lazy(2) };
@@ -228,13 +228,14 @@ test("a part that failed before a new start does not come twice", async (t) => {
 test("a store that starts again has the parts of the new start, and no others", async (t) => {
   const view = await serve(t, { bad: failing("crash"), gone: lazy(0), old: lazy("old"), rest: held(3) });
   const store = createStore(view.url, QUICK);
-  t.after(store.subscribe(() => {}));
-  await snapshotWhere(store, ({ errors, parts }) => errors.bad && parts.old && "gone" in parts);
+  watch(t, store);
+  await until(() => Object.keys({ ...store.getSnapshot().parts, ...store.getSnapshot().errors }).length === 3);
   await view.declare({ added: value(1), bad: lazy(2), old: lazy("new"), rest: held(3) });
   view.proxy.cut();
   await until(() => view.requests.length === 3);
   await view.release();
-  const { parts, errors } = await snapshotWhere(store, ({ status }) => status === "complete");
+  await reaches(store, "complete");
+  const { parts, errors } = store.getSnapshot();
   assert.deepEqual([parts, errors], [{ added: 1, bad: 2, old: "new", rest: 3 }, {}]);
 });
 

@@ -235,6 +235,13 @@ test("an initial answer that is complete: nothing is fetched until refresh()", a
   assert.deepEqual((await store.refresh()).parts, { a: 2 });
 });
 
+test("an initial answer on a server, where a relative URL has no base", async (t) => {
+  const view = await serve(t, { a: value(1), b: lazy(2), c: lazy(3) });
+  const initial = await (await fetch(view.url, { headers: { Accept: "application/json" } })).json();
+  const { parts, pending } = createStore(view.path, { initial }).getSnapshot();
+  assert.deepEqual([parts, pending], [{ a: 1, b: 2 }, ["c"]]);
+});
+
 test("an initial cursor alone: the load goes on from it", async (t) => {
   const view = await serve(t, { a: value(1), b: lazy(2), c: lazy(3) });
   const { cursor } = await (await fetch(view.url, { headers: { Accept: "application/json" } })).json();
