@@ -34,7 +34,8 @@ def demo() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="demo-") as directory:
         process = subprocess.Popen(
             [sys.executable, TREE / "testproject" / "manage.py", "demo", "--port", str(port)],
-            env=_environment(directory),
+            # So that the measures may ask what each part costs.
+            env={**_environment(directory), "PARTSTREAM_ENABLE_DEBUG_LOGGING": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from report import Row
+
 from tests.support.node import CLIENT, install
 
 

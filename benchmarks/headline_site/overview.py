@@ -17,7 +17,8 @@ from rest_framework.response import Response
 from partstream import cached_for, lazy
 from shop.catalogue import CITIES
 from shop.models import Order, OrderLine, Product, Stock
-from shop.views import BlockingDashboardView, DashboardView
+
+from .dashboard import BlockingDashboardView, DashboardView
 
 #: Rows of a list: orders of a city, products of a shelf.
 ORDERS, PRODUCTS = 5, 6

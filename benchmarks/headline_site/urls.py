@@ -8,9 +8,8 @@ from django.http import HttpResponse
 from django.urls import path
 from django.views.decorators.cache import cache_page
 
-from shop.views import BlockingDashboardView, DashboardView
-
 from . import export, overview, variants
+from .dashboard import BlockingDashboardView, DashboardView
 
 urlpatterns = [
     path("process/", lambda request: HttpResponse(str(os.getpid()))),

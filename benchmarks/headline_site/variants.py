@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headline_measures.dashboard import BUDGET
 
-from shop.views import DashboardView
+from .dashboard import DashboardView
 
 THREADS = "partstream.backends.executors.threads.ThreadExecutor"
 
