@@ -181,6 +181,7 @@ test("without a network nothing is asked, and no attempt is used up", async (t) 
   await pause(100);
   assert.equal(view.requests.length, 1);
   await view.release();
+  view.proxy.next({ cutAfter: 0 }); // one of the two attempts
   goOnline();
   assert.deepEqual(await rest, [{ name: "orders", data: 2 }]);
 });

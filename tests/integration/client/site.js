@@ -85,12 +85,12 @@ export class View {
     this.partsUrl = `${this.url}parts/`;
   }
 
-  /** Replace all parts. @param {Record<string, Parts>} parts @param {{token?: string}} [options] */
+  /** Replace all parts for the requests that come. @param {Record<string, Parts>} parts @param {{token?: string}} [options] */
   declare(parts, { token } = {}) {
     return control(`control/scripts/${this.name}/`, "PUT", { parts, token });
   }
 
-  /** Let parts go, now and in future; all of them if none is named. @param {string[]} names */
+  /** Let parts go, of all requests; all parts if none is named. @param {string[]} names */
   release(...names) {
     return control(`control/scripts/${this.name}/`, "POST", names.length > 0 ? names : null);
   }

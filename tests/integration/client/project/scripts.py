@@ -38,16 +38,19 @@ class Script:
         self._gates = {}
 
     def declare(self, parts):
-        """Replace all parts; those that are held now wait, and the others go on."""
+        """Replace all parts for later requests; those that are here have the parts as they were."""
         self._parts = parts
         for name, part in parts.items():
-            gate = self._gates.setdefault(name, Event())
-            (gate.clear if part.get("held") else gate.set)()
+            gate = Event()
+            if not part.get("held"):
+                gate.set()
+            self._gates.setdefault(name, []).append(gate)
 
     def release(self, names=None):
-        """Let the loaders go, now and in future; None: all of them."""
+        """Let the loaders of all requests go; None: of all parts."""
         for name in self._gates if names is None else names:
-            self._gates[name].set()
+            for gate in self._gates[name]:
+                gate.set()
 
     def parts(self):
         """The parts, as a view's `get_parts()` returns them."""
@@ -56,16 +59,16 @@ class Script:
     def _part(self, name, part):
         if "value" in part:
             return part["value"]
-        return lazy(partial(self._load, name), depends_on=part.get("depends_on", []))
+        load = partial(self._load, name, part, self._gates[name][-1])
+        return lazy(load, depends_on=part.get("depends_on", []))
 
-    def _load(self, name, request, **dependencies):
+    def _load(self, name, part, gate, request, **dependencies):
         self.calls[name] += 1
         self.waiting.append(name)
-        released = self._gates[name].wait(PATIENCE)
+        released = gate.wait(PATIENCE)
         self.waiting.remove(name)
         if not released:
             raise AssertionError(f"nobody released {name!r}")
-        part = self._parts[name]
         time.sleep(part.get("seconds", 0))
         if "error" in part:
             raise self._error(part)

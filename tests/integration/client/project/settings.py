@@ -1,6 +1,7 @@
 """The demo shop's settings, with the views of `views.py` beside it.
 
-A stream sends heartbeats so often that every test has some.
+A stream sends heartbeats so often that every test has some. It has no limit of time that would end
+it in a test that waits for the client to leave.
 """
 
 from __future__ import annotations
@@ -14,4 +15,5 @@ DJANGO_PARTSTREAM = {
     **OF_SHOP,
     "ENABLE_RATE_LIMITING": False,
     "STREAM_HEARTBEAT": 0.2,
+    "STREAM_MAX_SECONDS": 600,
 }
