@@ -70,7 +70,7 @@ class FailingView(HybridProgressiveView):
     "page",
     [
         pytest.param(DASHBOARD, id="client"),
-        pytest.param(ELEMENTS + block("What it looks like", README, "html"), id="readme"),
+        pytest.param(ELEMENTS + block("django-partstream", README, "html"), id="readme"),
     ],
 )
 def test_page__shows_each_part_when_it_comes(open_page, tab, dashboard, page):
