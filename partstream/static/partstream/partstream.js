@@ -677,10 +677,12 @@ export function createStore(url, options = {}) {
   };
 
   const refresh = () => {
+    const { size } = retries;
     const restored = renew();
     startAgain();
     const own = go();
-    change({ ...restored, status: "loading", error: null });
+    // Without need, no listener is called in here: it may call this again.
+    if (size) change(restored);
     return own;
   };
 
