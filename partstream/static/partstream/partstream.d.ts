@@ -126,7 +126,10 @@ export interface Options<P extends Parts = Record<string, unknown>>
   batch?: number;
   /** The name of the cursor's parameter, if the view gives it another. Default: `"cursor"`. */
   cursorParameter?: string;
-  /** An answer that you have, for example from server-side rendering: its parts come first, then the load goes on. */
+  /**
+   * An answer that you have, for example from server-side rendering: its parts come first, then the load goes on. Or a
+   * cursor to go on from: in the URL it would be a TypeError.
+   */
   initial?: Answer<P> | { readonly cursor: string };
   /** Sent with each request. A function is called for each request, so a new token is used from then on. */
   headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
@@ -138,20 +141,20 @@ export interface Options<P extends Parts = Record<string, unknown>>
   attempts?: number;
   /** The first wait after a failure; it doubles with each further one, up to half a minute. Default: 1,000. */
   backoff?: number;
-  /** A longer `Retry-After` is not waited for: the load fails. Default: 120,000. */
+  /** A longer `Retry-After` is not waited for: the load fails, and `retry()` does nothing. Default: 120,000. */
   longestWait?: number;
   /** A stream from which nothing has come for so long was cut. Longer than `STREAM_HEARTBEAT`. Default: 15,000. */
   silence?: number;
-  /** How long an answer of a walk, or by key, may take. Default: 60,000. */
+  /** How long an answer of a walk, or by key, may take; and `headers`, if it is a function. Default: 60,000. */
   timeout?: number;
-  /** A page that is hidden for so long pauses, until it is shown again. Default: 30,000. */
+  /** A page that is hidden for so long pauses, until it is shown again. `Infinity`: never. Default: 30,000. */
   pauseAfter?: number;
   /** Streams that this page has open to one origin; further loads walk. Default: 1 in a page, no limit elsewhere. */
   maxStreams?: number;
 }
 
 /**
- * Load the parts of a view, each as soon as it is ready.
+ * Load the parts of a view, each as soon as it is ready, and each once: with its data, or with its error.
  *
  * @example
  * for await (const part of partstream<Dashboard>("/api/dashboard/")) {
@@ -161,6 +164,7 @@ export interface Options<P extends Parts = Record<string, unknown>>
  *
  * @throws {RequestError} if the load fails, after all parts that came.
  * @throws the reason of the signal, if the signal is aborted.
+ * @throws {TypeError} if the URL has a cursor, or is relative where nothing gives it a base.
  */
 export function partstream<P extends Parts = Record<string, unknown>, Codes extends string = never>(
   url: string | URL,
@@ -199,9 +203,15 @@ export interface Store<P extends Parts = Record<string, unknown>, Codes extends 
    */
   subscribe(listener: () => void): () => void;
   getSnapshot(): Snapshot<P, Codes>;
-  /** Ask for a failed part again. Resolves when it has come, or has failed again. Does nothing for other parts. */
+  /**
+   * Ask for a failed part again. Resolves when it has come, or has failed again. Does nothing for other parts, for a
+   * `retry_after` longer than `longestWait`, and after the signal was aborted.
+   */
   retry(part: PartName<P>): Promise<void>;
-  /** Load everything again, and keep the last good data until the new has come. Resolves at its end. */
+  /**
+   * Load everything again, and keep the last good data until the new has come. Parts that do not come again go at the
+   * end. Resolves at its end.
+   */
   refresh(): Promise<Snapshot<P, Codes>>;
   /** Begin, or go on after `cut` or `failed`, with the parts that are missing. Resolves at its end. */
   resume(): Promise<Snapshot<P, Codes>>;

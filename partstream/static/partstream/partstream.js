@@ -202,8 +202,8 @@ function whenHidden(milliseconds, callback) {
 /** The whole seconds that an answer asks to wait. @param {Response} response @param {any} body */
 function waitOf(response, body) {
   const wait = body?.retry_after ?? response.headers.get("Retry-After") ?? "";
-  const isDate = /[a-z]/i.test(wait);
-  const seconds = isDate ? (Date.parse(wait) - Date.now()) / 1000 : parseFloat(wait);
+  const number = parseFloat(wait);
+  const seconds = isNaN(number) ? (Date.parse(wait) - Date.now()) / 1000 : number;
   return seconds >= 0 ? Math.ceil(seconds) : undefined;
 }
 
@@ -514,18 +514,16 @@ class Load {
       yield { status: "loading", error: null, restarts: true };
       return;
     }
-    if (code === "network" && isOffline()) {
-      yield { status: "cut", error };
-      await pause(FOR_EVER, this.#signal, SECOND);
-      return;
-    }
     this.#failures += 1;
+    const isLast = this.#failures >= attempts;
+    // What no request can help, or what nobody would see fail.
+    const isAway = code === "network" && (isOffline() || (isHidden() && isLast));
     const backoff = Math.min(LONGEST_BACKOFF, this.#backoff * 2 ** (this.#failures - 1));
     const wait = retry_after ? retry_after * 1000 : backoff * (0.5 + Math.random() / 2);
     const mayPass = status >= 500 || status === 429 || code === "network" || code === "stream_failed";
-    if (!mayPass || this.#failures >= attempts || wait > longestWait) throw error;
+    if (!isAway && (!mayPass || isLast || wait > longestWait)) throw error;
     yield { status: "cut", error };
-    const isWoken = await pause(wait, this.#signal, retry_after ? undefined : SECOND);
+    const isWoken = await pause(isAway ? FOR_EVER : wait, this.#signal, retry_after ? undefined : SECOND);
     if (isWoken) this.#failures -= 1;
   }
 }
@@ -679,10 +677,13 @@ export function createStore(url, options = {}) {
   };
 
   const refresh = () => {
-    const { errors } = renew();
-    snapshot = { ...snapshot, errors };
+    const { size } = retries;
+    const restored = renew();
     startAgain();
-    return go();
+    const own = go();
+    // Without need, no listener is called in here: it may call this again.
+    if (size) change(restored);
+    return own;
   };
 
   const stop = () => {

@@ -2,10 +2,13 @@
 /** A load that is ended from outside: nothing more is asked, and what came is kept. */
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 
 import { createStore, partstream } from "django-partstream";
 
-import { failureOf, held, holdLongTimers, lazy, names, next, pause, serve, test, until, value } from "./site.js";
+import {
+  collect, failing, failureOf, held, holdLongTimers, lazy, names, next, pause, QUICK, serve, test, until, value,
+} from "./site.js";
 
 const PARTS = { a: value(1), b: value(2), c: value(3), slow: held(4) };
 
@@ -184,4 +187,74 @@ test("a store whose signal is aborted keeps what came", async (t) => {
   assert.deepEqual(parts, { a: 1, b: 2, c: 3 });
   assert.deepEqual(pending, ["slow"]);
   await until(() => view.proxy.open.length === 0);
+});
+
+test("an abort ends a load whose own `fetch` or `headers` never settles", async (t) => {
+  const never = () => /** @type {Promise<any>} */ (new Promise(() => {}));
+  for (const options of [{ fetch: never }, { headers: never }]) {
+    const aborting = new AbortController();
+    const load = failureOf(partstream("http://127.0.0.1:9/", { signal: aborting.signal, ...options }));
+    await pause(20);
+    aborting.abort("enough");
+    assert.equal((await load).error, "enough");
+  }
+});
+
+test("an abort ends a stream of a `fetch` that ignores its signal, and closes the connection", async (t) => {
+  const view = await serve(t, PARTS);
+  const aborting = new AbortController();
+  /** @type {typeof fetch} */
+  const ignoring = (url, init) => fetch(url, { ...init, signal: null });
+  const load = partstream(view.url, { signal: aborting.signal, fetch: ignoring });
+  for (const _ of "abc") await next(load);
+  const rest = failureOf(load);
+  aborting.abort("enough");
+  assert.equal((await rest).error, "enough");
+  await until(() => view.proxy.open.length === 0);
+});
+
+test("silence and timeout count for a `fetch` that ignores its signal, and timeout for `headers`", async (t) => {
+  t.mock.method(console, "warn", () => {});
+  const view = await serve(t, { a: value(1) });
+  let calls = 0;
+  /** @type {typeof fetch} */
+  const slow = (url, init) => (++calls < 3 ? new Promise(() => {}) : fetch(url, init));
+  const options = { silence: 20, timeout: 200, backoff: 1 };
+  assert.deepEqual(names(await collect(partstream(view.url, { fetch: slow, ...options }))), ["a"]);
+  assert.deepEqual([calls, view.kinds], [3, ["walk"]]);
+  /** @type {() => Promise<any>} */
+  const headers = () => new Promise(() => {});
+  const { error } = await failureOf(partstream(view.url, { by: "walk", headers, attempts: 2, ...options }));
+  assert.equal(error.code, "network");
+  assert.equal(view.requests.length, 1);
+});
+
+test("an abort without a reason, as in old browsers, throws an AbortError", async (t) => {
+  const view = await serve(t, PARTS);
+  for (const isEarly of [true, false]) {
+    const aborting = new AbortController();
+    Object.defineProperty(aborting.signal, "reason", { value: undefined });
+    if (isEarly) aborting.abort();
+    const load = failureOf(partstream(view.url, { signal: aborting.signal }));
+    if (!isEarly) await until(() => view.proxy.open.length === 1);
+    aborting.abort();
+    assert.equal((await load).error?.name, "AbortError");
+  }
+});
+
+test("nothing listens to a signal after loads, waits, retries and stores have ended", async (t) => {
+  const { signal } = new AbortController();
+  const view = await serve(t, { a: value(1), bad: failing("crash") });
+  const options = { signal, ...QUICK };
+  view.proxy.next({ cutAfter: 0 });
+  await collect(partstream(view.url, options));
+  for await (const _ of partstream(view.url, options)) break;
+  const store = createStore(view.url, options);
+  const leave = store.subscribe(() => {});
+  await until(() => store.getSnapshot().status === "complete");
+  await store.retry("bad");
+  void store.refresh();
+  leave();
+  await until(() => store.getSnapshot().status === "cut");
+  await until(() => getEventListeners(signal, "abort").length === 0);
 });

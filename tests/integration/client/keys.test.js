@@ -95,3 +95,20 @@ test("a store that was stopped goes on with the keys that are missing", async (t
   assert.deepEqual(store.getSnapshot().parts, { a: 1, b: 2, c: 3 });
   assert.equal(keysOf(view).filter((keys) => keys?.includes("a")).length, 1);
 });
+
+test("a key that is named twice is asked for once by a store, and comes once", async (t) => {
+  const view = await serve(t, { a: lazy(1), b: lazy(2) });
+  const store = createStore(view.partsUrl, { keys: ["a", "a", "b"] });
+  assert.deepEqual(store.getSnapshot().pending, ["a", "b"]);
+  const { parts, pending } = await store.resume();
+  assert.deepEqual([parts, pending, keysOf(view)], [{ a: 1, b: 2 }, [], ["a,b"]]);
+  assert.deepEqual(names(await collect(partstream(view.partsUrl, { keys: ["a", "a"] }))), ["a"]);
+});
+
+test("a batch of none is one of one key, and null is the default", async (t) => {
+  const view = await serve(t, { a: value(1), b: value(2) });
+  const keys = ["a", "b"];
+  await collect(partstream(view.partsUrl, { keys, batch: 0 }));
+  await collect(partstream(view.partsUrl, { keys, batch: /** @type {any} */ (null) }));
+  assert.deepEqual(keysOf(view), ["a", "b", "a,b"]);
+});

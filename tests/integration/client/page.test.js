@@ -1,69 +1,14 @@
 // @ts-check
-/**
- * Pages that are hidden, freeze, or lose their network.
- *
- * Node has no document: an EventTarget stands in for it, for its navigator and its window. The tests
- * in Chromium have the real ones.
- */
+/** Pages that are hidden, freeze, or lose their network. */
 
 import assert from "node:assert/strict";
 
 import { createStore, partstream } from "django-partstream";
 
+import { freeze, openPage } from "./page.js";
 import { collect, dataOf, held, holdLongTimers, next, pause, serve, test, until, value } from "./site.js";
 
 const PARTS = { shop: value(1), orders: held(2) };
-
-class Document extends EventTarget {
-  visibilityState = "visible";
-  hidden = false;
-
-  /** @param {"visible" | "hidden"} state */
-  become(state) {
-    this.visibilityState = state;
-    this.hidden = state === "hidden";
-    this.dispatchEvent(new Event("visibilitychange"));
-  }
-}
-
-/** The globals of a page, until the test ends. @param {import("node:test").TestContext} t */
-function openPage(t) {
-  const document = new Document();
-  const window = new EventTarget();
-  const navigator = { onLine: true };
-  /** @type {Record<string, unknown>} */
-  const globals = {
-    document,
-    navigator,
-    addEventListener: window.addEventListener.bind(window),
-    removeEventListener: window.removeEventListener.bind(window),
-    dispatchEvent: window.dispatchEvent.bind(window),
-  };
-  const before = Object.getOwnPropertyDescriptors(globalThis);
-  for (const [name, value] of Object.entries(globals)) {
-    Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
-  }
-  t.after(() => {
-    for (const name of Object.keys(globals)) {
-      const old = /** @type {Record<string, PropertyDescriptor>} */ (before)[name];
-      if (old) Object.defineProperty(globalThis, name, old);
-      else Reflect.deleteProperty(globalThis, name);
-    }
-  });
-  return {
-    document,
-    navigator,
-    goOnline() {
-      navigator.onLine = true;
-      window.dispatchEvent(new Event("online"));
-    },
-  };
-}
-
-/** Stop this thread, as a device stops a hidden page: no event, no timer, no byte. @param {number} ms */
-function freeze(ms) {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
 
 test("a page that is hidden for long closes its stream, and resumes when it is shown", async (t) => {
   const { document } = openPage(t);

@@ -7,7 +7,7 @@ import { once } from "node:events";
 
 import { partstream } from "django-partstream";
 
-import { collect, dataOf, held, lazy, names, next, QUICK, serve, test, until, value } from "./site.js";
+import { collect, dataOf, failureOf, held, lazy, names, next, QUICK, serve, test, until, value } from "./site.js";
 
 test("a function for headers is called for each request, so a new token is used", async (t) => {
   let token = "Bearer 1";
@@ -35,15 +35,24 @@ test("headers in every form of `fetch`, and Accept stays the client's", async (t
   assert.deepEqual(view.kinds, Array(3).fill(["stream", "walk"]).flat());
 });
 
-test("a function for headers that fails ends the load with its error", async (t) => {
+test("what a function for headers throws is the cause of the failure", async (t) => {
   const view = await serve(t, { a: value(1) });
-  const error = new Error("no token");
-  const headers = () => {
-    throw error;
+  const thrown = new Error("no token");
+  const throws = () => {
+    throw thrown;
   };
-  await assert.rejects(collect(partstream(view.url, { headers, attempts: 1 })), (thrown) => {
-    return thrown === error || /** @type {any} */ (thrown).cause === error;
-  });
+  for (const headers of [throws, () => Promise.reject(thrown)]) {
+    const { error } = await failureOf(partstream(view.url, { headers, attempts: 2, ...QUICK }));
+    assert.deepEqual([error.code, error.cause], ["network", thrown]);
+  }
+  assert.equal(view.requests.length, 0);
+});
+
+test("a URL with a cursor is refused before anything is asked: `initial` is its place", async (t) => {
+  const view = await serve(t, { a: value(1) });
+  await assert.rejects(collect(partstream(`${view.url}?cursor=c`)), { name: "TypeError", message: /initial/ });
+  const own = { cursorParameter: "position" };
+  await assert.rejects(collect(partstream(`${view.url}?position=c`, own)), { name: "TypeError" });
   assert.equal(view.requests.length, 0);
 });
 

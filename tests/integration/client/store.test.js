@@ -240,6 +240,8 @@ test("an initial answer on a server, where a relative URL has no base", async (t
   const initial = await (await fetch(view.url, { headers: { Accept: "application/json" } })).json();
   const { parts, pending } = createStore(view.path, { initial }).getSnapshot();
   assert.deepEqual([parts, pending], [{ a: 1, b: 2 }, ["c"]]);
+  const { meta, ...bare } = initial;
+  assert.deepEqual(createStore(view.path, { initial: bare }).getSnapshot().parts, { a: 1, b: 2 });
 });
 
 test("an initial cursor alone: the load goes on from it", async (t) => {
