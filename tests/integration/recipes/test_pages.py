@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.http import HttpResponse
 from django.urls import include, path, re_path
 from django.views.static import serve as serve_file
-from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.throttling import BaseThrottle
 
 from partstream import HybridProgressiveView, PartError, lazy
@@ -187,6 +187,22 @@ def test_loop__brings_data_and_errors(open_module, tab):
         ["show", "forecast", 23],
         ["showFailure", "orders", "The shop is closed."],
     ]
+
+
+class HasToken(BasePermission):
+    def has_permission(self, request, view):
+        return request.headers.get("Authorization") == "Bearer of-this-hour"
+
+
+class TokenView(FailingView):
+    permission_classes = (HasToken,)
+
+
+def test_token__is_sent(open_module, tab):
+    token = "globalThis.getToken = async () => 'of-this-hour';\n"
+    open_module(token + block("With a token"), TokenView)
+    tab.until("calls.length === 2")
+    assert {name for name, _ in tab.evaluate("calls")} == {"show"}
 
 
 def test_store__has_what_a_page_draws(open_module, tab, dashboard):

@@ -16,7 +16,7 @@ from .documentation import block
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-FILES = ["src/usePartstream.js", "src/Dashboard.jsx"]
+FILES = ["src/usePartstream.ts", "src/Dashboard.jsx"]
 MAIN = """
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";

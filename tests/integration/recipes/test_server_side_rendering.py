@@ -23,7 +23,7 @@ from .documentation import block
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-FILES = ["src/usePartstream.js", "src/Dashboard.jsx", "server.jsx", "browser.jsx"]
+FILES = ["src/usePartstream.ts", "src/Dashboard.jsx", "server.jsx", "browser.jsx"]
 SCRIPT = "</script><script>document.title = 'broken'</script>"
 
 

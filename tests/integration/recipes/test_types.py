@@ -14,7 +14,8 @@ OPTIONS = {
     "strict": True,
     "noEmit": True,
     "target": "es2022",
-    "module": "nodenext",
+    "module": "esnext",
+    "moduleResolution": "bundler",
     "lib": ["es2023", "dom"],
     "types": [],
 }
@@ -38,6 +39,19 @@ def errors(workspace):
 
 def test_example__has_no_error_of_types(errors):
     assert errors(block("Types")) == ""
+
+
+HOOK_IS_USED = """
+const { parts, retry } = usePartstream<{ orders: number[] }>("/api/dashboard/");
+parts.orders?.length;
+void retry("orders");
+"""
+
+
+def test_hook__knows_the_types_of_the_parts(errors):
+    source = block("src/usePartstream.ts") + HOOK_IS_USED
+    assert errors(source) == ""
+    assert "error TS" in errors(source.replace('retry("orders")', 'retry("stock")'))
 
 
 @pytest.mark.parametrize(
