@@ -69,7 +69,9 @@ IN_WORDS = {
     "hidden for half a minute": "pauseAfter: 30_000",
     "after two seconds of silence": "HELD_BACK = 2_000",
     "three or more [records]": "withParts > 2",
-    "at most twice for each of the first two, and once": "cursor_invalid: 1, cursor_expired: 2, cursor_stale: 2",
+    "at most twice for each of the first two, and once for `cursor_invalid`": (
+        "cursor_invalid: 1, cursor_expired: 2, cursor_stale: 2"
+    ),
 }
 
 
