@@ -57,6 +57,25 @@ test("refresh() after the last record of a stream that has not ended: the same",
   assert.deepEqual((await refreshed).parts, { a: 2, b: 2 });
 });
 
+test("refresh() by a listener: what came in the same piece, but behind, is not shown any more", async (t) => {
+  const second = gate();
+  const site = await answerWith(t, async (reply, _, number) => {
+    if (number > 1) await second.opened;
+    reply.send(envelope([{ a: number }], "1"), envelope([{ b: number }], null));
+    reply.end();
+  });
+  const store = createStore(site.url);
+  /** @type {Promise<any> | undefined} */
+  let refreshed;
+  t.after(store.subscribe(() => {
+    if ("a" in store.getSnapshot().parts) refreshed ??= store.refresh();
+  }));
+  await until(() => site.questions.length === 2);
+  assert.deepEqual(store.getSnapshot().parts, { a: 1 });
+  second.open();
+  assert.deepEqual((await refreshed).parts, { a: 2, b: 2 });
+});
+
 for (const outcome of /** @type {const} */ (["fails again", "breaks", "has to start again"])) {
   test(`a retry that ${outcome} after a refresh has brought the part changes nothing`, async (t) => {
     const late = gate();
