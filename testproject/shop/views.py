@@ -27,7 +27,7 @@ class DashboardPage(TemplateView):
 class DashboardView(HybridProgressiveView):
     """The dashboard in parts: as a walk, by key, and with a manifest.
 
-    Parts are sent in this order, two per chunk. So quick parts come first, and `restock` is sent
+    Parts are sent in this order, two per chunk. So quick parts come first, and restock is sent
     with the part that it depends on.
     """
 

@@ -81,6 +81,8 @@ class Command(BaseCommand):
             )
         call_command("migrate", verbosity=0)
         if seeding.is_empty():
+            self.stdout.write(f"Filling the shop with {orders:,} orders. This takes some seconds.")
+            self.stdout.flush()
             today = timezone.localdate().isoformat()
             call_command("seed_shop", orders=orders, today=today, verbosity=verbosity)
         seeding.move_to(timezone.now().replace(second=0, microsecond=0))
