@@ -153,6 +153,23 @@ def test_page__tells_the_time_where_the_visitor_is(page):
     assert (page.locator(".months li").first.get_attribute("title") or "").startswith("December 20")
 
 
+def test_page__has_the_months_of_the_shop_west_of_it_too(browser, own_shop, server):
+    context = browser.new_context(base_url=server.url, timezone_id="America/Los_Angeles")
+    page = context.new_page()
+    page.goto("/")
+    wait_for_the_end(page)
+    # 17:30 in the shop's time zone is the same day's 9:30 there, in winter.
+    assert re.fullmatch(r"As of Nov 20, 2026, 9:30\sAM", page.locator("#as-of").inner_text())
+    assert re.match(r"9:30\sAM$", card(page, "recent_orders").locator("time").first.inner_text())
+    titles = page.locator(".months li").evaluate_all("all => all.map(item => item.title)")
+    months = [title.split(":")[0] for title in titles]
+    assert len(set(months)) == 24
+    assert months[0] == "December 2024"
+    # The clocks change in these.
+    assert {"March 2026", "November 2026"} < set(months)
+    context.close()
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("new", "packed"), ("packed", "shipped"), ("new", "shipped")]
 )

@@ -51,6 +51,21 @@ def test_page__fits_the_screen_and_nothing_on_it_moves(page, tmp_path, size, sch
     page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
+@pytest.mark.parametrize(
+    ("width", "letters"), [(320, "100%"), (360, "200%"), (768, "200%"), (1280, "200%")]
+)
+def test_page__fits_small_screens_and_large_letters(page, width, letters):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.add_init_script(
+        f"""addEventListener("DOMContentLoaded", () => {{
+          document.documentElement.style.fontSize = "{letters}";
+        }});"""
+    )
+    page.goto("/")
+    wait_for_the_end(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_page__has_names_for_what_it_shows(page):
     page.goto("/")
     wait_for_the_end(page)

@@ -174,3 +174,42 @@ def test_one_response__shows_nothing_until_all_is_ready(page, gate):
     wait_for_the_end(page)
     assert states(page) == ENDED
     assert page.locator("#verdict").inner_text() == ""
+
+
+def test_modes__stay_when_the_visitor_reloads_or_comes_back(page):
+    page.goto("/?by=walk")
+    wait_for_the_end(page)
+    choose(page, "Keys")
+    wait_for_the_end(page)
+    page.reload()
+    assert by_now(page) == ("keys", "keys")
+    wait_for_the_end(page)
+    page.goto("/api/report/")
+    page.go_back()
+    assert by_now(page) == ("keys", "keys")
+    wait_for_the_end(page)
+
+
+def test_modes__follow_the_address_back_within_the_page(page):
+    page.goto("/?by=walk")
+    wait_for_the_end(page)
+    page.get_by_role("link", name="What to try next").click()
+    choose(page, "Keys")
+    wait_for_the_end(page)
+    page.go_back()
+    assert by_now(page) == ("walk", "walk")
+    assert "you chose “Walk”" in page.locator("#look").inner_text()
+    wait_for_the_end(page)
+
+
+def test_switch__stands_at_what_is_loaded_whatever_the_browser_restores(page):
+    page.goto("/?by=walk")
+    wait_for_the_end(page)
+    page.evaluate("document.querySelector('input[value=keys]').checked = true")
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    assert by_now(page) == ("walk", "walk")
+
+
+def by_now(page):
+    """The mode in the address, and the one at which the switch stands."""
+    return page.url.split("by=")[1], page.locator("input:checked").get_attribute("value")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.shop.pages import (
@@ -75,7 +77,7 @@ def test_line__is_cut_in_other_modes_too(page, gate, by):
 def test_line__that_is_cut_costs_one_response_everything(page, gate):
     page.goto("/?by=response")
     page.locator("#cut:enabled").click()
-    wait_until(page, "The server of the shop cannot be reached.")
+    wait_until(page, "one response cannot go on from where it stopped")
     assert set(states(page).values()) == {"missing"}
     assert page.locator("#one").get_attribute("data-state") == "failed"
     gate.set()
@@ -138,7 +140,97 @@ def test_page__waits_when_it_is_asked_to(page):
     left = break_next(page, lambda route: fulfil(route, 429, "throttled", **{"Retry-After": "1"}))
     page.goto("/?by=walk")
     wait_until(page, "The server is busy. Going on by itself in 1 s.")
-    wait_for_the_end(page)
+    wait_for_the_end(page, r"\. The server was busy, and it went on\.$")
     assert left == []
     assert states(page) == ENDED
     forgive(page, "429")
+
+
+def test_page__does_not_blame_the_connection_for_a_fault_of_the_server(page):
+    break_next(page, lambda route: fulfil(route, 502, "bad_gateway"))
+    page.goto("/?by=walk")
+    wait_until(page, "The server has a problem. Going on by itself in a moment.")
+    wait_for_the_end(page, r"\. The server had a problem, and it went on\.$")
+    forgive(page, "502")
+
+
+def test_page__can_go_on_after_a_retry_while_the_load_has_failed(page):
+    # All that comes after the courier's failure is refused.
+    refused = re.compile(r"[?&]cursor=")
+    answered = []
+
+    def refuse_after_the_courier(route):
+        if "deliveries" in answered:
+            fulfil(route, 403, "permission_denied")
+            return
+        answer = route.fetch()
+        answered.extend(error["part"] for error in answer.json().get("errors", []))
+        route.fulfill(response=answer)
+
+    page.route(refused, refuse_after_the_courier)
+    page.goto("/?by=walk")
+    wait_until(page, "So it is: permission_denied.")
+    missing = {name for name, state in states(page).items() if state == "missing"}
+    assert "slow_stock" in missing
+    page.get_by_role("button", name="Retry Parcels out for delivery").click()
+    wait_until(page, "Parcels out for delivery: failed again.")
+    go_on = page.get_by_role("button", name="Go on")
+    assert go_on.is_visible()
+    page.unroute(refused)
+    page.get_by_role("button", name="Retry Parcels out for delivery").click()
+    card(page, "deliveries", "filled").wait_for()
+    go_on.click()
+    wait_until(page, "^Everything is here")
+    assert states(page) == dict.fromkeys(CARDS, "filled")
+    assert go_on.count() == 0
+    forgive(page, "403")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_keys__ask_again_for_the_list_of_parts_that_did_not_come(page, times):
+    refuse = [lambda route: fulfil(route, 503, "capacity")] * times
+    page.route("**/manifest/", lambda route: refuse.pop()(route) if refuse else route.continue_())
+    page.goto("/?by=keys")
+    for left in range(times - 1, -1, -1):
+        wait_until(page, r"^The server is busy\.$")
+        assert states(page) == {}
+        assert page.locator("#all").get_attribute("data-state") == "failed"
+        page.get_by_role("button", name="Try again" if left else "Load again").click()
+    wait_for_the_end(page)
+    assert states(page) == ENDED
+    forgive(page, "503")
+
+
+def test_keys__do_not_wait_for_ever_for_the_list_of_parts(page):
+    held = []
+    page.route("**/manifest/", lambda route: held.append(route), times=1)
+    page.goto("/?by=keys")
+    wait_until(page, "The server of the shop cannot be reached.")
+    assert len(held) == 1
+    page.get_by_role("button", name="Try again").click()
+    wait_for_the_end(page)
+    assert states(page) == ENDED
+
+
+def test_page__says_that_it_pauses_while_it_is_hidden(page, gate):
+    page.add_init_script(
+        """window.visibility = "visible";
+        Object.defineProperty(document, "visibilityState", { get: () => visibility });
+        const now = Date.now;
+        window.show = (state, later) => {
+          visibility = state;
+          Date.now = () => now() + later;
+          document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    page.goto("/")
+    card(page, "revenue_by_month", "filled").wait_for()
+    page.evaluate("show('hidden', 0)")
+    page.evaluate("show('hidden', 31_000)")
+    wait_until(page, "Paused while this page is hidden.", SOON)
+    assert page.locator("#state").get_attribute("data-kind") == "busy"
+    page.evaluate("show('visible', 31_000)")
+    wait_until(page, "Loading the rest", SOON)
+    gate.set()
+    wait_for_the_end(page, r"\. It paused while this page was hidden\.$")
+    assert states(page) == ENDED

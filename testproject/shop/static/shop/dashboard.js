@@ -5,32 +5,21 @@ import { Cards } from "./cards.js";
 import { Comparison } from "./comparison.js";
 import { button, byId, element, write } from "./dom.js";
 import { dayAndTimeOf, setCurrency } from "./format.js";
-import { Line, MODES, modeOf, openStore } from "./modes.js";
+import { Manifest } from "./manifest.js";
+import { Line, MODES, modeOf, modeOfAddress, openStore } from "./modes.js";
 import { FRAME, titleOf } from "./parts.js";
+import { PAUSED, hasChanged, interruptionOf, whyOf } from "./trouble.js";
 
 /** @typedef {import("./modes.js").Mode} Mode */
 /** @typedef {import("./modes.js").Store} Store */
+/** @typedef {import("./manifest.js").Parts} Parts */
 /** @typedef {import("./one-response.js").Snapshot} Snapshot */
 /** @typedef {import("./cards.js").Failure} Failure */
+/** @typedef {import("./trouble.js").Interruption} Interruption */
 /** @typedef {"busy" | "done" | "trouble"} Kind */
-/** @typedef {Record<string, {size?: string | null}>} Manifest */
 
 /** Parts do not wait longer than this for the skeletons. */
 const MANIFEST_PATIENCE = 1_000; // milliseconds
-
-/** What a shopkeeper can do about a load that failed, by its code. */
-const BUSY = "The server is busy.";
-const CHANGED = "The dashboard has changed meanwhile.";
-const TROUBLES = /** @type {Record<string, string>} */ ({
-  network: "The server of the shop cannot be reached.",
-  stream_failed: "The connection broke off, again and again.",
-  throttled: BUSY,
-  capacity: BUSY,
-  store_unavailable: BUSY,
-  cursor_invalid: CHANGED,
-  cursor_expired: CHANGED,
-  cursor_stale: CHANGED,
-});
 
 class Page {
   constructor() {
@@ -40,14 +29,14 @@ class Page {
       readyFirst: dataset.readyFirst ?? "",
       keys: dataset.keys ?? "",
       blocking: dataset.blocking ?? "",
-      manifest: dataset.manifest ?? "",
     };
+    this.manifest = new Manifest(dataset.manifest ?? "");
     this.cards = new Cards(byId("parts"), (part) => this.retry(part));
     this.comparison = new Comparison();
     this.cutButton = /** @type {HTMLButtonElement} */ (byId("cut"));
-    this.line = new Line();
     /** @type {Mode} */
-    this.mode = modeOf(new URLSearchParams(location.search).get("by"));
+    this.mode = modeOfAddress();
+    this.line = new Line();
     /** @type {Store | null} */
     this.store = null;
     /** Ends the loads that the page leaves. */
@@ -55,32 +44,21 @@ class Page {
     /** What the cards show; undefined for what is asked for again. @type {Map<string, unknown>} */
     this.shown = new Map();
     this.isDrawing = false;
-    this.wasCut = false;
-    /** Whether nothing has come since the line was cut. */
-    this.isLost = false;
+    /** What has held this load up. @type {Set<Interruption>} */
+    this.interruptions = new Set();
+    /** The one since which nothing has come. @type {Interruption | null} */
+    this.interruption = null;
     this.isEnded = false;
     /** The status that the page has told of. */
     this.told = "";
-    this.manifest = this.askManifest();
+    /** What the visitor can do about a load that failed. @type {Node[]} */
+    this.wayOn = [];
     this.listen();
     this.load(this.mode, 0);
   }
 
-  /** The parts that this user has; none if the server does not say. @returns {Promise<Manifest>} */
-  async askManifest() {
-    try {
-      const response = await fetch(this.urls.manifest);
-      if (response.ok) return (await response.json()).parts;
-    } catch {
-      // The cards are made as the parts come.
-    }
-    return {};
-  }
-
   listen() {
-    for (const found of document.querySelectorAll("input[name=by]")) {
-      const input = /** @type {HTMLInputElement} */ (found);
-      input.checked = input.value === this.mode;
+    for (const input of this.switches()) {
       input.addEventListener("change", () => {
         const url = new URL(location.href);
         url.searchParams.set("by", input.value);
@@ -88,11 +66,28 @@ class Page {
         this.load(modeOf(input.value), performance.now());
       });
     }
+    // The visitor went back to an address of another mode, or to a page that the browser kept.
+    addEventListener("popstate", () => {
+      const mode = modeOfAddress();
+      if (mode !== this.mode) this.load(mode, performance.now());
+    });
+    addEventListener("pageshow", () => this.showMode());
     byId("again").addEventListener("click", () => this.load(this.mode, performance.now()));
     this.cutButton.addEventListener("click", () => {
       this.comparison.markCut();
       this.line.cut();
     });
+  }
+
+  switches() {
+    /** @type {NodeListOf<HTMLInputElement>} */
+    const inputs = document.querySelectorAll("input[name=by]");
+    return inputs;
+  }
+
+  /** The switch stands at what is loaded, whatever the browser restores. */
+  showMode() {
+    for (const input of this.switches()) input.checked = input.value === this.mode;
   }
 
   /**
@@ -111,16 +106,31 @@ class Page {
     };
     this.mode = mode;
     this.line = new Line();
+    this.store = null;
     this.shown.clear();
     this.isDrawing = false;
-    this.wasCut = false;
-    this.isLost = false;
+    this.interruptions.clear();
+    this.interruption = null;
     this.isEnded = false;
     this.told = "";
+    this.wayOn = [];
+    this.cutButton.disabled = true;
     this.comparison.begin(started, mode === "response");
+    this.showMode();
     this.introduce();
     this.tell("Loading the dashboard…");
 
+    const listed = this.manifest.parts();
+    listed.catch(() => {}); // only who needs it minds
+    /** @type {string[]} */
+    let names = [];
+    try {
+      if (mode === "keys") names = Object.keys(await listed);
+    } catch (error) {
+      if (!isLeft) this.failToBegin(/** @type {Snapshot["error"]} */ (error));
+      return;
+    }
+    if (isLeft) return;
     /** @param {Store} store @param {(snapshot: Snapshot) => void} draw */
     const follow = (store, draw) => {
       endings.push(
@@ -129,9 +139,6 @@ class Page {
       );
       return store;
     };
-    const manifest = this.manifest;
-    const names = mode === "keys" ? Object.keys(await manifest) : [];
-    if (isLeft) return;
     const store = openStore(mode, this.urls, this.line, names);
     this.store = store;
     // The load begins now; the first parts are drawn once the skeletons are.
@@ -141,8 +148,9 @@ class Page {
     if (isLeft) return;
     const one = mode === "response" ? store : openStore("response", this.urls, new Line(), []);
     follow(one, (snapshot) => this.drawOne(snapshot));
+    // Without the list, the cards are made as the parts come.
     const patience = new Promise((resolve) => setTimeout(resolve, MANIFEST_PATIENCE, {}));
-    const parts = /** @type {Manifest} */ (await Promise.race([manifest, patience]));
+    const parts = /** @type {Parts} */ (await Promise.race([listed.catch(() => ({})), patience]));
     if (isLeft) return;
     this.cards.sketch(parts);
     this.comparison.expect(Object.keys(parts));
@@ -196,8 +204,8 @@ class Page {
       byId("as-of").replaceChildren("As of ", dayAndTimeOf(data.as_of));
     }
     this.comparison.arrive(name, Boolean(failure));
-    if (this.isLost) this.tell("Connected again. Loading the rest…");
-    this.isLost = false;
+    if (this.interruption) this.tell(this.interruption.again);
+    this.interruption = null;
     if (!this.shown.has(name)) return;
     const [outcome, kind] = failure ? ["failed again", "trouble"] : ["here now", "done"];
     this.tell(`${titleOf(name)}: ${outcome}.`, /** @type {Kind} */ (kind));
@@ -208,21 +216,24 @@ class Page {
     const { error, status } = snapshot;
     const news = `${status} ${error?.code ?? ""}`;
     if (this.told === news) return;
+    const wasFailed = this.told.startsWith("failed");
     this.told = news;
+    if (status !== "failed") this.wayOn = [];
     if (status === "complete") this.finish(snapshot);
     if (status === "failed") this.fail(error);
-    if (status === "loading") this.comparison.goOn();
+    if (status === "loading") this.goOn(wasFailed);
     if (status === "cut") {
-      this.wasCut = true;
-      this.isLost = true;
-      const wait = error?.retry_after;
-      this.tell(
-        wait === undefined
-          ? "Connection lost. Going on from where it stopped."
-          : `${BUSY} Going on by itself in ${wait} s.`,
-        "trouble",
-      );
+      this.interruption = interruptionOf(error);
+      this.interruptions.add(this.interruption);
+      this.tell(this.interruption.now(error), error ? "trouble" : "busy");
     }
+  }
+
+  /** The load is under way, for the first time or again. @param {boolean} wasFailed */
+  goOn(wasFailed) {
+    this.comparison.goOn();
+    for (const name of this.cards.named("missing")) this.cards.wait(name, "waiting");
+    if (wasFailed || this.interruption === PAUSED) this.tell("Loading the rest…");
   }
 
   /** Everything has come that comes. @param {Snapshot} snapshot */
@@ -238,26 +249,36 @@ class Page {
       failed.length > 0 ? `${total - failed.length} of ${total}, ${failed.length} failed` : `all ${total} parts`,
     );
     const except = failed.length > 0 ? `, except: ${failed.map(titleOf).join(", ")}` : "";
-    const lost = this.wasCut ? " The connection was lost, and it went on." : "";
+    const story = [...this.interruptions].map(({ after }) => ` ${after}`).join("");
     this.isEnded = true;
     byId("next").hidden = false;
-    this.tell(`Everything is here${except}.${lost}`, "done");
+    this.tell(`Everything is here${except}.${story}`, "done");
   }
 
   /** The load has ended too early, and goes on only if the visitor wants it to. @param {Snapshot["error"]} error */
   fail(error) {
     for (const name of this.cards.named("waiting")) this.cards.wait(name, "missing");
     this.comparison.finish("failed", "stopped");
-    const why = TROUBLES[error?.code ?? ""] ?? error?.message ?? "";
-    const store = this.store;
-    const isWhole = this.mode === "response" || why === CHANGED;
-    const label = isWhole ? "Start again" : "Go on";
-    const goOn = button(label, () => {
+    const isChanged = hasChanged(error);
+    const label = this.mode === "response" || isChanged ? "Start again" : "Go on";
+    this.offer(whyOf(error, this.mode), label, () => {
       this.line.mend();
-      for (const name of this.cards.named("missing")) this.cards.wait(name, "waiting");
-      void (why === CHANGED ? store?.refresh() : store?.resume());
+      void (isChanged ? this.store?.refresh() : this.store?.resume());
     });
-    this.tell(why, "trouble", goOn);
+  }
+
+  /** Without the list of the parts, no part can be asked for by name. @param {Snapshot["error"]} error */
+  failToBegin(error) {
+    this.cards.sketch({});
+    this.comparison.finish("failed", "did not begin");
+    this.comparison.setOne("failed", "not asked for");
+    this.offer(whyOf(error, this.mode), "Try again", () => this.load(this.mode, performance.now()));
+  }
+
+  /** Tell of a failure, and of what the visitor can do. @param {string} why @param {string} label @param {() => void} action */
+  offer(why, label, action) {
+    this.wayOn = [button(label, action)];
+    this.tell(why, "trouble");
   }
 
   /** @param {Snapshot} snapshot of the one response */
@@ -277,13 +298,12 @@ class Page {
    * Tell the visitor, who may be listening to the page, not looking at it.
    * @param {string} text
    * @param {Kind} kind
-   * @param {Node[]} wayOn what the visitor can do
    */
-  tell(text, kind = "busy", ...wayOn) {
+  tell(text, kind = "busy") {
     byId("state").dataset.kind = kind;
     write(byId("status"), text);
-    if (this.isEnded) wayOn.push(element("a", { href: "#next" }, "What to try next"));
-    byId("way-on").replaceChildren(...wayOn);
+    const next = this.isEnded ? [element("a", { href: "#next" }, "What to try next")] : [];
+    byId("way-on").replaceChildren(...this.wayOn, ...next);
   }
 }
 

@@ -72,13 +72,14 @@ export function table(caption, columns, rows) {
       }),
     ),
   );
-  return element(
+  const made = element(
     "table",
     {},
     element("caption", { class: "unseen" }, caption),
     element("thead", {}, element("tr", {}, ...head)),
     element("tbody", {}, ...body),
   );
+  return element("div", { class: "scroll" }, made);
 }
 
 /** @param {[string, Node | string][]} pairs */

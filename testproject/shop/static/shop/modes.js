@@ -3,11 +3,10 @@
 
 import { createStore } from "../partstream/partstream.js";
 import { createOneResponseStore } from "./one-response.js";
-import { viewOf } from "./parts.js";
 
 /** @typedef {import("./one-response.js").Store} Store */
 /** @typedef {"response" | "walk" | "ready-first" | "keys" | "stream"} Mode */
-/** @typedef {{dashboard: string, readyFirst: string, keys: string, blocking: string, manifest: string}} Urls */
+/** @typedef {{dashboard: string, readyFirst: string, keys: string, blocking: string}} Urls */
 
 /** @type {Record<Mode, {label: string, says: string}>} */
 export const MODES = {
@@ -34,6 +33,8 @@ export const MODES = {
 };
 export const DEFAULT_MODE = "stream";
 
+/** What one response has no place to say about a part that is null. @type {Record<string, string>} */
+const ABSENT = { deliveries: "The courier did not answer." };
 /** Parts in one request by key. */
 const BATCH = 3;
 /** Short, so that a visitor sees the page go on; with the default, servers get more rest. */
@@ -46,6 +47,9 @@ const DOWN = 200; // milliseconds
 /** @param {string | null} text @returns {Mode} */
 export const modeOf = (text) =>
   text !== null && Object.hasOwn(MODES, text) ? /** @type {Mode} */ (text) : DEFAULT_MODE;
+
+/** The mode that the address names. */
+export const modeOfAddress = () => modeOf(new URLSearchParams(location.search).get("by"));
 
 /** A line to the server that can be cut. */
 export class Line {
@@ -89,7 +93,7 @@ export function openStore(mode, urls, line, names) {
     case "response":
       return createOneResponseStore(visiting(urls.blocking), {
         fetch: line.fetch,
-        absent: (part) => viewOf(part).absent ?? "It did not come.",
+        absent: (part) => ABSENT[part] ?? "It did not come.",
       });
     case "walk":
       return createStore(visiting(urls.dashboard), { ...options, by: "walk" });

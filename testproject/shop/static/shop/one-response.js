@@ -40,7 +40,8 @@ export function createOneResponseStore(url, options) {
     let response, body;
     try {
       response = await options.fetch(url, { headers: { Accept: "application/json" }, signal });
-      body = await response.json();
+      // A refusal may be a page for people.
+      body = await (response.ok ? response.json() : response.json().catch(() => ({})));
     } catch (cause) {
       throw new PartstreamError("network", "The connection failed.", { cause });
     }

@@ -10,7 +10,6 @@ import { capital, count, dayOf, money, monthOf, percent, timeOf } from "./format
  * @property {string} [period] what time the figures are of
  * @property {number} span how many of the twelve columns the card fills
  * @property {[number, number]} lines the height that its data needs, on wide and on narrow screens
- * @property {string} [absent] what to say if it is missing, and nobody says why
  * @property {(data: any) => Node[]} draw
  */
 
@@ -123,7 +122,6 @@ const VIEWS = {
     title: "Parcels out for delivery",
     span: 4,
     lines: [7, 7],
-    absent: "The courier did not answer.",
     draw: (cities) => [
       table(
         "Parcels on their way, by city",
