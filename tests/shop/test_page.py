@@ -79,6 +79,8 @@ def test_page__retries_a_failed_part(page):
     card(page, "deliveries", "filled").locator("table").wait_for()
     wait_until(page, "Parcels out for delivery: here now.")
     assert states(page) == dict.fromkeys(CARDS, "filled")
+    assert "all 12 parts" in page.locator("#all").inner_text()
+    assert "by Retry" in page.locator('[data-row="deliveries"]').inner_text()
     # Who works with the keyboard is where the button was.
     assert page.evaluate("document.activeElement.dataset.part") == "deliveries"
 
