@@ -677,13 +677,9 @@ export function createStore(url, options = {}) {
   };
 
   const refresh = () => {
-    const { size } = retries;
-    const restored = renew();
+    renew(); // What is asked for again comes with the rest.
     startAgain();
-    const own = go();
-    // Without need, no listener is called in here: it may call this again.
-    if (size) change(restored);
-    return own;
+    return go();
   };
 
   const stop = () => {
