@@ -95,8 +95,21 @@ class ThreadConnections:
             try:
                 connection.queries_log.clear()
                 connection.close()
+                _close_in_memory(connection)
             except Exception:
                 logger.exception("The connection to %r could not be closed.", connection.alias)
+
+
+def _close_in_memory(connection: BaseDatabaseWrapper) -> None:
+    """Close the session of a SQLite database in memory, as tests have, which Django leaves open.
+
+    Once its thread has ended it would wait for the garbage collector, which warns of it in whatever
+    test runs then. Other threads that share the database keep it, with sessions of their own.
+    """
+    if connection.vendor == "sqlite" and not connection.allow_thread_sharing:
+        session, connection.connection = connection.connection, None
+        if session is not None:
+            session.close()
 
 
 def _give_back(held: Iterable[BaseDatabaseWrapper]) -> list[BaseDatabaseWrapper]:
