@@ -6,6 +6,7 @@ the stores' breakers handle.
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -101,6 +102,9 @@ class ServerConnections(Connections):
         if self.is_own_pool:
             self.pool = _pool_like(self.pool, timeout)
             client = redis.Redis(connection_pool=self.pool)
+            # When settings change, in tests, the next store has its own pool. The sockets of this
+            # one would wait for the garbage collector.
+            weakref.finalize(self, self.pool.disconnect).atexit = False
         # Kept: a thin wrapper of the pool, which opens no connection before the first command.
         self._client = client
 

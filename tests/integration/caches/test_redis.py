@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import time
@@ -71,6 +72,16 @@ class TestRedisCacheStore(KeepingCacheStoreContract):
     def make(self, *secrets, max_size=MAX_SIZE, **options):
         store = RedisCacheStore(keys=self.ring(*secrets), max_size=max_size, **options)
         return patient(store) if self.patient else store
+
+    def test_store__closes_its_connections_when_nothing_needs_it(self, key):
+        store = self.make()
+        assert store.get(key) is None
+        [connection] = store._redis.pool._available_connections
+        socket = connection._sock
+        assert socket.fileno() >= 0
+        del store
+        gc.collect()
+        assert socket.fileno() == -1
 
     # What is in Redis
 
